@@ -1,0 +1,62 @@
+# make serve   install and run the service        make test    install and run every test
+# make lint    ruff, mypy, import-linter          make bench   measure, side by side
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
+# The first Python on the path that is new enough.
+FIND_PYTHON := for candidate in python3.11 python3 python3.12 python3.13; do \
+	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$candidate; break; fi; done
+
+.DELETE_ON_ERROR:
+.PHONY: serve test lint bench clean
+
+serve: $(VENV)/run.stamp
+	exec $(VENV)/bin/python manage.py serve --host $(HOST) --port $(PORT)
+
+test: $(VENV)/test.stamp
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/lint.stamp
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy .
+	$(VENV)/bin/lint-imports --no-logo
+
+bench: $(VENV)/bench.stamp
+	$(VENV)/bin/python -m bench
+
+clean:
+	rm -rf $(VENV) build *.egg-info .*_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is touched last, so that an interrupted install is taken up again.
+$(VENV)/venv.stamp:
+	@python="$$($(FIND_PYTHON))"; \
+	if [ -z "$$python" ]; then echo "Python 3.11 or newer is needed, and none is on the path." >&2; exit 1; fi; \
+	echo "Making $(VENV) with $$python"; "$$python" -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/run.stamp: $(VENV)/venv.stamp pyproject.toml
+	@echo "Installing the service (the first time takes minutes)"
+	@$(PIP) --editable '.[all]'
+	@touch $@
+
+# One install after the other in the same environment, even under make --jobs.
+$(VENV)/test.stamp: $(VENV)/run.stamp
+	@echo "Installing what tests need"
+	@$(PIP) --editable '.[all,test]'
+	@touch $@
+
+$(VENV)/bench.stamp: $(VENV)/run.stamp
+	@echo "Installing what measurements need"
+	@$(PIP) --editable '.[all,bench]'
+	@touch $@
+
+$(VENV)/lint.stamp: $(VENV)/run.stamp
+	@echo "Installing what checks need"
+	@$(PIP) --editable '.[all,lint]'
+	@touch $@

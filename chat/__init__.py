@@ -1,0 +1,1 @@
+"""Questions about a transcript, answered by a language model."""

@@ -1,0 +1,1 @@
+"""Transcribing a part of a recording again."""

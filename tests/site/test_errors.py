@@ -1,0 +1,144 @@
+"""Every error is a JSON object with one readable `detail`."""
+
+import errno
+import logging
+
+import pytest
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent
+from django.db import OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from django.test import Client, override_settings
+from django.urls import include, path
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from transcriber_site.errors import sentence
+
+FAILURES: dict[str, tuple[Exception, int, str]] = {
+    "too-big": (RequestDataTooBig(), 413, "too large"),
+    "fields": (TooManyFieldsSent("The number of fields is too high."), 400, "number of fields"),
+    "suspicious": (SuspiciousOperation("Out of bounds."), 400, "Out of bounds."),
+    "multipart": (MultiPartParserError("Invalid boundary"), 400, "Invalid boundary"),
+    "gone": (UnreadablePostError("gone"), 400, "broke off"),
+    "disk": (OSError(errno.ENOSPC, "No space left on device"), 503, "disk is full"),
+    "database": (OperationalError("database or disk is full"), 503, "disk is full"),
+    "missing": (Http404("There is no recording abc."), 404, "There is no recording abc."),
+    "invalid": (serializers.ValidationError({"language": ["Unknown."]}), 400, "language: Unknown."),
+    "unforeseen": (RuntimeError("the innermost secret"), 500, "trace-7"),
+}
+
+
+@api_view(["GET"])
+def api_failure(request: Request, kind: str) -> Response:
+    raise FAILURES[kind][0]
+
+
+def plain_failure(request: HttpRequest, kind: str) -> HttpResponse:
+    raise FAILURES[kind][0]
+
+
+@api_view(["POST"])
+def echo(request: Request) -> Response:
+    return Response(request.data)
+
+
+urlpatterns = [
+    path("api/fail/<str:kind>", api_failure),
+    path("plain/fail/<str:kind>", plain_failure),
+    path("api/echo", echo),
+    path("", include("transcriber_site.urls")),
+]
+handler400 = "transcriber_site.errors.bad_request"
+handler403 = "transcriber_site.errors.permission_denied"
+handler404 = "transcriber_site.errors.not_found"
+handler500 = "transcriber_site.errors.server_error"
+
+
+@pytest.fixture(autouse=True)
+def _failing_views(settings: object) -> None:
+    settings.ROOT_URLCONF = __name__  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("where", ["api", "plain"])
+def test_a_failure_is_told_in_one_sentence(client: Client, where: str, kind: str) -> None:
+    _, status, said = FAILURES[kind]
+    if (where, kind) == ("plain", "invalid"):
+        pytest.skip("only the API raises it")
+    response = client.get(
+        f"/{where}/fail/{kind}",
+        headers={"Origin": "https://notes.example.org", "X-Request-ID": "trace-7"},
+    )
+    assert response.status_code == status
+    assert list(response.json()) == ["detail"]
+    assert said in response.json()["detail"]
+    assert response["Access-Control-Allow-Origin"] == "*"
+    assert response["X-Request-ID"] == "trace-7"
+    assert response["X-Process-Time-Ms"]
+
+
+@pytest.mark.parametrize("where", ["api", "plain"])
+@override_settings(DEBUG=True)
+def test_an_unforeseen_failure_tells_nothing_of_the_inside(
+    client: Client, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        response = client.get(f"/{where}/fail/unforeseen")
+    assert b"secret" not in response.content
+    assert b"Traceback" not in response.content
+    assert "the innermost secret" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+@pytest.mark.parametrize("path", ["/api/nothing-here", "/nothing-here", "/api/nothing-here/"])
+def test_an_unknown_path_is_a_404(client: Client, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 404
+    assert response.json() == {"detail": f"There is nothing at {path}."}
+
+
+def test_a_wrong_method_is_a_405_that_names_the_right_ones(client: Client) -> None:
+    response = client.post("/health")
+    assert response.status_code == 405
+    assert "POST" in response.json()["detail"]
+    assert "GET" in response["Allow"]
+
+
+def test_broken_json_is_a_400(client: Client) -> None:
+    response = client.post("/api/echo", data="{", content_type="application/json")
+    assert response.status_code == 400
+    assert "JSON" in response.json()["detail"]
+
+
+def test_a_json_body_over_the_limit_is_a_413(client: Client) -> None:
+    with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=100):
+        response = client.post("/api/echo", data={"a": "b" * 100}, content_type="application/json")
+        fitting = client.post("/api/echo", data={"a": "b" * 50}, content_type="application/json")
+    assert response.status_code == 413
+    assert list(response.json()) == ["detail"]
+    assert fitting.json() == {"a": "b" * 50}
+
+
+def test_a_body_of_an_unknown_type_is_a_415(client: Client) -> None:
+    response = client.post("/api/echo", data="<a/>", content_type="application/xml")
+    assert response.status_code == 415
+    assert list(response.json()) == ["detail"]
+
+
+@pytest.mark.parametrize(
+    ("detail", "said"),
+    [
+        (["Wrong."], "Wrong."),
+        ({"file": ["Missing."], "language": ["Unknown."]}, "file: Missing. language: Unknown."),
+        ({"non_field_errors": ["End is before start."]}, "End is before start."),
+        ({"transcript": [{}, {"start": ["A number."]}]}, "transcript[1].start: A number."),
+        ({"detail": "Not found."}, "Not found."),
+        ({}, "The request is not valid."),
+    ],
+)
+def test_validation_errors_become_sentences_that_name_the_field(detail: object, said: str) -> None:
+    assert sentence(detail) == said

@@ -1,0 +1,81 @@
+"""Every response can be traced, and read from any origin."""
+
+import re
+
+import pytest
+from django.test import AsyncClient, Client
+
+PATHS = ["/health", "/", "/api/nothing-here", "/api/docs"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_response_has_a_request_id_and_its_time(client: Client, path: str) -> None:
+    response = client.get(path)
+    assert re.fullmatch(r"[0-9a-f]{32}", response["X-Request-ID"])
+    assert float(response["X-Process-Time-Ms"]) >= 0
+
+
+async def test_responses_of_the_asgi_handler_have_them_too(async_client: AsyncClient) -> None:
+    response = await async_client.get("/health", headers={"X-Request-ID": "from-the-caller.1"})
+    assert response.status_code == 200
+    assert response["X-Request-ID"] == "from-the-caller.1"
+    assert float(response["X-Process-Time-Ms"]) >= 0
+
+
+@pytest.mark.parametrize("sent", ["trace-1", "A" * 128, "a.b_c-d"])
+def test_a_sane_id_of_the_caller_is_kept(client: Client, sent: str) -> None:
+    assert client.get("/health", headers={"X-Request-ID": sent})["X-Request-ID"] == sent
+
+
+@pytest.mark.parametrize("sent", ["", "A" * 129, "two words", "<script>", "line\tbreak"])
+def test_any_other_id_is_replaced(client: Client, sent: str) -> None:
+    response = client.get("/health", headers={"X-Request-ID": sent})
+    assert re.fullmatch(r"[0-9a-f]{32}", response["X-Request-ID"])
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/nothing-here"])
+def test_any_origin_may_read_any_answer(client: Client, path: str) -> None:
+    response = client.get(path, headers={"Origin": "https://notes.example.org"})
+    assert response["Access-Control-Allow-Origin"] == "*"
+    assert "X-Request-ID" in response["Access-Control-Expose-Headers"]
+
+
+def test_a_preflight_is_answered_and_traced(client: Client) -> None:
+    asked = {
+        "Origin": "https://notes.example.org",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "X-Request-ID",
+    }
+    response = client.options("/api/transcribe/", headers=asked)
+    assert response.status_code == 200
+    assert response["Access-Control-Allow-Origin"] == "*"
+    assert "x-request-id" in response["Access-Control-Allow-Headers"]
+    assert response["X-Request-ID"]
+    assert response["X-Process-Time-Ms"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/", "/api/docs", "/api/docs/", "/api/schema/"])
+def test_paths_answer_with_and_without_trailing_slash(client: Client, path: str) -> None:
+    assert client.get(path).status_code == 200
+
+
+def test_health_tells_that_and_when(client: Client) -> None:
+    body = client.get("/health").json()
+    assert body["status"] == "healthy"
+    assert isinstance(body["timestamp"], float)
+
+
+def test_the_root_names_the_service_and_its_endpoints(client: Client) -> None:
+    body = client.get("/").json()
+    assert body["name"] == "Transcriber"
+    assert body["version"]
+    assert body["endpoints"]["transcribe"] == "/api/transcribe/"
+
+
+def test_the_docs_page_loads_nothing_from_elsewhere(client: Client) -> None:
+    page = client.get("/api/docs").content.decode()
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert loaded
+    assert all(url.startswith("/static/") for url in loaded)
+    for url in loaded:
+        assert client.get(url).status_code == 200

@@ -1,0 +1,248 @@
+"""`manage.py serve` as a person runs it: a real service, stopped, killed, and started twice."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+]
+
+
+@dataclass(frozen=True)
+class Service:
+    process: subprocess.Popen[bytes]
+    port: int
+    data_dir: Path
+
+    def processes(self) -> dict[int, str]:
+        """Every living process of this service (and no other), by id: its command line."""
+        return processes_of(self.data_dir)
+
+    def children(self, what: str) -> list[int]:
+        """The processes that serve itself started and whose command line contains `what`."""
+        return [
+            pid
+            for pid, command in self.processes().items()
+            if what in command and parent_of(pid) == self.process.pid
+        ]
+
+    def is_up(self) -> bool:
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/health", timeout=2
+            ) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def test_sigterm_leaves_no_process(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        service.process.terminate()
+        assert service.process.wait(PATIENCE) == 0
+        assert service.processes() == {}
+
+
+def test_kill_of_serve_leaves_no_process(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        service.process.kill()
+        service.process.wait()
+        eventually(lambda: service.processes() == {}, "no process is left")
+
+
+@pytest.mark.parametrize("what", ["daphne", "--name speech", "--name interactive"])
+def test_a_killed_child_is_replaced_and_leaves_nothing(tmp_path: Path, what: str) -> None:
+    with running(tmp_path) as service:
+        [child] = service.children(what)
+        family = descendants_of(child, service.processes())
+        os.kill(child, signal.SIGKILL)
+        eventually(lambda: service.children(what) not in ([], [child]), f"{what} runs again")
+        eventually(lambda: not family & service.processes().keys(), "the old one's are gone")
+        eventually(service.is_up, "the service answers")
+
+
+def test_whatever_of_a_cluster_is_killed_while_idle_it_is_replaced_as_a_whole(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as service:
+        for position in range(1, 5):  # sentinel, worker, monitor, pusher, in the order of starting
+            [leader] = service.children("--name speech")
+            eventually(partial(is_complete, service, leader), "the cluster is complete")
+            family = descendants_of(leader, service.processes())
+            os.kill(sorted(family)[position], signal.SIGKILL)
+            eventually(partial(is_replaced, service, leader), "the cluster runs again")
+            eventually(partial(has_gone, service, family), "the old one is gone")
+
+
+def is_complete(service: Service, leader: int) -> bool:
+    return len(descendants_of(leader, service.processes())) == 5
+
+
+def is_replaced(service: Service, leader: int) -> bool:
+    return service.children("--name speech") not in ([], [leader])
+
+
+def has_gone(service: Service, family: set[int]) -> bool:
+    return not family & service.processes().keys()
+
+
+def test_a_taken_port_is_told_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = refused(port, tmp_path)
+    assert done.returncode != 0
+    assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_service_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        done = subprocess.run(
+            command(free_port()),
+            cwd=ROOT,
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode != 0
+        assert "Another `serve` runs on" in done.stderr
+        assert service.is_up()
+
+
+def test_an_upload_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    megabytes = 100
+    head = (
+        b'--cut\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n"
+    )
+    tail = b"\r\n--cut--\r\n"
+    with running(tmp_path) as service:
+        [web] = service.children("daphne")
+        before = peak_memory(web)
+        client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
+        client.putrequest("POST", "/api/transcribe/")
+        client.putheader("Content-Type", "multipart/form-data; boundary=cut")
+        client.putheader("Content-Length", str(len(head) + megabytes * 1024**2 + len(tail)))
+        client.endheaders(head)
+        for _ in range(megabytes):
+            client.send(bytes(1024**2))
+        client.send(tail)
+        client.getresponse().read()
+        assert peak_memory(web) - before < 40 * 1024**2
+
+
+def peak_memory(pid: int) -> int:
+    """The most bytes of memory that a process has held at once."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def test_what_a_broken_upload_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "abc.upload.wav").write_bytes(b"RIFF")
+    with running(tmp_path):
+        assert list((tmp_path / "uploads").iterdir()) == []
+
+
+@contextmanager
+def running(data_dir: Path) -> Iterator[Service]:
+    port = free_port()
+    process = subprocess.Popen(
+        command(port),
+        cwd=ROOT,
+        env=environment(data_dir),
+        stdout=(data_dir / "log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    service = Service(process, port, data_dir)
+    try:
+        announcement = f"Transcriber is at http://127.0.0.1:{port}\n"
+        log = data_dir / "log"
+        eventually(lambda: announcement in log.read_text() or not is_alive(process), "it is up")
+        assert announcement in log.read_text(), log.read_text()
+        eventually(lambda: len(service.processes()) >= 10, "both clusters are complete")
+        yield service
+    finally:
+        process.kill()
+        process.wait()
+        for pid in service.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def refused(port: int, data_dir: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(port),
+        cwd=ROOT,
+        env=environment(data_dir),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+def is_alive(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is None
+
+
+def command(port: int) -> list[str]:
+    return [sys.executable, "manage.py", "serve", "--port", str(port)]
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    return {**os.environ, "TRANSCRIBER_DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+def processes_of(data_dir: Path) -> dict[int, str]:
+    mark = f"TRANSCRIBER_DATA_DIR={data_dir}".encode()
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+        except (OSError, UnicodeDecodeError):
+            continue  # it has ended, or is somebody else's
+    return found
+
+
+def parent_of(pid: int) -> int:
+    try:
+        # The second field, a name in parentheses, may hold blanks.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def descendants_of(pid: int, among: dict[int, str]) -> set[int]:
+    found = {pid}
+    while grown := {other for other in among if parent_of(other) in found} - found:
+        found |= grown
+    return found

@@ -1,0 +1,122 @@
+"""Settings: documented all of them, and strict."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from transcriber_site import env
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def check(data_dir: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs `manage.py check` as a new process with these variables and no other settings."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TRANSCRIBER_") and name not in ("DATABASE_URL", "REDIS_URL")
+    }
+    return subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=ROOT,
+        env={**inherited, "TRANSCRIBER_DATA_DIR": str(data_dir), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_every_setting_is_in_the_readme_and_the_other_way_round() -> None:
+    section = (ROOT / "README.md").read_text().split("## Settings", 1)[1].split("\n## ", 1)[0]
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", section, re.MULTILINE))
+    assert settings.configured
+    assert documented == env.known_names()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("TRANSCRIBER_ENGINE", "kaldi", "faster-whisper, openai-whisper"),
+        ("TRANSCRIBER_DEVICE", "CPU", "auto, cpu, cuda"),
+        ("TRANSCRIBER_BEAM_SIZE", "five", "a whole number, from 1 to 20"),
+        ("TRANSCRIBER_BEAM_SIZE", "0", "a whole number, from 1 to 20"),
+        ("TRANSCRIBER_LEASE_SECONDS", "4", "a whole number, 5 or more"),
+        ("TRANSCRIBER_DEBUG", "perhaps", "true or false"),
+        ("TRANSCRIBER_MAX_UPLOAD_BYTES", "2 pounds", "a number of bytes"),
+        ("TRANSCRIBER_CORS_ORIGINS", "notes.example.org", "https://notes.example.org"),
+        ("DATABASE_URL", "mongodb://somewhere/x", "postgres://"),
+        ("REDIS_URL", "localhost:6379", "redis://"),
+        ("TRANSCRIBER_SECRET_KEY_FILE", "/does/not/exist", "readable file"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_with_its_name_and_what_is_allowed(
+    tmp_path: Path, name: str, value: str, allowed: str
+) -> None:
+    done = check(tmp_path, **{name: value})
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"Wrong setting: {name.removesuffix('_FILE')} ")
+    assert allowed in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = check(tmp_path / "file" / "data")
+    assert done.returncode != 0
+    assert done.stderr.startswith("Wrong setting: TRANSCRIBER_DATA_DIR must name a folder")
+
+
+def test_settings_that_cannot_work_together_are_told_by_number(tmp_path: Path) -> None:
+    done = check(tmp_path, TRANSCRIBER_DEVICE="cpu", TRANSCRIBER_COMPUTE_TYPE="int8_float16")
+    assert done.returncode != 0
+    assert "transcriber.E002" in done.stderr
+
+
+def test_a_misspelt_setting_is_pointed_out(tmp_path: Path) -> None:
+    done = check(tmp_path, TRANSCRIBER_ENGIN="faster-whisper")
+    assert done.returncode == 0
+    assert "TRANSCRIBER_ENGIN is set, but there is no such setting" in done.stderr
+
+
+def test_processes_that_start_at_once_agree_on_one_secret_key(tmp_path: Path) -> None:
+    code = "from transcriber_site.settings import SECRET_KEY; print(SECRET_KEY)"
+    environment = {**os.environ, "TRANSCRIBER_DATA_DIR": str(tmp_path)}
+    environment.pop("TRANSCRIBER_SECRET_KEY", None)
+
+    def key(_: int) -> str:
+        command = [sys.executable, "-c", code]
+        return subprocess.check_output(command, cwd=ROOT, env=environment, text=True)
+
+    with ThreadPoolExecutor(4) as pool:
+        keys = set(pool.map(key, range(4)))
+    assert len(keys) == 1
+    kept = tmp_path / "secret-key"
+    assert keys == {kept.read_text() + "\n"}
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert list(tmp_path.glob("secret-key-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("1048576", 1048576), ("500MB", 500_000_000), ("2GiB", 2 * 1024**3), ("1.5 kib", 1536)],
+)
+def test_sizes_are_read_with_their_unit(
+    monkeypatch: pytest.MonkeyPatch, text: str, n_bytes: int
+) -> None:
+    monkeypatch.setenv("TRANSCRIBER_MAX_UPLOAD_BYTES", text)
+    assert env.size("TRANSCRIBER_MAX_UPLOAD_BYTES", 1) == n_bytes
+
+
+def test_a_value_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("from-a-file\n")
+    monkeypatch.delenv("TRANSCRIBER_SECRET_KEY", raising=False)
+    monkeypatch.setenv("TRANSCRIBER_SECRET_KEY_FILE", str(secret))
+    assert env.text("TRANSCRIBER_SECRET_KEY") == "from-a-file"

@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class TranscriberSiteConfig(AppConfig):
+    name = "transcriber_site"
+    verbose_name = "Site"
+
+    def ready(self) -> None:
+        from transcriber_site import checks  # noqa: F401  registers them

@@ -1,0 +1,135 @@
+"""Strict reading of environment variables.
+
+Every reader takes the variable's name and its default, and stops the start with a `SettingError`
+that names the variable and what it allows. An empty variable counts as unset. Every variable may
+instead be given as NAME_FILE, the path of a file that holds the value, as container secrets are.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from django.core.exceptions import ImproperlyConfigured
+from environs import FileAwareEnv
+
+_UNITS = {
+    "": 1,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KIB": 1024,
+    "MIB": 1024**2,
+    "GIB": 1024**3,
+}
+_TRUE = {"true", "yes", "on", "1"}
+_FALSE = {"false", "no", "off", "0"}
+
+_environment = FileAwareEnv(strip_whitespace=True)
+_names: set[str] = set()
+
+
+class SettingError(ImproperlyConfigured):
+    """An environment variable has a value that cannot be used."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}")
+
+
+def known_names() -> frozenset[str]:
+    """The variables that have been read so far: after the settings are loaded, all there are."""
+    return frozenset(_names)
+
+
+def text(name: str, default: str = "") -> str:
+    _names.add(name)
+    try:
+        value: str = _environment.str(name, "")
+    except ValueError as error:
+        raise SettingError(name, f"cannot be read: {error}") from error
+    return value.strip() or default
+
+
+def choice(name: str, default: str, allowed: Sequence[str]) -> str:
+    value = text(name, default)
+    if value not in allowed:
+        raise SettingError(name, f"must be one of {', '.join(allowed)}; it is {value!r}")
+    return value
+
+
+def integer(name: str, default: int, minimum: int, maximum: int | None = None) -> int:
+    span = f"{minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
+    return _parsed(
+        name,
+        default,
+        int,
+        lambda n: n >= minimum and (maximum is None or n <= maximum),
+        f"a whole number, {span}",
+    )
+
+
+def flag(name: str, default: bool) -> bool:
+    value = text(name, "true" if default else "false").lower()
+    if value not in _TRUE | _FALSE:
+        raise SettingError(name, f"must be true or false; it is {value!r}")
+    return value in _TRUE
+
+
+def size(name: str, default: int) -> int:
+    """A number of bytes: `1048576`, `500MB`, `2GiB`."""
+    return _parsed(
+        name,
+        default,
+        _bytes,
+        lambda n: n > 0,
+        "a number of bytes above 0, such as 1048576, 500MB or 2GiB",
+    )
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """The items of a comma-separated list."""
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def origins(name: str, default: str = "") -> list[str]:
+    """Web origins, each a scheme and a host: `https://notes.example.org`."""
+    found = words(name, default)
+    for origin in found:
+        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise SettingError(
+                name, f"must list origins such as https://notes.example.org; {origin!r} is none"
+            )
+    return found
+
+
+def url(name: str, schemes: Sequence[str]) -> str:
+    """The address of a service with one of these schemes, or an empty text."""
+    value = text(name)
+    if value and value.partition("://")[0] not in schemes:
+        allowed = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise SettingError(
+            name, f"must begin with one of {allowed}"
+        )  # not shown: it may hold a password
+    return value
+
+
+def _bytes(value: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)?", value, re.IGNORECASE)
+    if match is None:
+        raise ValueError(value)
+    return int(float(match[1]) * _UNITS[(match[2] or "").upper()])
+
+
+def _parsed(
+    name: str,
+    default: int,
+    parse: Callable[[str], int],
+    accept: Callable[[int], bool],
+    expected: str,
+) -> int:
+    value = text(name, str(default))
+    try:
+        number = parse(value)
+    except ValueError:
+        number = None
+    if number is None or not accept(number):
+        raise SettingError(name, f"must be {expected}; it is {value!r}")
+    return number

@@ -1,0 +1,138 @@
+"""Every error becomes `{"detail": <string>}`."""
+
+import errno
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from rest_framework import views
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+
+from transcriber_site.logs import request_id
+
+_logger = logging.getLogger(__name__)
+
+
+def exception_handler(exception: Exception, context: dict[str, Any]) -> Response | None:
+    """What an API view's exception is answered with; None leaves it to the middleware."""
+    response = views.exception_handler(exception, context)
+    if response is not None:
+        response.data = {"detail": sentence(response.data)}
+        return response
+    known = known_failure(exception)
+    if known is None:
+        return None
+    views.set_rollback()
+    status, detail = known
+    return Response({"detail": detail}, status=status)
+
+
+def sentence(detail: Any) -> str:
+    """Validation errors of any shape as text that names each field: `language: Unknown.`"""
+    return " ".join(_sentences(detail, field="")) or "The request is not valid."
+
+
+def _sentences(detail: Any, field: str) -> list[str]:
+    if isinstance(detail, dict):
+        return [
+            text
+            for name, inner in detail.items()
+            for text in _sentences(inner, field=_inner_name(field, str(name)))
+        ]
+    if isinstance(detail, list | tuple):
+        return [
+            text
+            for index, inner in enumerate(detail)
+            for text in _sentences(
+                inner, field=f"{field}[{index}]" if isinstance(inner, dict | list) else field
+            )
+        ]
+    return [f"{field}: {detail}" if field else str(detail)]
+
+
+def _inner_name(outer: str, name: str) -> str:
+    if name in (api_settings.NON_FIELD_ERRORS_KEY, "detail"):
+        return outer
+    return f"{outer}.{name}" if outer else name
+
+
+def known_failure(exception: Exception) -> tuple[int, str] | None:
+    """Status and detail of an exception that is not this service's fault, or None."""
+    match exception:
+        case RequestDataTooBig():
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request's body is too large."
+        case MultiPartParserError():
+            return HTTPStatus.BAD_REQUEST, f"The multipart form cannot be read: {exception}"
+        case UnreadablePostError():
+            return HTTPStatus.BAD_REQUEST, "The upload broke off before its end. Send it again."
+        case SuspiciousOperation():  # too many form fields, a host that is not allowed, and so on
+            return HTTPStatus.BAD_REQUEST, str(exception) or "The request is not acceptable."
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL
+        case OperationalError() if "disk is full" in str(exception):
+            return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL
+    return None
+
+
+_DISK_FULL = (
+    "The service's disk is full. Free some space (or ask who runs the service to), then try again."
+)
+
+
+def answer_to_failure(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+    """The answer to whatever a view raised; None for what Django has its own handlers for."""
+    if isinstance(exception, Http404 | PermissionDenied):
+        return None
+    known = known_failure(exception)
+    if known is not None:
+        _logger.warning("%s %s: %r", request.method, request.path, exception)
+        return _json(*known)
+    _logger.error("%s %s failed", request.method, request.path, exc_info=exception)
+    return server_error(request)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    known = known_failure(exception)
+    return (
+        _json(*known) if known else _json(HTTPStatus.BAD_REQUEST, "The request is not acceptable.")
+    )
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _json(HTTPStatus.FORBIDDEN, str(exception) or "This is not allowed.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return _json(
+        HTTPStatus.FORBIDDEN,
+        reason or "The form's CSRF token is missing or wrong. Load the page again.",
+    )
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    # Django's own message of an unknown URL is a dictionary of everything that it tried.
+    message = exception.args[0] if exception.args else None
+    return _json(
+        HTTPStatus.NOT_FOUND,
+        message if isinstance(message, str) else f"There is nothing at {request.path}.",
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    detail = (
+        "Something went wrong here. Whoever runs the service finds the reason in its log "
+        f"under {request_id.get() or '-'}."
+    )
+    return _json(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
+def _json(status: int, detail: str) -> HttpResponse:
+    response = JsonResponse({"detail": detail}, status=status)
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log it a second time
+    return response

@@ -1,0 +1,258 @@
+"""The one settings file: what differs between installations is read through env.py."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+from transcriber_site import __version__, data_dir, env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# ---- State
+
+TRANSCRIBER_DATA_DIR = data_dir.prepare(
+    Path(env.text("TRANSCRIBER_DATA_DIR", str(BASE_DIR / "data"))).expanduser().absolute(),
+    variable="TRANSCRIBER_DATA_DIR",
+)
+DATABASE_URL = (
+    env.url("DATABASE_URL", ["postgres", "postgresql", "sqlite"])
+    or f"sqlite:///{TRANSCRIBER_DATA_DIR / 'transcriber.sqlite3'}"
+)
+REDIS_URL = env.url("REDIS_URL", ["redis", "rediss", "unix"])
+
+# ---- Web
+
+SECRET_KEY = env.text("TRANSCRIBER_SECRET_KEY") or data_dir.secret_key(TRANSCRIBER_DATA_DIR)
+DEBUG = env.flag("TRANSCRIBER_DEBUG", default=False)
+ALLOWED_HOSTS = env.words("TRANSCRIBER_ALLOWED_HOSTS", "*")
+CSRF_TRUSTED_ORIGINS = env.origins("TRANSCRIBER_CSRF_TRUSTED_ORIGINS")
+TRANSCRIBER_CORS_ORIGINS = env.origins("TRANSCRIBER_CORS_ORIGINS", "*")
+TRANSCRIBER_MAX_UPLOAD_BYTES = env.size("TRANSCRIBER_MAX_UPLOAD_BYTES", 2 * 1024**3)
+TRANSCRIBER_LOG_LEVEL = env.choice(
+    "TRANSCRIBER_LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"]
+)
+
+# ---- Speech
+
+TRANSCRIBER_ENGINE = env.choice(
+    "TRANSCRIBER_ENGINE", "faster-whisper", ["faster-whisper", "openai-whisper"]
+)
+TRANSCRIBER_DEVICE = env.choice("TRANSCRIBER_DEVICE", "auto", ["auto", "cpu", "cuda"])
+TRANSCRIBER_COMPUTE_TYPE = env.choice(
+    "TRANSCRIBER_COMPUTE_TYPE",
+    "default",
+    ["default", "int8", "int8_float16", "float16", "float32", "bfloat16"],
+)
+TRANSCRIBER_MODELS_DIR = (
+    Path(env.text("TRANSCRIBER_MODELS_DIR", str(TRANSCRIBER_DATA_DIR / "models")))
+    .expanduser()
+    .absolute()
+)
+TRANSCRIBER_BEAM_SIZE = env.integer("TRANSCRIBER_BEAM_SIZE", 5, minimum=1, maximum=20)
+TRANSCRIBER_SPEECH_THREADS = env.integer("TRANSCRIBER_SPEECH_THREADS", 0, minimum=0)
+
+# ---- Work
+
+TRANSCRIBER_SPEECH_WORKERS = env.integer("TRANSCRIBER_SPEECH_WORKERS", 1, minimum=1, maximum=64)
+TRANSCRIBER_INTERACTIVE_WORKERS = env.integer(
+    "TRANSCRIBER_INTERACTIVE_WORKERS", 1, minimum=1, maximum=64
+)
+TRANSCRIBER_LEASE_SECONDS = env.integer("TRANSCRIBER_LEASE_SECONDS", 60, minimum=5)
+TRANSCRIBER_CHUNK_ATTEMPTS = env.integer("TRANSCRIBER_CHUNK_ATTEMPTS", 3, minimum=1)
+
+# ---- Django
+
+INSTALLED_APPS = [
+    "transcriber_site",  # before django_q: its qcluster command takes the place of django_q's
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_q",
+    "transcription",
+    "summaries",
+    "chat",
+    "retranslation",
+]
+
+MIDDLEWARE = [
+    "transcriber_site.middleware.RequestTrace",
+    "corsheaders.middleware.CorsMiddleware",  # outside all that can fail: errors have its headers
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Innermost although its own documentation puts it second: it is synchronous, and whatever
+    # stands around a synchronous middleware runs in one go in the request's thread, where every
+    # other order goes to and fro between thread and event loop.
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+]
+
+ROOT_URLCONF = "transcriber_site.urls"
+ASGI_APPLICATION = "transcriber_site.asgi.application"
+APPEND_SLASH = False  # a redirect would lose an upload; RequestTrace answers both forms
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+USE_TZ = True
+USE_I18N = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CSRF_FAILURE_VIEW = "transcriber_site.errors.csrf_failure"
+
+CORS_ALLOW_ALL_ORIGINS = "*" in TRANSCRIBER_CORS_ORIGINS
+CORS_ALLOWED_ORIGINS = [origin for origin in TRANSCRIBER_CORS_ORIGINS if origin != "*"]
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "authorization",
+    "content-type",
+    "range",
+    "x-csrftoken",
+    "x-request-id",
+    "x-requested-with",
+]
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-Process-Time-Ms", "Content-Disposition"]
+
+# ---- Files
+
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = (
+    True  # the admin's and the docs page's files are served from their packages: no collectstatic
+)
+MEDIA_ROOT = TRANSCRIBER_DATA_DIR / "files"
+FILE_UPLOAD_TEMP_DIR = str(
+    data_dir.prepare(TRANSCRIBER_DATA_DIR / "uploads", variable="TRANSCRIBER_DATA_DIR")
+)
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_PERMISSIONS = 0o640
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o750
+DATA_UPLOAD_MAX_MEMORY_SIZE = (
+    10 * 1024**2
+)  # a JSON body; files are limited by TRANSCRIBER_MAX_UPLOAD_BYTES
+
+# ---- Database
+
+DATABASES: dict[str, Any] = {"default": dj_database_url.parse(DATABASE_URL)}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        # A transaction that begins with a read and then writes fails at once when another has
+        # written meanwhile; one that takes the write lock from the start waits for its turn.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+
+# ---- Queue and live wake-ups: hints only, the rows are the truth
+
+warnings.filterwarnings(
+    "ignore", message="Retry and timeout are misconfigured"
+)  # said of every cluster without a timeout
+
+Q_CLUSTER: dict[str, Any] = {
+    "name": "interactive",  # the queue of tasks and schedules that name none
+    # One worker a cluster: `serve` starts as many clusters as there are to be workers, because a
+    # worker that is killed can take its cluster's queue with it (see cluster.py).
+    "workers": 1,
+    "queue_limit": 1,  # what one cluster holds back another could do
+    "timeout": None,  # no time limit: a lease that is no longer renewed tells that a worker is gone
+    "retry": 3600,
+    "max_attempts": 1,
+    "ack_failures": True,  # what is left to do is read from the rows, not from the queue
+    "save_limit": -1,  # no rows for what succeeded
+    "recycle": 100_000,  # a new worker would have to load its model again
+    "poll": 0.2,
+    "catch_up": False,
+    "ALT_CLUSTERS": {"speech": {"scheduler": False}},
+}
+if REDIS_URL:
+    Q_CLUSTER["redis"] = REDIS_URL
+    CHANNEL_LAYERS: dict[str, Any] = {
+        "default": {
+            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "CONFIG": {"hosts": [REDIS_URL]},
+        }
+    }
+else:
+    Q_CLUSTER["orm"] = "default"
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# ---- API
+
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": [
+        "transcriber_site.parsers.JSONParser",
+        "rest_framework.parsers.MultiPartParser",
+        "transcriber_site.parsers.FormParser",
+    ],
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
+    "UNAUTHENTICATED_USER": None,
+    "EXCEPTION_HANDLER": "transcriber_site.errors.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Transcriber",
+    "DESCRIPTION": "Recordings in, transcripts out: who said what and when.",
+    "VERSION": __version__,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# ---- Logging
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "transcriber_site.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": TRANSCRIBER_LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "level": TRANSCRIBER_LOG_LEVEL, "propagate": True},
+        # One line for every message that comes and goes is too many; each 4xx is the caller's
+        # affair.
+        **{
+            name: {
+                "level": TRANSCRIBER_LOG_LEVEL
+                if TRANSCRIBER_LOG_LEVEL in ("DEBUG", "ERROR")
+                else "WARNING"
+            }
+            for name in ("django-q", "daphne", "asyncio", "httpx")
+        },
+        "django.request": {
+            "level": TRANSCRIBER_LOG_LEVEL if TRANSCRIBER_LOG_LEVEL == "DEBUG" else "ERROR"
+        },
+    },
+}

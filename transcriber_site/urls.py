@@ -1,0 +1,21 @@
+"""Paths as documented; the middleware answers them with and without trailing slash."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from transcriber_site import views
+
+urlpatterns = [
+    path("", views.root, name="root"),
+    path("health", views.health, name="health"),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/transcribe/", include("transcription.urls")),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "transcriber_site.errors.bad_request"
+handler403 = "transcriber_site.errors.permission_denied"
+handler404 = "transcriber_site.errors.not_found"
+handler500 = "transcriber_site.errors.server_error"

@@ -1,0 +1,232 @@
+"""The Transcription API: validate, call one function, answer in the documented shape."""
+
+import logging
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.db.models import Count, Max
+from django.http import Http404
+from drf_spectacular.utils import extend_schema
+from rest_framework import exceptions, serializers, status
+from rest_framework.decorators import api_view, parser_classes
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from transcription import jobs, live, recordings
+from transcription import serializers as shapes
+from transcription.models import Job, Leased
+from transcription.speech import audio, catalogue, fetching, weights
+from transcription.transcript import full_text, segment_object
+
+_logger = logging.getLogger(__name__)
+
+
+class TooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+
+
+class Unavailable(exceptions.APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+
+
+@extend_schema(responses=shapes.Models)
+@api_view(["GET"])
+def models(request: Request) -> Response:
+    """The Whisper models that the engine can run, and whether their weights are here."""
+    found = weights.listing(
+        engine=settings.TRANSCRIBER_ENGINE, models_dir=settings.TRANSCRIBER_MODELS_DIR
+    )
+    return Response({"models": shapes.Model(found, many=True).data})
+
+
+@extend_schema(
+    request={"multipart/form-data": shapes.TranscriptionRequest},
+    responses={
+        200: shapes.Started,
+        400: shapes.Problem,
+        413: shapes.Problem,
+        503: shapes.Problem,
+    },
+)
+@api_view(["POST"])
+@parser_classes([MultiPartParser])
+def start(request: Request) -> Response:
+    """Upload a recording and begin to transcribe it."""
+    wish = _valid(shapes.TranscriptionRequest, request.data)
+    upload: TemporaryUploadedFile = wish["file"]
+    if (upload.size or 0) > settings.TRANSCRIBER_MAX_UPLOAD_BYTES:
+        raise TooLarge(_too_large())
+    _require_weights(wish["model_name"])
+    try:
+        info = audio.probe(upload.file)
+    except audio.NotAudioError as error:
+        raise serializers.ValidationError({"file": [f"{error} {_WHAT_IS_ALLOWED}"]}) from error
+    upload.seek(0)
+    job = jobs.create_job(
+        recording=recordings.store_upload(upload=upload, info=info),
+        model_name=wish["model_name"].name,
+        language=wish["language"],
+        diarize=wish["diarize"],
+    )
+    _logger.info("Job %s: %s, %s bytes", job.pk, job.recording.name, upload.size)
+    return Response({"job_id": str(job.pk), "status": "processing", "message": job.message})
+
+
+_WHAT_IS_ALLOWED = "Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
+
+
+def _too_large() -> str:
+    limit = settings.TRANSCRIBER_MAX_UPLOAD_BYTES
+    return f"The file is larger than the {limit:,} bytes allowed here (TRANSCRIBER_MAX_UPLOAD_BYTES)."
+
+
+def _require_weights(model: catalogue.ModelInfo) -> None:
+    engine = settings.TRANSCRIBER_ENGINE
+    models_dir = settings.TRANSCRIBER_MODELS_DIR
+    if weights.locate(model, engine=engine, models_dir=models_dir) is not None:
+        return
+    if not fetching.can_download(model, engine=engine):
+        reason = "the model hub cannot be reached"
+        raise Unavailable(str(weights.unavailable(model, engine, models_dir, reason)))
+
+
+@extend_schema(parameters=[shapes.JobsQuery], responses={200: shapes.Jobs, 400: shapes.Problem})
+@api_view(["GET"])
+def list_jobs(request: Request) -> Response:
+    """Jobs, the newest first."""
+    query = _valid(shapes.JobsQuery, request.query_params)
+    found = Job.objects.order_by("-created_at")
+    if "status" in query:
+        found = found.filter(
+            status__in=[own for own, name in live.API_STATUS.items() if name == query["status"]]
+        )
+    documents = [live.job_status(job) for job in found[: query["limit"]]]
+    return Response({"jobs": documents, "count": len(documents)})
+
+
+@extend_schema(responses=shapes.JobStatus)
+@api_view(["GET"])
+def job_status(request: Request, job_id: str) -> Response:
+    """Where a job stands; an unknown one is `not_found`, with status code 200."""
+    try:
+        document = live.job_status(_job(job_id))
+    except Http404:
+        document = live.not_found_status(job_id)
+    return Response(document)
+
+
+@extend_schema(
+    parameters=[shapes.ResultQuery],
+    responses={
+        200: shapes.Result,
+        202: shapes.JobStatus,
+        404: shapes.Problem,
+        409: shapes.Problem,
+    },
+)
+@api_view(["GET"])
+def result(request: Request, job_id: str) -> Response:
+    """The transcript. 202 with the job's status while it is under way, 409 when it failed."""
+    job = _job(job_id)
+    partial = _valid(shapes.ResultQuery, request.query_params)["partial"]
+    if job.status != Job.Status.COMPLETED and not partial:
+        if job.status in Job.ACTIVE:
+            return Response(live.job_status(job), status=status.HTTP_202_ACCEPTED)
+        return Response(
+            {
+                "detail": f"The job ended without a full transcript: {job.message}. "
+                "Add ?partial=true for what there is."
+            },
+            status=status.HTTP_409_CONFLICT,
+        )
+    segments = list(job.segments.defer("words"))
+    return Response(
+        {
+            "segments": [segment_object(segment) for segment in segments],
+            "text": full_text(segments),
+            "language": job.language or None,
+            "audio_duration": _duration(job),
+        }
+    )
+
+
+@extend_schema(responses={200: shapes.Debug, 404: shapes.Problem})
+@api_view(["GET"])
+def debug(request: Request, job_id: str) -> Response:
+    """What whoever runs the service wants to know of a job."""
+    job = _job(job_id)
+    chunks = list(job.chunks.order_by("index").defer("streams", "speech"))
+    segments = job.segments.aggregate(n=Count("pk"), latest=Max("end"))
+    duration = _duration(job)
+    ended = job.finished_at or (job.updated_at if job.started_at else None)
+    processing = (ended - job.started_at).total_seconds() if ended and job.started_at else None
+    finished = job.status == Job.Status.COMPLETED and processing is not None and duration
+    return Response(
+        {
+            **live.job_status(job),
+            "state": job.status,
+            "cached_segments": segments["n"],
+            "latest_time": segments["latest"] or 0.0,
+            "model_name": job.model_name,
+            "engine": job.engine or settings.TRANSCRIBER_ENGINE,
+            "device": job.device or settings.TRANSCRIBER_DEVICE,
+            "language": job.language,
+            "diarize": job.diarize,
+            "audio_duration": duration,
+            "queue_wait_seconds": (job.started_at - job.created_at).total_seconds()
+            if job.started_at
+            else None,
+            "processing_seconds": processing,
+            "real_time_factor": processing / duration if finished else None,
+            "created_at": job.created_at.timestamp(),
+            "stages": [{"kind": stage.kind, **_leased(stage)} for stage in job.stages.all()],
+            "chunk_states": {
+                state: sum(chunk.state == state for chunk in chunks)
+                for state in Leased.State.values
+            },
+            "chunks": [
+                {"index": c.index, "start": c.start, "end": c.end, **_leased(c)} for c in chunks
+            ],
+        }
+    )
+
+
+def _leased(row: Leased) -> dict[str, Any]:
+    return {
+        "state": row.state,
+        "attempts": row.attempts,
+        "failures": row.failures,
+        "worker": row.worker,
+        "lease_until": _timestamp(row.lease_until),
+        "seconds": (row.finished_at - row.started_at).total_seconds()
+        if row.finished_at and row.started_at
+        else None,
+        "error": row.error,
+    }
+
+
+def _timestamp(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()
+
+
+def _duration(job: Job) -> float | None:
+    recording = job.recording
+    return recording.duration if recording.duration is not None else recording.declared_duration
+
+
+def _job(written_id: str) -> Job:
+    try:
+        return Job.objects.select_related("recording").get(pk=UUID(written_id))
+    except (ValueError, Job.DoesNotExist):
+        raise Http404("Transcription job not found or expired") from None
+
+
+def _valid(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
+    serializer = shape(data=data)
+    serializer.is_valid(raise_exception=True)
+    values: dict[str, Any] = serializer.validated_data
+    return values

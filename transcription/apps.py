@@ -1,0 +1,34 @@
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class TranscriptionConfig(AppConfig):
+    name = "transcription"
+    verbose_name = "Transcription"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from django_q.signals import post_spawn
+
+        from transcription.tasks import on_worker_start
+
+        post_spawn.connect(on_worker_start, dispatch_uid="transcription")
+        post_migrate.connect(schedule_recovery, sender=self)
+
+
+def schedule_recovery(**_: Any) -> None:
+    """Once a minute whatever lost its worker or its message is set going again."""
+    from django_q.models import Schedule
+
+    Schedule.objects.update_or_create(
+        name="transcription: recover",
+        defaults={
+            "func": "transcription.tasks.recover",
+            "schedule_type": Schedule.MINUTES,
+            "minutes": 1,
+            "repeats": -1,
+            "cluster": "interactive",
+        },
+    )

@@ -1,0 +1,77 @@
+"""The live WebSocket: listen to a job's feed, forward what comes."""
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import UUID
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.urls import re_path
+
+from transcription import live
+from transcription.models import Job
+
+NORMAL_CLOSURE = 1000
+INTERNAL_ERROR = 1011
+BAD_REQUEST = 4400
+NOT_FOUND = 4404
+
+_logger = logging.getLogger(__name__)
+
+
+class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is untyped
+    _forwarding: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        await self.accept()
+        self._forwarding = asyncio.create_task(self._forward())
+
+    async def disconnect(self, code: int) -> None:
+        if self._forwarding is not None:
+            self._forwarding.cancel()
+
+    async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+        """Listeners have nothing to say."""
+
+    async def _forward(self) -> None:
+        try:
+            code = await self._forward_all()
+        except Exception:
+            _logger.exception("A live socket failed.")
+            code = INTERNAL_ERROR
+        await self.close(code)
+
+    async def _forward_all(self) -> int:
+        written_id = self.scope["url_route"]["kwargs"]["job_id"]
+        job_id = await _existing_job(written_id)
+        if job_id is None:
+            status = live.status_message(live.not_found_status(written_id))
+            await self.send(live.as_json(status))
+            return NOT_FOUND
+        query = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        after = query.get("after", [None])[-1]
+        if after is not None and not (after.isascii() and after.isdecimal()):
+            await self.send(live.as_json({"detail": "after must be the id of a segment, a number."}))
+            return BAD_REQUEST
+        messages = live.listen(job_id, after=None if after is None else int(after))
+        async with aclosing(messages):
+            async for message in messages:
+                await self.send(message)
+        return NORMAL_CLOSURE
+
+
+@database_sync_to_async  # type: ignore[untyped-decorator]  # channels is untyped
+def _existing_job(written_id: str) -> UUID | None:
+    try:
+        job_id = UUID(written_id)
+    except ValueError:
+        return None
+    return job_id if Job.objects.filter(pk=job_id).exists() else None
+
+
+websocket_urlpatterns = [
+    re_path(r"^api/transcribe/live/(?P<job_id>[^/]+)/?$", LiveConsumer.as_asgi()),
+]

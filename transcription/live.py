@@ -1,0 +1,268 @@
+"""The job feed: one reader a watched job in each web process, however many listen."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.models import Count, Max, Min, Q
+
+from transcription.models import Job, Leased, Segment
+from transcription.transcript import segment_object
+from transcription.wakeups import group
+
+LOOK_SECONDS = 0.25
+LOOK_SECONDS_WHEN_WOKEN = 2.0
+"""Where messages wake the feed it looks by itself all the same, more seldom: a message may be lost."""
+
+_logger = logging.getLogger(__name__)
+
+API_STATUS = {
+    Job.Status.QUEUED: "processing",
+    Job.Status.RUNNING: "processing",
+    Job.Status.COMPLETED: "completed",
+    Job.Status.FAILED: "failed",
+    Job.Status.CANCELLED: "failed",
+}
+"""The documented names: the message tells queued from running, and cancelled from failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one look at a job's rows found: its status, and the segments that are new in order of time."""
+
+    status: dict[str, Any]
+    segments: list[tuple[int, str]]
+    released_chunks: int
+    is_final: bool
+
+
+class JobFeed:
+    """Everything that happened to a job, in the order in which listeners get it.
+
+    Segments are released chunk by chunk: those of a chunk only when all chunks before it are done, so that
+    the transcript grows at its end, and "after segment N" says all that a listener has.
+    """
+
+    def __init__(self, job_id: UUID) -> None:
+        self.job_id = job_id
+        self.n_listeners = 0
+        self.ended = False
+        self._segments: list[str] = []
+        self._position_of: dict[int, int] = {}
+        self._status = ""
+        self._released_chunks = 0
+        self._news = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+
+    def start(self) -> None:
+        self._reader = asyncio.create_task(self._read_until_final())
+
+    def stop(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def messages(self, *, after: int | None) -> AsyncGenerator[str, None]:
+        """The listener's messages as JSON text: first what it missed, then what comes; ends with the final status."""
+        sent_status = ""
+        position = 0
+        if after is not None:
+            while not self._status:
+                await self._wait()
+            position = self._position_of.get(after, -1) + 1
+        while True:
+            news = self._news
+            while position < len(self._segments):
+                position += 1
+                yield self._segments[position - 1]
+            if self._status != sent_status:
+                sent_status = self._status
+                yield sent_status
+                continue  # more may have come while it was sent
+            if self.ended:
+                if self._failure is not None:
+                    raise self._failure
+                return
+            await news.wait()
+
+    async def _wait(self) -> None:
+        if self.ended and self._failure is not None:
+            raise self._failure
+        await self._news.wait()
+
+    async def _read_until_final(self) -> None:
+        try:
+            async with _Wakeups(self.job_id) as wakeups:
+                while True:
+                    try:
+                        snapshot = await database_sync_to_async(read_job)(
+                            self.job_id, self._released_chunks
+                        )
+                    except DatabaseError:
+                        _logger.warning("Job %s could not be read.", self.job_id, exc_info=True)
+                    else:
+                        self._take(snapshot)
+                        if snapshot is None or snapshot.is_final:
+                            return
+                    await wakeups.wait()
+        except Exception as error:
+            _logger.exception("The feed of job %s failed.", self.job_id)
+            self._failure = error
+        finally:
+            self.ended = True
+            self._tell()
+
+    def _take(self, snapshot: Snapshot | None) -> None:
+        if snapshot is None:  # deleted while it was watched
+            self._status = as_json(status_message(not_found_status(self.job_id)))
+            return
+        for segment_id, message in snapshot.segments:
+            self._position_of[segment_id] = len(self._segments)
+            self._segments.append(message)
+        self._released_chunks = snapshot.released_chunks
+        status = as_json(snapshot.status)
+        if snapshot.is_final:
+            self.ended = True
+        if snapshot.segments or status != self._status:
+            self._status = status
+            self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+class _Wakeups:
+    """Waits for the next reason to look at a job's rows: a message where there are any, or some time."""
+
+    def __init__(self, job_id: UUID) -> None:
+        self._group = group(job_id)
+        self._layer: Any = get_channel_layer() if settings.REDIS_URL else None
+        self._channel = ""
+
+    async def __aenter__(self) -> "_Wakeups":
+        if self._layer is not None:
+            self._channel = await self._layer.new_channel()
+            await self._layer.group_add(self._group, self._channel)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._channel:
+            await self._layer.group_discard(self._group, self._channel)
+
+    async def wait(self) -> None:
+        if not self._channel:
+            await asyncio.sleep(LOOK_SECONDS)
+            return
+        try:
+            async with asyncio.timeout(LOOK_SECONDS_WHEN_WOKEN):
+                await self._layer.receive(self._channel)
+        except TimeoutError:
+            pass
+        except Exception:
+            _logger.warning("The channel layer failed; the feed goes on without it.", exc_info=True)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def as_json(message: dict[str, Any]) -> str:
+    return json.dumps(message, ensure_ascii=False)
+
+
+_feeds: dict[UUID, JobFeed] = {}
+
+
+async def listen(job_id: UUID, *, after: int | None) -> AsyncGenerator[str, None]:
+    """Follow a job through the feed that all its listeners in this process share."""
+    feed = _feeds.get(job_id)
+    if feed is None or feed.ended:
+        feed = _feeds[job_id] = JobFeed(job_id)
+        feed.start()
+    feed.n_listeners += 1
+    try:
+        async with aclosing(feed.messages(after=after)) as messages:
+            async for message in messages:
+                yield message
+    finally:
+        feed.n_listeners -= 1
+        if not feed.n_listeners:
+            feed.stop()
+            if _feeds.get(job_id) is feed:
+                del _feeds[job_id]
+
+
+def read_job(job_id: UUID, released_chunks: int) -> Snapshot | None:
+    """Look at the rows: segments of the chunks from `released_chunks` on that are done without a gap."""
+    job = Job.objects.filter(pk=job_id).first()
+    if job is None:
+        return None
+    counts = job.chunks.aggregate(
+        total=Count("pk"),
+        done=Count("pk", filter=Q(state=Leased.State.DONE)),
+        first_undone=Min("index", filter=~Q(state=Leased.State.DONE)),
+        progress=Max("progress", filter=Q(state=Leased.State.DOING)),
+    )
+    is_final = job.status not in Job.ACTIVE
+    total = counts["total"]
+    release = total if is_final or counts["first_undone"] is None else counts["first_undone"]
+    segments = Segment.objects.none()
+    if release > released_chunks:
+        segments = Segment.objects.filter(
+            job=job_id, chunk__index__gte=released_chunks, chunk__index__lt=release
+        ).defer("words")
+    chunk_info = {
+        "current_chunk": min(counts["done"] + 1, total),
+        "total_chunks": total,
+        "chunk_progress": 100 if counts["done"] == total else counts["progress"] or 0,
+    }
+    status = status_message(job_status(job), chunk_info=chunk_info)
+    return Snapshot(
+        status=status,
+        segments=[(s.pk, as_json(segment_object(s))) for s in segments],
+        released_chunks=max(release, released_chunks),
+        is_final=is_final,
+    )
+
+
+def job_status(job: Job) -> dict[str, Any]:
+    """The documented status document of a job."""
+    return {
+        "job_id": str(job.pk),
+        "status": API_STATUS[Job.Status(job.status)],
+        "message": job.message,
+        "progress": job.progress,
+        "updated_at": job.updated_at.timestamp(),
+    }
+
+
+def not_found_status(job_id: object) -> dict[str, Any]:
+    return {
+        "job_id": str(job_id),
+        "status": "not_found",
+        "message": "Transcription job not found or expired",
+        "progress": 0,
+        "updated_at": time.time(),
+    }
+
+
+def status_message(
+    status: dict[str, Any], *, chunk_info: dict[str, int] | None = None
+) -> dict[str, Any]:
+    """A status document as a live message."""
+    return {
+        "type": "status",
+        "status": status["status"],
+        "message": status["message"],
+        "progress": status["progress"],
+        "chunk_info": chunk_info
+        or {"current_chunk": 0, "total_chunks": 0, "chunk_progress": 0},
+    }

@@ -1,0 +1,155 @@
+"""Recordings, the jobs that transcribe them, and what comes out. The rows are the truth."""
+
+import uuid
+
+from django.db import models
+
+
+class Recording(models.Model):
+    """An uploaded file, and (beside it in the storage) its samples: 16 kHz mono, in pieces."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=255, help_text="The file's name as it was uploaded.")
+    file = models.FileField(max_length=255)
+    size = models.BigIntegerField(help_text="Bytes of the uploaded file.")
+    container = models.CharField(max_length=100, blank=True)
+    codec = models.CharField(max_length=50, blank=True)
+    declared_duration = models.FloatField(
+        null=True, blank=True, help_text="Seconds, as the container says; it may be wrong."
+    )
+    duration = models.FloatField(
+        null=True, blank=True, help_text="Seconds, as decoded; empty until all is decoded."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Job(models.Model):
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    ACTIVE = (Status.QUEUED, Status.RUNNING)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    recording = models.ForeignKey(Recording, on_delete=models.CASCADE, related_name="jobs")
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
+    message = models.TextField(blank=True)
+    progress = models.PositiveSmallIntegerField(default=0, help_text="Per cent.")
+    model_name = models.CharField(max_length=50)
+    requested_language = models.CharField(max_length=5, blank=True, help_text="Empty: detect it.")
+    language = models.CharField(max_length=5, blank=True, help_text="Given or detected.")
+    diarize = models.BooleanField(default=True)
+    engine = models.CharField(max_length=30, blank=True, help_text="What ran.")
+    device = models.CharField(max_length=10, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True, db_index=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    served_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a chunk was last taken: jobs take turns."
+    )
+
+    class Meta:
+        ordering = ("-created_at",)
+        indexes = (models.Index(fields=("status", "-created_at")),)
+
+    def __str__(self) -> str:
+        return f"{self.recording_id} with {self.model_name}"
+
+
+class Leased(models.Model):
+    """Work that one worker at a time may hold, for as long as it renews its lease."""
+
+    class State(models.TextChoices):
+        TODO = "todo"
+        DOING = "doing"
+        DONE = "done"
+        FAILED = "failed"
+
+    state = models.CharField(max_length=6, choices=State.choices, default=State.TODO)
+    attempts = models.PositiveIntegerField(default=0, help_text="How often it was begun.")
+    failures = models.PositiveIntegerField(default=0, help_text="How often it ended in an error.")
+    worker = models.CharField(max_length=150, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class Stage(Leased):
+    """A part of a job that is not spread over chunks."""
+
+    class Kind(models.TextChoices):
+        PREPARE = "prepare"
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="stages")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("job", "kind"), name="one_stage_of_a_kind_per_job"),
+        )
+        indexes = (models.Index(fields=("state", "lease_until")),)
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.job_id}"
+
+
+class Chunk(Leased):
+    """The unit of transcription: a few streams of a recording, committed together with their segments."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks")
+    index = models.PositiveIntegerField()
+    start = models.FloatField(help_text="Seconds from the start of the recording.")
+    end = models.FloatField()
+    streams = models.JSONField(help_text="[start, end] of each stretch that is decoded by itself.")
+    speech = models.JSONField(help_text="[start, end] of each span of speech.")
+    progress = models.PositiveSmallIntegerField(default=0, help_text="Per cent.")
+
+    class Meta:
+        ordering = ("job", "index")
+        constraints = (
+            models.UniqueConstraint(fields=("job", "index"), name="one_chunk_per_index"),
+        )
+        indexes = (models.Index(fields=("state", "lease_until")),)
+
+    def __str__(self) -> str:
+        return f"chunk {self.index} of {self.job_id}"
+
+
+class Segment(models.Model):
+    """A phrase or sentence of a transcript. Times are seconds from the start of the recording."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="segments")
+    chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="segments")
+    start = models.FloatField()
+    end = models.FloatField()
+    text = models.TextField()
+    speaker = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001  # the API says null
+    speaker_confidence = models.FloatField(null=True, blank=True)
+    words = models.JSONField(
+        default=list, help_text="Objects with start, end, text and probability."
+    )
+    avg_logprob = models.FloatField(null=True)
+    no_speech_prob = models.FloatField(null=True)
+    compression_ratio = models.FloatField(null=True)
+    temperature = models.FloatField(null=True)
+
+    class Meta:
+        ordering = ("start", "id")
+        indexes = (models.Index(fields=("job", "start", "id")),)
+
+    def __str__(self) -> str:
+        return f"{self.start:.2f}–{self.end:.2f} {self.text[:40]}"

@@ -1,0 +1,274 @@
+"""The work of a job: prepare a recording, transcribe its chunks. What is done when is decided in `jobs`."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+from django.conf import settings
+from django.db import connection
+
+from transcription import jobs, leases, wakeups
+from transcription.leases import Lease, LeaseLostError
+from transcription.models import Chunk, Job
+from transcription.recordings import SamplesWriter, read_samples
+from transcription.speech import audio, catalogue, weights
+from transcription.speech.chunks import PlannedChunk, Planner
+from transcription.speech.engines.base import (
+    SAMPLE_RATE,
+    Audio,
+    EngineSettings,
+    Span,
+    SpeechEngine,
+    SpeechError,
+    TranscribedSegment,
+)
+from transcription.speech.engines.loading import load
+from transcription.speech.voice_activity import VoiceActivity
+
+LANGUAGE_SECONDS = 30.0
+"""Whisper hears the language from one window, so that much speech is gathered for it."""
+WORK_SECONDS = 30.0
+"""How long a worker goes on before it looks whether a job with another model waits."""
+LOOK_SECONDS = 0.2
+
+_logger = logging.getLogger(__name__)
+
+stopping = threading.Event()
+"""Set when this process is to end: the chunks in hand are finished, no more are begun."""
+
+
+# ---- Preparation
+
+
+def prepare_next() -> bool:
+    """Prepare the recording that waits longest. False when none does."""
+    stage = jobs.claim_preparation()
+    if stage is None:
+        return False
+    job = stage.job
+    with leases.held(stage, still_wanted=jobs.wanted) as lease:
+        try:
+            _prepare(job, lease)
+        except LeaseLostError:
+            _logger.info("The preparation of job %s is not wanted any more.", job.pk)
+        except Exception as error:
+            _logger.exception("The preparation of job %s failed.", job.pk)
+            jobs.fail_work(
+                lease=lease,
+                job_id=job.pk,
+                error=f"The recording could not be read: {error}",
+                can_retry=not isinstance(error, audio.NotAudioError),
+            )
+    return True
+
+
+def _prepare(job: Job, lease: Lease) -> None:
+    """Decode once, store the samples, find speech, and make chunks known as soon as their samples are there."""
+    writer, activity, planner = SamplesWriter(job.recording), VoiceActivity(), Planner()
+    outbox = _Outbox(job, lease)
+    n_samples = 0
+    with job.recording.file.open("rb") as file:
+        for samples in audio.decode(file):
+            lease.check()
+            n_samples += len(samples)
+            writer.write(samples)
+            for span in activity.feed(audio.to_float(samples)):
+                outbox.add(planner.add(span))
+            outbox.send(stored_until=writer.n_stored / SAMPLE_RATE)
+    writer.flush()
+    duration = n_samples / SAMPLE_RATE
+    for span in activity.finish():
+        outbox.add(planner.add(span))
+    outbox.add(planner.finish(duration))
+    outbox.send_all()
+    jobs.finish_preparation(lease=lease, job=job, duration=duration)
+
+
+class _Outbox:
+    """Planned chunks that wait for their samples to be stored and for enough speech to hear the language."""
+
+    def __init__(self, job: Job, lease: Lease) -> None:
+        self._job = job
+        self._lease = lease
+        self._waiting: deque[PlannedChunk] = deque()
+        self._n_sent = 0
+        self._speech_needed = 0.0 if job.language else LANGUAGE_SECONDS
+
+    def add(self, chunks: Iterable[PlannedChunk]) -> None:
+        for chunk in chunks:
+            self._waiting.append(chunk)
+            self._speech_needed -= sum(span.duration for span in chunk.speech)
+
+    def send(self, *, stored_until: float) -> None:
+        if self._speech_needed > 0:
+            return
+        ready = []
+        while self._waiting and self._waiting[0].end <= stored_until:
+            ready.append(self._waiting.popleft())
+        self._send(ready)
+
+    def send_all(self) -> None:
+        self._send(list(self._waiting))
+        self._waiting.clear()
+
+    def _send(self, chunks: list[PlannedChunk]) -> None:
+        jobs.add_chunks(
+            lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent
+        )
+        self._n_sent += len(chunks)
+
+
+# ---- Transcription
+
+
+def transcribe_available() -> None:
+    """Transcribe chunks on all of the engine's threads until none is left, or WORK_SECONDS have gone by.
+
+    A call stays with one model. Each thread claims, transcribes and commits
+    on its own, so none waits for another at the end of a chunk.
+    """
+    job = jobs.next_job()
+    if job is None:
+        return
+    try:
+        n_threads = _engine(job).threads
+    except Exception:
+        n_threads = 1  # it meets the same error with a chunk in hand, and notes it there
+    shift = _Shift(model_name=job.model_name)
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="speech") as threads:
+        for thread in [threads.submit(shift.work) for _ in range(n_threads)]:
+            thread.result()
+    if not stopping.is_set() and jobs.next_job() is not None:
+        wakeups.wake_transcribers()
+
+
+class _Shift:
+    """What the threads of one call share."""
+
+    def __init__(self, *, model_name: str) -> None:
+        self.model_name = model_name
+        self.busy = 0
+        self._ends_at = time.monotonic() + WORK_SECONDS
+        self._lock = threading.Lock()
+
+    def work(self) -> None:
+        try:
+            while not stopping.is_set() and time.monotonic() < self._ends_at:
+                with self._lock:
+                    self.busy += 1
+                try:
+                    chunk = jobs.claim_chunk(model_name=self.model_name)
+                    if chunk is not None:
+                        _work_on(chunk)
+                finally:
+                    with self._lock:
+                        self.busy -= 1
+                if chunk is None:
+                    if not self.busy:
+                        return
+                    stopping.wait(LOOK_SECONDS)  # while one works, more may come to share
+        finally:
+            connection.close()
+
+
+def _work_on(chunk: Chunk) -> None:
+    """Transcribe and commit one chunk, or note why not."""
+    job = chunk.job
+    with leases.held(chunk, still_wanted=jobs.wanted) as lease:
+        try:
+            _transcribe(chunk, _engine(job), lease)
+        except LeaseLostError:
+            _logger.info("Chunk %s of job %s is not wanted any more.", chunk.index, job.pk)
+        except Exception as error:
+            _logger.exception("Chunk %s of job %s failed.", chunk.index, job.pk)
+            jobs.fail_work(
+                lease=lease,
+                job_id=job.pk,
+                error=f"Chunk {chunk.index + 1} failed: {error}",
+                can_retry=not isinstance(error, SpeechError) or error.can_retry,
+            )
+
+
+def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
+    job = chunk.job
+    if not job.language:
+        language = engine.detect_language(_first_speech(job))
+        jobs.set_language(job=job, language=language)
+
+    def on_progress(fraction: float) -> None:
+        lease.progress = round(100 * fraction)
+        lease.check()
+
+    segments = engine.transcribe(
+        read_samples(job.recording, Span(chunk.start, chunk.end)),
+        [Span(start - chunk.start, end - chunk.start) for start, end in chunk.streams],
+        language=job.language,
+        on_progress=on_progress,
+    )
+    jobs.finish_chunk(
+        lease=lease,
+        chunk=chunk,
+        segments=[_shifted(segment, chunk.start) for segment in segments],
+        engine=settings.TRANSCRIBER_ENGINE,
+        device=engine.device,
+    )
+
+
+def _first_speech(job: Job) -> Audio:
+    """The first 30 s of speech, however much silence or noise comes before and between."""
+    parts: list[Audio] = []
+    missing = LANGUAGE_SECONDS
+    for chunk in job.chunks.order_by("index").iterator(chunk_size=10):
+        for start, end in chunk.speech:
+            parts.append(read_samples(job.recording, Span(start, min(end, start + missing))))
+            missing -= end - start
+            if missing <= 0:
+                return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _shifted(segment: TranscribedSegment, seconds: float) -> TranscribedSegment:
+    """The segment with times that count from the start of the recording."""
+    return replace(
+        segment,
+        start=round(segment.start + seconds, 3),
+        end=round(segment.end + seconds, 3),
+        words=tuple(
+            replace(w, start=round(w.start + seconds, 3), end=round(w.end + seconds, 3))
+            for w in segment.words
+        ),
+    )
+
+
+def _engine(job: Job) -> SpeechEngine:
+    """The job's model, downloaded if need be (the job's message then tells how far it is)."""
+    model = catalogue.resolve(job.model_name)
+    told = -1
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal told
+        percent = 100 * done // total if total else 0
+        if percent > told:
+            told = percent
+            jobs.say(job_id=job.pk, message=f"Downloading the model {model.name} ({percent}%)")
+
+    engine = settings.TRANSCRIBER_ENGINE
+    found = weights.ensure_weights(
+        model, engine=engine, models_dir=settings.TRANSCRIBER_MODELS_DIR, on_progress=on_progress
+    )
+    return load(
+        engine=engine,
+        weights=found.path,
+        model_name=model.name,
+        settings=EngineSettings(
+            device=settings.TRANSCRIBER_DEVICE,
+            compute_type=settings.TRANSCRIBER_COMPUTE_TYPE,
+            threads=settings.TRANSCRIBER_SPEECH_THREADS,
+            beam_size=settings.TRANSCRIBER_BEAM_SIZE,
+        ),
+    )

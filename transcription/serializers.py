@@ -1,0 +1,165 @@
+"""The documented shapes: what requests may hold, and what answers look like (for the schema)."""
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+from rest_framework.fields import empty
+
+from transcription.speech import catalogue
+
+REFUSED_TYPES = ("text/", "image/", "application/pdf")
+
+
+class BooleanWithDefault(serializers.BooleanField):
+    """A form field that is left out takes its default; REST framework reads it as an unticked box."""
+
+    default_empty_html = empty
+
+
+class TranscriptionRequest(serializers.Serializer[Any]):
+    file = serializers.FileField(
+        max_length=255,
+        help_text="Any audio or video file.",
+        error_messages={
+            "required": "Send the recording in the form field `file`.",
+            "invalid": "Send the recording as a file, in a multipart form.",
+            "empty": "The file is empty.",
+        },
+    )
+    model_name = serializers.CharField(default="tiny.en", max_length=100)
+    language = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=20,
+        help_text="ISO 639-1 code; detected when left out.",
+    )
+    diarize = BooleanWithDefault(default=True)
+
+    def validate_file(self, file: Any) -> Any:
+        declared = (file.content_type or "").lower()
+        if declared.startswith(REFUSED_TYPES):
+            raise serializers.ValidationError(
+                f"The file is declared as {declared}. Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
+            )
+        return file
+
+    def validate_model_name(self, name: str) -> catalogue.ModelInfo:
+        try:
+            model = catalogue.resolve(name)
+        except catalogue.UnknownModelError as error:
+            raise serializers.ValidationError(str(error)) from error
+        if not catalogue.can_run(model, engine=settings.TRANSCRIBER_ENGINE):
+            raise serializers.ValidationError(
+                f"The engine {settings.TRANSCRIBER_ENGINE} cannot run {model.name}. "
+                "GET /api/transcribe/models lists what it can."
+            )
+        return model
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        language, model = values["language"].strip().lower(), values["model_name"]
+        if language and not catalogue.supports_language(model, language):
+            known = ", ".join(sorted(catalogue.languages(model)))
+            raise serializers.ValidationError(
+                {
+                    "language": f"The model {model.name} does not know the language {language!r}. It knows: {known}."
+                }
+            )
+        if model.is_english_only:
+            language = "en"
+        return {**values, "language": language}
+
+
+class JobsQuery(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(
+        choices=["processing", "completed", "failed"], required=False
+    )
+    limit = serializers.IntegerField(min_value=1, max_value=1000, default=100)
+
+
+class ResultQuery(serializers.Serializer[Any]):
+    partial = serializers.BooleanField(
+        default=False, help_text="What there is of a job that is not completed."
+    )
+
+
+class Model(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    full_name = serializers.CharField()
+    is_downloaded = serializers.BooleanField()
+    size_mb = serializers.FloatField()
+    description = serializers.CharField()
+
+
+class Models(serializers.Serializer[Any]):
+    models = Model(many=True)
+
+
+class Started(serializers.Serializer[Any]):
+    job_id = serializers.UUIDField()
+    status = serializers.CharField()
+    message = serializers.CharField()
+
+
+class JobStatus(Started):
+    progress = serializers.IntegerField(min_value=0, max_value=100)
+    updated_at = serializers.FloatField(help_text="Unix time.")
+
+
+class Jobs(serializers.Serializer[Any]):
+    jobs = JobStatus(many=True)
+    count = serializers.IntegerField()
+
+
+class SegmentObject(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    start = serializers.FloatField()
+    end = serializers.FloatField()
+    text = serializers.CharField()
+    speaker = serializers.CharField(allow_null=True)
+    speaker_confidence = serializers.FloatField(allow_null=True)
+    start_display = serializers.CharField()
+    end_display = serializers.CharField()
+
+
+class Result(serializers.Serializer[Any]):
+    segments = SegmentObject(many=True)
+    text = serializers.CharField()
+    language = serializers.CharField(allow_null=True)
+    audio_duration = serializers.FloatField(allow_null=True)
+
+
+class Problem(serializers.Serializer[Any]):
+    detail = serializers.CharField()
+
+
+class DebugChunk(serializers.Serializer[Any]):
+    index = serializers.IntegerField()
+    start = serializers.FloatField()
+    end = serializers.FloatField()
+    state = serializers.CharField()
+    attempts = serializers.IntegerField()
+    failures = serializers.IntegerField()
+    worker = serializers.CharField()
+    lease_until = serializers.FloatField(allow_null=True)
+    seconds = serializers.FloatField(allow_null=True)
+    error = serializers.CharField()
+
+
+class Debug(JobStatus):
+    state = serializers.CharField(help_text="queued, running, completed, failed or cancelled.")
+    cached_segments = serializers.IntegerField()
+    latest_time = serializers.FloatField(help_text="End of the last segment, in seconds.")
+    model_name = serializers.CharField()
+    engine = serializers.CharField()
+    device = serializers.CharField()
+    language = serializers.CharField()
+    audio_duration = serializers.FloatField(allow_null=True)
+    queue_wait_seconds = serializers.FloatField(allow_null=True)
+    processing_seconds = serializers.FloatField(allow_null=True)
+    real_time_factor = serializers.FloatField(allow_null=True)
+    created_at = serializers.FloatField()
+    stages = serializers.ListField(child=serializers.DictField())
+    chunk_states = serializers.DictField(child=serializers.IntegerField())
+    chunks = DebugChunk(many=True)

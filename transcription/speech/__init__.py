@@ -1,0 +1,1 @@
+"""Inference as a library: arrays and settings in, dataclasses out. Nothing here imports Django."""

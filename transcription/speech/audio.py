@@ -1,0 +1,157 @@
+"""Any audio or video file as 16 kHz mono samples, decoded as a stream (PyAV, which carries its own FFmpeg)."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from transcription.speech.engines.base import SAMPLE_RATE, Audio
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.container import InputContainer
+
+Pcm = npt.NDArray[np.int16]
+"""Mono samples at 16 kHz as 16-bit integers: shape (n_samples,)."""
+
+PIECE_SAMPLES = 10 * SAMPLE_RATE
+LONGEST_GAP_SECONDS = 3600
+SHORTEST_GAP_SECONDS = 0.1
+PROBE_FRAMES = 200
+
+
+class NotAudioError(ValueError):
+    """The file is not audio that can be decoded; the message says what was found instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What a container says of its first audio stream. `duration` is in seconds, None where it does not say."""
+
+    container: str
+    codec: str
+    duration: float | None
+
+
+def probe(source: Path | BinaryIO) -> AudioInfo:
+    """Open `source`, decode its first samples, and say what it holds. Raises NotAudioError."""
+    with _open(source) as container:
+        for read, frame in enumerate(_frames(container)):
+            if frame.samples:
+                break
+            if read == PROBE_FRAMES:
+                raise NotAudioError("The file's audio holds no samples.")
+        else:
+            raise NotAudioError(
+                "The file's audio holds no samples: it is empty, or damaged from its beginning."
+            )
+        stream = container.streams.audio[0]
+        seconds = container.duration / 1_000_000 if container.duration else None
+        if stream.duration is not None and stream.time_base is not None:
+            seconds = float(stream.duration * stream.time_base)
+        if seconds is not None and (seconds <= 0 or not math.isfinite(seconds)):
+            seconds = None
+        return AudioInfo(container.format.name, stream.codec_context.name, seconds)
+
+
+def decode(source: Path | BinaryIO) -> Iterator[Pcm]:
+    """Yield the first audio stream in pieces of about ten seconds, so that memory does not grow with length.
+
+    Gaps in the container's clock (a paused recording, a lost packet) become silence, so that times stay
+    those that a player shows. Damaged packets are passed over; a file that breaks off ends there.
+    Raises NotAudioError where nothing can be read at all.
+    """
+    import av
+
+    with _open(source) as container:
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        origin = (container.start_time or 0) / 1_000_000
+        pending: list[Pcm] = []
+        n_pending = n_total = 0
+        for frame in _frames(container):
+            gap = _gap_before(frame, origin, n_total / SAMPLE_RATE)
+            parts = [
+                np.zeros(min(gap - i, PIECE_SAMPLES), np.int16)
+                for i in range(0, gap, PIECE_SAMPLES)
+            ]
+            frame.pts = None  # the resampler must not compensate for what is compensated here
+            parts += [_samples(resampled) for resampled in resampler.resample(frame)]
+            for part in parts:
+                pending.append(part)
+                n_pending += len(part)
+                n_total += len(part)
+                if n_pending >= PIECE_SAMPLES:
+                    yield np.concatenate(pending)
+                    pending, n_pending = [], 0
+        pending += [_samples(resampled) for resampled in resampler.resample(None)]
+        if pending and sum(map(len, pending)):
+            yield np.concatenate(pending)
+
+
+def to_float(samples: Pcm) -> Audio:
+    """16-bit samples as the float32 that models take."""
+    return samples.astype(np.float32) / 32768.0
+
+
+def read_all(source: Path | BinaryIO) -> Audio:
+    """The whole of a (short) file at once."""
+    pieces = list(decode(source))
+    return to_float(np.concatenate(pieces)) if pieces else np.zeros(0, np.float32)
+
+
+def _open(source: Path | BinaryIO) -> "InputContainer":
+    import av
+
+    try:
+        container = av.open(
+            str(source) if isinstance(source, Path) else source, metadata_errors="ignore"
+        )
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise NotAudioError("The file is not audio or video in any known format.") from error
+    if container.streams.audio:
+        container.streams.audio[0].thread_type = "AUTO"
+        return container
+    kinds = {stream.type for stream in container.streams}
+    container.close()
+    if "video" in kinds:
+        raise NotAudioError("The file holds pictures but no sound.")
+    raise NotAudioError("The file holds no audio.")
+
+
+def _frames(container: "InputContainer") -> "Iterator[AudioFrame]":
+    """The decoded frames, passing over what is damaged."""
+    import av
+
+    packets = container.demux(container.streams.audio[0])
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except (av.error.FFmpegError, OSError):
+            return  # the container breaks off here
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            continue
+
+
+def _gap_before(frame: "AudioFrame", origin: float, decoded_until: float) -> int:
+    """How many samples of silence the container's clock asks for before `frame`."""
+    if frame.time is None:
+        return 0
+    missing = frame.time - origin - decoded_until
+    if not SHORTEST_GAP_SECONDS < missing < LONGEST_GAP_SECONDS:
+        return 0
+    return round(missing * SAMPLE_RATE)
+
+
+def _samples(frame: "AudioFrame") -> Pcm:
+    samples: Pcm = frame.to_ndarray().reshape(-1)
+    return samples

@@ -1,0 +1,228 @@
+"""Read a Whisper model that was converted to CTranslate2, to run it with openai-whisper.
+
+`model.bin` is a flat list of named tensors; its writer is `ModelSpec._serialize` in
+ctranslate2/specs/model_spec.py, the names come from ctranslate2/specs/whisper_spec.py. All numbers
+are little-endian:
+
+    version u32, spec name, revision u32, number of variables u32,
+    for each variable: name, rank u8, dimensions u32 each, type u8, number of bytes u32, data,
+    number of aliases u32, for each alias: name, name of the variable it stands for
+
+where a string is its length with the closing zero as u16, its bytes, a zero.
+"""
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from transcription.speech.engines.base import SpeechError
+
+Array = npt.NDArray[Any]
+
+# In this order in CTranslate2's DataType; numpy has no bfloat16, so those are read as bits.
+_TYPES = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
+_NUMPY_TYPES = ("<f4", "<i1", "<i2", "<i4", "<f2", "<u2")
+_VERSIONS = range(4, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """Where a tensor lies in `model.bin`: `offset` and `n_bytes` are in bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What openai-whisper keeps in a `.pt` file: `ModelDimensions` by name, and tensors by name.
+
+    `alignment_heads` are (decoder layer, head) pairs whose attention follows the audio; empty
+    where the model's config names none.
+    """
+
+    dims: dict[str, int]
+    state: dict[str, Array]
+    alignment_heads: tuple[tuple[int, int], ...]
+
+
+def is_complete(path: Path) -> bool:
+    """Whether `path` is a whole `model.bin`; reads the headers alone, not the weights."""
+    try:
+        read_index(path)
+    except (SpeechError, OSError):
+        return False
+    return True
+
+
+def read_index(path: Path) -> list[Variable]:
+    """The variables of a `model.bin`. Raises SpeechError if it is cut off or of another kind."""
+    # Unbuffered, because each header is followed by a seek that would throw a buffer away.
+    with path.open("rb", buffering=0) as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        try:
+            return list(_read_variables(file, size))
+        except (struct.error, UnicodeDecodeError, IndexError) as error:
+            raise SpeechError(f"{path} is cut off or is not a CTranslate2 model.") from error
+
+
+def load(folder: Path) -> Checkpoint:
+    """The checkpoint that `folder` (model.bin, config.json) holds. Raises SpeechError."""
+    try:
+        tensors = read_tensors(folder / "model.bin")
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        return Checkpoint(
+            dims=_dimensions(tensors),
+            state=dict(_openai_state(tensors)),
+            alignment_heads=tuple((la, he) for la, he in config.get("alignment_heads") or ()),
+        )
+    except KeyError as error:
+        raise SpeechError(f"{folder} is no Whisper model: it lacks {error}.") from error
+    except (OSError, ValueError) as error:
+        raise SpeechError(f"The model in {folder} cannot be read: {error}") from error
+
+
+def _read_variables(file: BinaryIO, size: int) -> Iterator[Variable]:
+    def number(code: str) -> int:
+        layout = struct.Struct(f"<{code}")
+        return int(layout.unpack(file.read(layout.size))[0])
+
+    def string() -> str:
+        raw = file.read(number("H"))
+        return raw[:-1].decode()
+
+    version = number("I")
+    if version not in _VERSIONS:
+        raise SpeechError(f"CTranslate2 model format {version} is not supported.")
+    if (spec := string()) != "WhisperSpec":
+        raise SpeechError(f"A Whisper model is needed, this is a {spec}.")
+    number("I")  # the spec's revision
+    for _ in range(number("I")):
+        name = string()
+        shape = tuple(number("I") for _ in range(number("B")))
+        dtype = _TYPES[number("B")]
+        n_bytes = number("I")
+        offset = file.tell()
+        if offset + n_bytes > size:
+            raise struct.error
+        file.seek(n_bytes, 1)
+        yield Variable(name, shape, dtype, offset, n_bytes)
+    for _ in range(number("I")):
+        string()
+        string()
+
+
+def read_tensors(path: Path) -> dict[str, Array]:
+    """The tensors of `path` by name, in float16 or float32, still on disk where that can be."""
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    raw: dict[str, Array] = {}
+    for variable in read_index(path):
+        stored = data[variable.offset : variable.offset + variable.n_bytes]
+        array = stored.view(_NUMPY_TYPES[_TYPES.index(variable.dtype)]).reshape(variable.shape)
+        if variable.dtype == "bfloat16":
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        raw[variable.name] = array
+    return {
+        name: _dequantized(array, raw.get(f"{name}_scale"))
+        for name, array in raw.items()
+        if not name.endswith("_scale")
+    }
+
+
+def _dequantized(array: Array, scale: Array | None) -> Array:
+    """Undo CTranslate2's int8 (one scale a row) or int16 (one scale) quantization."""
+    if scale is None:
+        return array
+    per_row = scale.astype(np.float32).reshape(-1, *[1] * (array.ndim - 1))
+    restored: Array = array.astype(np.float32) / per_row
+    return restored
+
+
+def _dimensions(tensors: dict[str, Array]) -> dict[str, int]:
+    def n_layers(side: str) -> int:
+        first = re.compile(rf"{side}/layer_\d+/ffn/linear_0/bias")
+        return sum(first.fullmatch(name) is not None for name in tensors)
+
+    n_state, n_mels = tensors["encoder/conv1/weight"].shape[:2]
+    n_vocab, n_text_state = tensors["decoder/embeddings/weight"].shape
+    return {
+        "n_mels": n_mels,
+        "n_audio_ctx": tensors["encoder/position_encodings/encodings"].shape[0],
+        "n_audio_state": n_state,
+        "n_audio_head": int(tensors["encoder/num_heads"]),
+        "n_audio_layer": n_layers("encoder"),
+        "n_vocab": n_vocab,
+        "n_text_ctx": tensors["decoder/position_encodings/encodings"].shape[0],
+        "n_text_state": n_text_state,
+        "n_text_head": int(tensors["decoder/num_heads"]),
+        "n_text_layer": n_layers("decoder"),
+    }
+
+
+def _openai_state(tensors: dict[str, Array]) -> Iterator[tuple[str, Array]]:
+    """The tensors under openai-whisper's names, each a copy of its own."""
+    dims = _dimensions(tensors)
+    for layer in ("conv1", "conv2"):
+        yield f"encoder.{layer}.weight", np.array(tensors[f"encoder/{layer}/weight"])
+        yield f"encoder.{layer}.bias", np.array(tensors[f"encoder/{layer}/bias"])
+    for side, norm, n_layers in (
+        ("encoder", "ln_post", dims["n_audio_layer"]),
+        ("decoder", "ln", dims["n_text_layer"]),
+    ):
+        positions = tensors[f"{side}/position_encodings/encodings"]
+        yield f"{side}.positional_embedding", np.array(positions)
+        yield from _norm(tensors, f"{side}/layer_norm", f"{side}.{norm}")
+        for layer_number in range(n_layers):
+            source, target = f"{side}/layer_{layer_number}", f"{side}.blocks.{layer_number}"
+            yield from _block(tensors, source, target)
+    yield "decoder.token_embedding.weight", np.array(tensors["decoder/embeddings/weight"])
+
+
+def _block(tensors: dict[str, Array], source: str, target: str) -> Iterator[tuple[str, Array]]:
+    attention = f"{target}.attn"
+    yield from _linear(
+        tensors,
+        f"{source}/self_attention/linear_0",
+        (f"{attention}.query", f"{attention}.key", f"{attention}.value"),
+    )
+    yield from _linear(tensors, f"{source}/self_attention/linear_1", (f"{attention}.out",))
+    yield from _norm(tensors, f"{source}/self_attention/layer_norm", f"{target}.attn_ln")
+    yield from _linear(tensors, f"{source}/ffn/linear_0", (f"{target}.mlp.0",))
+    yield from _linear(tensors, f"{source}/ffn/linear_1", (f"{target}.mlp.2",))
+    yield from _norm(tensors, f"{source}/ffn/layer_norm", f"{target}.mlp_ln")
+    if source.startswith("encoder"):
+        return
+    cross = f"{target}.cross_attn"
+    yield from _linear(tensors, f"{source}/attention/linear_0", (f"{cross}.query",))
+    yield from _linear(tensors, f"{source}/attention/linear_1", (f"{cross}.key", f"{cross}.value"))
+    yield from _linear(tensors, f"{source}/attention/linear_2", (f"{cross}.out",))
+    yield from _norm(tensors, f"{source}/attention/layer_norm", f"{target}.cross_attn_ln")
+
+
+def _linear(
+    tensors: dict[str, Array], source: str, targets: tuple[str, ...]
+) -> Iterator[tuple[str, Array]]:
+    """A linear layer, or several that CTranslate2 stacked on top of each other."""
+    weights = np.split(tensors[f"{source}/weight"], len(targets))
+    biases = np.split(tensors[f"{source}/bias"], len(targets))
+    for target, weight, bias in zip(targets, weights, biases, strict=True):
+        yield f"{target}.weight", np.array(weight)
+        # Whisper's keys have no bias; CTranslate2 wrote zeros to stack them with the others.
+        if not target.endswith(".key"):
+            yield f"{target}.bias", np.array(bias)
+
+
+def _norm(tensors: dict[str, Array], source: str, target: str) -> Iterator[tuple[str, Array]]:
+    yield f"{target}.weight", np.array(tensors[f"{source}/gamma"])
+    yield f"{target}.bias", np.array(tensors[f"{source}/beta"])

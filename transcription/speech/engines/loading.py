@@ -1,0 +1,32 @@
+"""Which engines there are, and the one loaded model that a process keeps."""
+
+import threading
+from importlib import import_module
+from pathlib import Path
+
+from transcription.speech.engines.base import EngineSettings, SpeechEngine
+
+ENGINES = {
+    "faster-whisper": "transcription.speech.engines.faster_whisper",
+    "openai-whisper": "transcription.speech.engines.openai_whisper",
+}
+"""Name to module; each has `load(weights, *, model_name, settings)`. Imported on use: they are heavy."""
+
+_lock = threading.Lock()
+_loaded: tuple[object, SpeechEngine] | None = None
+
+
+def load(
+    *, engine: str, weights: Path, model_name: str, settings: EngineSettings
+) -> SpeechEngine:
+    """The model, loaded once and kept until another is asked for. Raises SpeechError."""
+    global _loaded
+    key = (engine, weights, model_name, settings)
+    with _lock:
+        if _loaded is None or _loaded[0] != key:
+            _loaded = None  # two models at once may be too much for the memory
+            loaded: SpeechEngine = import_module(ENGINES[engine]).load(
+                weights, model_name=model_name, settings=settings
+            )
+            _loaded = (key, loaded)
+        return _loaded[1]

@@ -1,0 +1,228 @@
+"""Download weights: CTranslate2's from the hub, openai-whisper's from where that package says."""
+
+import ast
+import hashlib
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from http.client import HTTPResponse
+from importlib.util import find_spec
+from pathlib import Path
+
+from transcription.speech.catalogue import Engine, ModelInfo
+from transcription.speech.engines.base import SpeechError
+
+OnBytes = Callable[[int, int], None]
+"""Called with the bytes that are here and the bytes in all."""
+
+_CT2_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "model.bin",
+    "tokenizer.json",
+    "vocabulary.*",
+)
+_POLL_SECONDS = 0.5
+_TIMEOUT_SECONDS = 30.0
+_BLOCK_BYTES = 1 << 20
+_ANSWER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    can_download: bool
+    asked_at: float
+
+
+_answers: dict[str, _Answer] = {}
+"""What `can_download` learnt, by URL."""
+_asking = threading.Lock()
+
+
+def can_download(model: ModelInfo, *, engine: Engine, timeout: float = 3.0) -> bool:
+    """Whether the place that `model` is fetched from answers now; takes `timeout` seconds at most.
+
+    The answer is kept for 30 s. False if HF_HUB_OFFLINE is set.
+    """
+    if is_offline():
+        return False
+    try:
+        url = _url_to_ask(model, engine)
+    except SpeechError:
+        return False
+    with _asking:
+        answer = _answers.get(url)
+        if answer is None or time.monotonic() - answer.asked_at > _ANSWER_SECONDS:
+            _answers[url] = _Answer(can_download=False, asked_at=time.monotonic())
+            # In a thread, because looking a host up knows no timeout. An answer that comes too
+            # late for this caller still counts for the next.
+            thread = threading.Thread(target=_ask, args=(url, timeout), daemon=True)
+            thread.start()
+            thread.join(timeout)
+        return _answers[url].can_download
+
+
+def is_offline() -> bool:
+    value = os.getenv("HF_HUB_OFFLINE") or os.getenv("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in ("1", "ON", "YES", "TRUE")
+
+
+def fetch_from_hub(repo: str, *, folder: Path, on_progress: OnBytes | None) -> None:
+    """Download the CTranslate2 weights in the hub's `repo` into `folder`; what is there is kept.
+
+    Raises SpeechError.
+    """
+    if is_offline():
+        raise SpeechError("HF_HUB_OFFLINE forbids it")
+    failure: list[Exception] = []
+    sizes: dict[str, int] = {}
+
+    def download() -> None:
+        try:
+            _download_files(repo, folder, sizes)
+        except Exception as error:  # the hub's client raises errors of several libraries
+            failure.append(error)
+
+    # In a thread, so that progress is told in the caller's thread, whose database connection or
+    # terminal it may use; a daemon, so that Ctrl-C ends it.
+    thread = threading.Thread(target=download, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL_SECONDS)
+        if on_progress and sizes:
+            total = sum(sizes.values())
+            on_progress(min(_bytes_in(folder), total), total)
+    if failure:
+        raise SpeechError(_in_one_line(failure[0])) from failure[0]
+
+
+def fetch_openai(name: str, *, folder: Path, on_progress: OnBytes | None) -> Path:
+    """Download openai-whisper's checkpoint `name` into `folder` and check its SHA-256.
+
+    Goes on where an earlier attempt stopped. Raises SpeechError.
+    """
+    if is_offline():
+        raise SpeechError("HF_HUB_OFFLINE forbids it")
+    url = _openai_url(name)
+    target = folder / f"{name}.pt"
+    try:
+        _download_file(url, target, on_progress)
+    except OSError as error:
+        raise SpeechError(_in_one_line(error)) from error
+    # The package keeps the checksum in the URL: .../<sha256>/<name>.pt
+    with target.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    if checksum != url.split("/")[-2]:
+        target.unlink()
+        raise SpeechError("the file that came is damaged (its SHA-256 is wrong)")
+    return target
+
+
+def _ask(url: str, timeout: float) -> None:
+    try:
+        with _open(url, method="HEAD", timeout=timeout):
+            answers = True
+    except urllib.error.HTTPError as error:
+        # A mirror that wants a token gets it from the hub's client when it comes to downloading.
+        answers = error.code == 401
+    except (OSError, ValueError):
+        answers = False
+    _answers[url] = _Answer(answers, asked_at=time.monotonic())
+
+
+def _url_to_ask(model: ModelInfo, engine: Engine) -> str:
+    if engine == "openai-whisper" and model.openai_name:
+        return _openai_url(model.openai_name)
+    if endpoint := os.getenv("HF_ENDPOINT"):
+        return f"{endpoint.rstrip('/')}/api/models/{model.hub_repo}"
+    if find_spec("huggingface_hub") is None:
+        raise SpeechError("huggingface_hub is not installed")
+    from huggingface_hub.constants import ENDPOINT
+
+    return f"{ENDPOINT}/api/models/{model.hub_repo}"
+
+
+def _openai_url(name: str) -> str:
+    """Where openai-whisper would fetch `name` from. Raises SpeechError.
+
+    Read from the package's source, because importing it imports torch, which the web process and
+    a download do without.
+    """
+    spec = find_spec("whisper")
+    if spec is None or spec.origin is None:
+        raise SpeechError("openai-whisper is not installed")
+    for statement in ast.parse(Path(spec.origin).read_text("utf-8")).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "_MODELS":
+            urls: dict[str, str] = ast.literal_eval(statement.value)
+            if name in urls:
+                return urls[name]
+    raise SpeechError(f"openai-whisper does not know where '{name}' is")
+
+
+def _download_files(repo: str, folder: Path, sizes: dict[str, int]) -> None:
+    """Download the files of `repo` that a model needs, their sizes into `sizes` before that."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    info = HfApi().model_info(repo, files_metadata=True, timeout=_TIMEOUT_SECONDS)
+    for file in info.siblings or ():
+        if any(fnmatch(file.rfilename, pattern) for pattern in _CT2_FILES):
+            sizes[file.rfilename] = file.size or 0
+    for name in sorted(sizes):
+        # With a local folder, the client goes on with what an earlier attempt left in `.cache`.
+        hf_hub_download(repo, name, revision=info.sha, local_dir=folder)
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue  # renamed when it was finished
+        if path.is_file():
+            # Allocated, not apparent: the client may write a large file's end before its middle.
+            total += min(status.st_size, status.st_blocks * 512)
+    return total
+
+
+def _download_file(url: str, target: Path, on_progress: OnBytes | None) -> None:
+    done = target.stat().st_size if target.exists() else 0
+    try:
+        response = _open(url, first_byte=done, timeout=_TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if done and error.code == 416:
+            return  # nothing is left to fetch
+        raise
+    with response, target.open("ab") as file:
+        if done and response.status != 206:
+            file.truncate(0)
+            done = 0
+        total = done + int(response.headers.get("Content-Length") or 0)
+        while block := response.read(_BLOCK_BYTES):
+            file.write(block)
+            done += len(block)
+            if on_progress:
+                on_progress(done, total)
+    if done < total:
+        raise ConnectionError(f"the connection ended after {done} of {total} bytes")
+
+
+def _open(url: str, *, method: str = "GET", first_byte: int = 0, timeout: float) -> HTTPResponse:
+    """The answer to a request for `url`, a web address from the environment or a package."""
+    if not url.startswith(("https://", "http://")):
+        raise ValueError(f"{url} is not a web address")
+    headers = {"Range": f"bytes={first_byte}-"} if first_byte else {}
+    request = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310
+    response: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)  # noqa: S310
+    return response
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,0 +1,31 @@
+"""A transcript as people and programs read it: times shown, text joined."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from transcription.models import Segment
+
+
+def display_time(seconds: float) -> str:
+    """`hh:mm:ss.mmm`, as in 00:01:02.345."""
+    whole, milliseconds = divmod(round(seconds * 1000), 1000)
+    minutes, second = divmod(whole, 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}.{milliseconds:03d}"
+
+
+def segment_object(segment: Segment) -> dict[str, Any]:
+    """A segment in the API's shape, the same in results and in live messages."""
+    return {
+        "id": segment.pk,
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "speaker": segment.speaker,
+        "speaker_confidence": segment.speaker_confidence,
+        "start_display": display_time(segment.start),
+        "end_display": display_time(segment.end),
+    }
+
+
+def full_text(segments: Iterable[Segment]) -> str:
+    return " ".join(segment.text for segment in segments)

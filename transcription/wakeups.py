@@ -1,0 +1,59 @@
+"""Hints that there is something to do or to see. Lose any of them: what is left to do is read from the rows."""
+
+import logging
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import transaction
+from django_q.brokers import get_broker
+from django_q.tasks import async_task
+
+SPEECH = "speech"
+INTERACTIVE = "interactive"
+MOST_MESSAGES = 64
+"""A message makes its worker look for all that is to do, so more than there are workers serve nobody."""
+
+_logger = logging.getLogger(__name__)
+
+
+def group(job_id: UUID | str) -> str:
+    """The channel layer's group of those who watch a job."""
+    return f"job.{job_id}"
+
+
+def wake_transcribers(*, n: int = 1) -> None:
+    _after_commit("transcription.tasks.transcribe", cluster=SPEECH, n=n)
+
+
+def wake_preparers() -> None:
+    _after_commit("transcription.tasks.prepare", cluster=INTERACTIVE)
+
+
+def wake_recovery() -> None:
+    _after_commit("transcription.tasks.recover", cluster=INTERACTIVE)
+
+
+def wake_listeners(job_id: UUID) -> None:
+    """Tell live feeds to look at the job's rows; the embedded service's feeds look by themselves."""
+    if not settings.REDIS_URL:
+        return
+    layer = get_channel_layer()
+    message = {"type": "job.changed"}
+    transaction.on_commit(
+        lambda: async_to_sync(layer.group_send)(group(job_id), message), robust=True
+    )
+
+
+def n_waiting(cluster: str) -> int:
+    """Messages that no worker has fetched yet."""
+    return int(get_broker(cluster).queue_size())
+
+
+def _after_commit(task: str, *, cluster: str, n: int = 1) -> None:
+    def enqueue() -> None:
+        for _ in range(min(n, MOST_MESSAGES - n_waiting(cluster))):
+            async_task(task, cluster=cluster)
+
+    transaction.on_commit(enqueue, robust=True)  # a queue that is down loses a hint, no more
