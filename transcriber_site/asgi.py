@@ -3,17 +3,16 @@
 import os
 from typing import Any
 
+import django
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import OriginValidator
-from django.core.asgi import get_asgi_application
 
-from transcriber_site.daphne_uploads import keep_out_of_memory
-
-keep_out_of_memory()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcriber_site.settings")
-django_application = get_asgi_application()  # sets Django up: what follows needs its apps
+django.setup(set_prefix=False)  # what follows needs its apps
 
 from django.conf import settings  # noqa: E402
+
+from transcriber_site.bodies import UploadHandler  # noqa: E402
 from transcription.consumers import websocket_urlpatterns  # noqa: E402
 
 
@@ -28,4 +27,4 @@ sockets = URLRouter(websocket_urlpatterns)
 if not settings.CORS_ALLOW_ALL_ORIGINS:
     sockets = BrowserOriginValidator(sockets, settings.CORS_ALLOWED_ORIGINS)
 
-application = ProtocolTypeRouter({"http": django_application, "websocket": sockets})
+application = ProtocolTypeRouter({"http": UploadHandler(), "websocket": sockets})

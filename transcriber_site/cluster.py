@@ -40,6 +40,11 @@ class Sentinel(django_q.cluster.Sentinel):  # type: ignore[misc]  # django_q is 
         super().reincarnate(process)
 
     def stop(self) -> None:
+        for process in self.pool:
+            if process.is_alive():
+                os.kill(
+                    process.pid, signal.SIGTERM
+                )  # a worker then ends its task at the next good place
         self.event_out.set()
         while self.pusher.is_alive() or not self.task_queue.empty():
             try:

@@ -66,7 +66,10 @@ def known_failure(exception: Exception) -> tuple[int, str] | None:
     """Status and detail of an exception that is not this service's fault, or None."""
     match exception:
         case RequestDataTooBig():
-            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request's body is too large."
+            return (
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                str(exception) or "The request's body is too large.",
+            )
         case MultiPartParserError():
             return HTTPStatus.BAD_REQUEST, f"The multipart form cannot be read: {exception}"
         case UnreadablePostError():

@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from django.urls import is_valid_path
 
 from transcriber_site import errors
+from transcriber_site.bodies import refusal_of
 from transcriber_site.logs import request_id
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -50,6 +51,12 @@ class RequestTrace:
             response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
             headers(response)
             return response
+
+    def process_view(
+        self, request: HttpRequest, view: object, args: object, kwargs: object
+    ) -> HttpResponse | None:
+        refusal = refusal_of(request)
+        return None if refusal is None else errors.answer_to_failure(request, refusal)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         return errors.answer_to_failure(request, exception)

@@ -2,7 +2,7 @@
 
 import logging
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -62,9 +62,11 @@ def start(request: Request) -> Response:
         raise TooLarge(_too_large())
     _require_weights(wish["model_name"])
     try:
-        info = audio.probe(upload.file)
+        info = audio.probe(cast("BinaryIO", upload.file))
     except audio.NotAudioError as error:
-        raise serializers.ValidationError({"file": [f"{error} {_WHAT_IS_ALLOWED}"]}) from error
+        raise serializers.ValidationError(
+            {"file": [f"{error} {shapes.WHAT_IS_ALLOWED}"]}
+        ) from error
     upload.seek(0)
     job = jobs.create_job(
         recording=recordings.store_upload(upload=upload, info=info),
@@ -76,12 +78,11 @@ def start(request: Request) -> Response:
     return Response({"job_id": str(job.pk), "status": "processing", "message": job.message})
 
 
-_WHAT_IS_ALLOWED = "Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
-
-
 def _too_large() -> str:
     limit = settings.TRANSCRIBER_MAX_UPLOAD_BYTES
-    return f"The file is larger than the {limit:,} bytes allowed here (TRANSCRIBER_MAX_UPLOAD_BYTES)."
+    return (
+        f"The file is larger than the {limit:,} bytes allowed here (TRANSCRIBER_MAX_UPLOAD_BYTES)."
+    )
 
 
 def _require_weights(model: catalogue.ModelInfo) -> None:
@@ -164,7 +165,6 @@ def debug(request: Request, job_id: str) -> Response:
     duration = _duration(job)
     ended = job.finished_at or (job.updated_at if job.started_at else None)
     processing = (ended - job.started_at).total_seconds() if ended and job.started_at else None
-    finished = job.status == Job.Status.COMPLETED and processing is not None and duration
     return Response(
         {
             **live.job_status(job),
@@ -181,7 +181,9 @@ def debug(request: Request, job_id: str) -> Response:
             if job.started_at
             else None,
             "processing_seconds": processing,
-            "real_time_factor": processing / duration if finished else None,
+            "real_time_factor": processing / duration
+            if processing and duration and job.status == Job.Status.COMPLETED
+            else None,
             "created_at": job.created_at.timestamp(),
             "stages": [{"kind": stage.kind, **_leased(stage)} for stage in job.stages.all()],
             "chunk_states": {

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,9 +16,10 @@ from transcription import live
 from transcription.models import Job
 
 NORMAL_CLOSURE = 1000
-INTERNAL_ERROR = 1011
+INTERNAL_ERROR = 4500  # an application may choose 1000 or its own codes alone, so not 1011
 BAD_REQUEST = 4400
 NOT_FOUND = 4404
+AN_ID = re.compile(r"[0-9]{1,20}")
 
 _logger = logging.getLogger(__name__)
 
@@ -53,8 +55,10 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
             return NOT_FOUND
         query = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         after = query.get("after", [None])[-1]
-        if after is not None and not (after.isascii() and after.isdecimal()):
-            await self.send(live.as_json({"detail": "after must be the id of a segment, a number."}))
+        if after is not None and not AN_ID.fullmatch(after):
+            await self.send(
+                live.as_json({"detail": "after must be the id of a segment, a number."})
+            )
             return BAD_REQUEST
         messages = live.listen(job_id, after=None if after is None else int(after))
         async with aclosing(messages):

@@ -59,7 +59,9 @@ def wanted() -> Q:
     return Q(job__status__in=Job.ACTIVE)
 
 
-def add_chunks(*, lease: Lease, job: Job, planned: Sequence[PlannedChunk], first_index: int) -> None:
+def add_chunks(
+    *, lease: Lease, job: Job, planned: Sequence[PlannedChunk], first_index: int
+) -> None:
     """Make work known. A preparation that is done again finds its chunks there already and adds none twice."""
     if not planned:
         return
@@ -271,7 +273,7 @@ def _start(job: Job, *, message: str) -> None:
 
 
 def retry_failed(*, job_id: UUID) -> bool:
-    """Begin again with what failed or was left over; what is done stays. False when the job is under way or complete."""
+    """Begin again with what failed or was left over. False when the job is under way or complete."""
     with transaction.atomic():
         ended = (Job.Status.FAILED, Job.Status.CANCELLED)
         changed = Job.objects.filter(pk=job_id, status__in=ended).update(
@@ -345,4 +347,3 @@ def _give_up_on_killers(model: type[Leased]) -> None:
         changed = exhausted.filter(pk=row.pk).update(state=Leased.State.FAILED, error=error)
         if changed:
             fail_job(job_id=row.job_id, message=error)
-

@@ -263,6 +263,5 @@ def status_message(
         "status": status["status"],
         "message": status["message"],
         "progress": status["progress"],
-        "chunk_info": chunk_info
-        or {"current_chunk": 0, "total_chunks": 0, "chunk_progress": 0},
+        "chunk_info": chunk_info or {"current_chunk": 0, "total_chunks": 0, "chunk_progress": 0},
     }

@@ -69,6 +69,8 @@ class Job(models.Model):
 class Leased(models.Model):
     """Work that one worker at a time may hold, for as long as it renews its lease."""
 
+    job_id: uuid.UUID
+
     class State(models.TextChoices):
         TODO = "todo"
         DOING = "doing"
@@ -80,6 +82,7 @@ class Leased(models.Model):
     failures = models.PositiveIntegerField(default=0, help_text="How often it ended in an error.")
     worker = models.CharField(max_length=150, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
+    progress = models.PositiveSmallIntegerField(default=0, help_text="Per cent.")
     error = models.TextField(blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -116,7 +119,6 @@ class Chunk(Leased):
     end = models.FloatField()
     streams = models.JSONField(help_text="[start, end] of each stretch that is decoded by itself.")
     speech = models.JSONField(help_text="[start, end] of each span of speech.")
-    progress = models.PositiveSmallIntegerField(default=0, help_text="Per cent.")
 
     class Meta:
         ordering = ("job", "index")

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import BinaryIO, cast
 
 import numpy as np
 from django.conf import settings
@@ -16,7 +17,7 @@ from transcription import jobs, leases, wakeups
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job
 from transcription.recordings import SamplesWriter, read_samples
-from transcription.speech import audio, catalogue, weights
+from transcription.speech import audio, catalogue, segments, weights
 from transcription.speech.chunks import PlannedChunk, Planner
 from transcription.speech.engines.base import (
     SAMPLE_RATE,
@@ -73,7 +74,7 @@ def _prepare(job: Job, lease: Lease) -> None:
     outbox = _Outbox(job, lease)
     n_samples = 0
     with job.recording.file.open("rb") as file:
-        for samples in audio.decode(file):
+        for samples in audio.decode(cast("BinaryIO", file)):
             lease.check()
             n_samples += len(samples)
             writer.write(samples)
@@ -117,9 +118,7 @@ class _Outbox:
         self._waiting.clear()
 
     def _send(self, chunks: list[PlannedChunk]) -> None:
-        jobs.add_chunks(
-            lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent
-        )
+        jobs.add_chunks(lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent)
         self._n_sent += len(chunks)
 
 
@@ -204,19 +203,25 @@ def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
         lease.progress = round(100 * fraction)
         lease.check()
 
-    segments = engine.transcribe(
+    transcribed = segments.transcribe(
+        engine,
         read_samples(job.recording, Span(chunk.start, chunk.end)),
-        [Span(start - chunk.start, end - chunk.start) for start, end in chunk.streams],
+        _spans(chunk.streams, chunk.start),
+        _spans(chunk.speech, chunk.start),
         language=job.language,
         on_progress=on_progress,
     )
     jobs.finish_chunk(
         lease=lease,
         chunk=chunk,
-        segments=[_shifted(segment, chunk.start) for segment in segments],
+        segments=[_shifted(segment, chunk.start) for segment in transcribed],
         engine=settings.TRANSCRIBER_ENGINE,
         device=engine.device,
     )
+
+
+def _spans(stored: list[list[float]], origin: float) -> list[Span]:
+    return [Span(start - origin, end - origin) for start, end in stored]
 
 
 def _first_speech(job: Job) -> Audio:

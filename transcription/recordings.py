@@ -6,6 +6,7 @@ read without the rest; and because a preparation that was broken off goes over w
 
 import io
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from django.core.files.base import ContentFile
@@ -24,11 +25,11 @@ def folder(recording: Recording) -> str:
     return f"recordings/{recording.id}"
 
 
-def store_upload(*, upload: UploadedFile, info: AudioInfo) -> Recording:
+def store_upload(*, upload: "UploadedFile[Any]", info: AudioInfo) -> Recording:
     """Move `upload` into the storage. The row is not saved yet: see `jobs.create_job`."""
     recording = Recording(
         name=upload.name or "recording",
-        size=upload.size,
+        size=upload.size or 0,
         container=info.container[:100],
         codec=info.codec[:50],
         declared_duration=info.duration,

@@ -8,6 +8,7 @@ from rest_framework.fields import empty
 
 from transcription.speech import catalogue
 
+WHAT_IS_ALLOWED = "Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
 REFUSED_TYPES = ("text/", "image/", "application/pdf")
 
 
@@ -41,7 +42,7 @@ class TranscriptionRequest(serializers.Serializer[Any]):
         declared = (file.content_type or "").lower()
         if declared.startswith(REFUSED_TYPES):
             raise serializers.ValidationError(
-                f"The file is declared as {declared}. Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
+                f"The file is declared as {declared}. {WHAT_IS_ALLOWED}"
             )
         return file
 
@@ -72,14 +73,12 @@ class TranscriptionRequest(serializers.Serializer[Any]):
 
 
 class JobsQuery(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(
-        choices=["processing", "completed", "failed"], required=False
-    )
+    status = serializers.ChoiceField(choices=["processing", "completed", "failed"], required=False)
     limit = serializers.IntegerField(min_value=1, max_value=1000, default=100)
 
 
 class ResultQuery(serializers.Serializer[Any]):
-    partial = serializers.BooleanField(
+    partial = serializers.BooleanField(  # type: ignore[assignment]  # hides an attribute of no use here
         default=False, help_text="What there is of a job that is not completed."
     )
 

@@ -67,7 +67,7 @@ def test_kill_of_serve_leaves_no_process(tmp_path: Path) -> None:
         eventually(lambda: service.processes() == {}, "no process is left")
 
 
-@pytest.mark.parametrize("what", ["daphne", "--name speech", "--name interactive"])
+@pytest.mark.parametrize("what", ["transcriber_site.web", "--name speech", "--name interactive"])
 def test_a_killed_child_is_replaced_and_leaves_nothing(tmp_path: Path, what: str) -> None:
     with running(tmp_path) as service:
         [child] = service.children(what)
@@ -134,7 +134,7 @@ def test_an_upload_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     )
     tail = b"\r\n--cut--\r\n"
     with running(tmp_path) as service:
-        [web] = service.children("daphne")
+        [web] = service.children("transcriber_site.web")
         before = peak_memory(web)
         client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
         client.putrequest("POST", "/api/transcribe/")

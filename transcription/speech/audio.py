@@ -107,15 +107,15 @@ def _open(source: Path | BinaryIO) -> "InputContainer":
     import av
 
     try:
-        container = av.open(
-            str(source) if isinstance(source, Path) else source, metadata_errors="ignore"
+        container: InputContainer = av.open(
+            str(source) if isinstance(source, Path) else source, mode="r", metadata_errors="ignore"
         )
     except (av.error.FFmpegError, ValueError, OSError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
         raise NotAudioError("The file is not audio or video in any known format.") from error
     if container.streams.audio:
-        container.streams.audio[0].thread_type = "AUTO"
+        container.streams.audio[0].codec_context.thread_type = "AUTO"
         return container
     kinds = {stream.type for stream in container.streams}
     container.close()
@@ -153,5 +153,4 @@ def _gap_before(frame: "AudioFrame", origin: float, decoded_until: float) -> int
 
 
 def _samples(frame: "AudioFrame") -> Pcm:
-    samples: Pcm = frame.to_ndarray().reshape(-1)
-    return samples
+    return frame.to_ndarray().reshape(-1).astype(np.int16, copy=False)

@@ -4,9 +4,9 @@ Where weights lie and how they are fetched is in weights.py.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-Engine = Literal["faster-whisper", "openai-whisper"]
+Engine = str
+"""`faster-whisper` or `openai-whisper`: a key of `engines.loading.ENGINES`."""
 
 # The codes that Whisper's tokenizer knows: ISO 639-1, but for `haw` (639-2) and `jw` (Javanese).
 _CODES = (

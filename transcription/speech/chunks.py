@@ -8,10 +8,11 @@ committed together.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from transcription.speech.engines.base import Span
 
-LONGEST_STREAM_SECONDS = 29.5
+LONGEST_STREAM_SECONDS = 27.0
 LONGEST_SILENCE_SECONDS = 3.0
 """A longer silence ends a stream: inside a window it invites invented words and vague times."""
 GOOD_SILENCE_SECONDS = 0.3
@@ -68,9 +69,7 @@ class Planner:
     def _best_cut(self, following: Span) -> int:
         """How many spans to take: up to the latest good silence, or else up to the longest one."""
         spans = [*self._speech, following]
-        silences = [
-            after.start - before.end for before, after in zip(spans, spans[1:], strict=False)
-        ]
+        silences = [after.start - before.end for before, after in pairwise(spans)]
         half = self._speech[0].start + LONGEST_STREAM_SECONDS / 2
         late = [i for i, span in enumerate(self._speech) if span.end > half] or [len(silences) - 1]
         good = [i for i in late if silences[i] >= GOOD_SILENCE_SECONDS]

@@ -51,7 +51,7 @@ def _children(host: str, port: int) -> list[Child]:
     web = [
         *(
             "-m",
-            "daphne",
+            "transcriber_site.web",
             "--bind",
             host,
             "--port",

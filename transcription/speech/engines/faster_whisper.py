@@ -243,7 +243,7 @@ class FasterWhisperEngine:
             ],
             tokenizer,
             encoded,
-            [len(window) // FRAME_SAMPLES for window in windows],  # type: ignore[arg-type]
+            [len(window) // FRAME_SAMPLES for window in windows],
             PREPENDED_PUNCTUATION,
             APPENDED_PUNCTUATION,
             0.0,

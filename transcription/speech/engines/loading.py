@@ -16,9 +16,7 @@ _lock = threading.Lock()
 _loaded: tuple[object, SpeechEngine] | None = None
 
 
-def load(
-    *, engine: str, weights: Path, model_name: str, settings: EngineSettings
-) -> SpeechEngine:
+def load(*, engine: str, weights: Path, model_name: str, settings: EngineSettings) -> SpeechEngine:
     """The model, loaded once and kept until another is asked for. Raises SpeechError."""
     global _loaded
     key = (engine, weights, model_name, settings)

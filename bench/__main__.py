@@ -1,0 +1,62 @@
+"""`python -m bench [speech] [service]`: measure, print tables, and keep the figures in bench/results/."""
+
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import service, speech
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(parts: list[str]) -> None:
+    figures: dict[str, Any] = {"machine": machine(), "date": time.strftime("%Y-%m-%d")}
+    if not parts or "speech" in parts:
+        figures["speech"] = speech.measure()
+        print_speech(figures["speech"])
+    if not parts or "service" in parts:
+        figures["service"] = service.measure()
+        print_service(figures["service"])
+    RESULTS.mkdir(exist_ok=True)
+    target = RESULTS / f"{'-'.join(parts) or 'all'}.json"
+    target.write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"\n{figures['machine']}\nFigures are in {target.relative_to(Path.cwd())}.")
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return (
+        f"{os.cpu_count()} cores, {model}, {platform.system()}, Python {platform.python_version()}"
+    )
+
+
+def print_speech(rows: list[dict[str, Any]]) -> None:
+    print(
+        "\n| 619 s of read speech, tiny.en | seconds | × sequential | × openai | words lost | WER |"
+    )
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['what']} | {row['seconds']} ({row['spread'][0]}–{row['spread'][1]}) "
+            f"| {row['to_sequential']} | {row['to_openai']} | {row['words_lost']} | {row['wer']} % |"
+        )
+
+
+def print_service(rows: list[dict[str, Any]]) -> None:
+    print("\n| the service | measured | at most |")
+    print("|---|---|---|")
+    for row in rows:
+        limit = "" if row["limit"] is None else f"{row['limit']:g} {row['unit']}"
+        print(f"| {row['what']} | {row['value']:g} {row['unit']} | {limit} |")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

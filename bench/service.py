@@ -1,0 +1,175 @@
+"""The whole service under measurement: real processes, real uploads, a real socket."""
+
+import asyncio
+import json
+import tempfile
+import threading
+import time
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+from websockets.sync.client import connect
+
+from bench.contenders import WARM_UP
+from bench.speech import READING, run
+from tests.service import Service
+from transcription.speech import audio
+
+BARE = "ours, with word times"
+STATUS_RATE = 50
+STATUS_SECONDS = 8
+
+
+def measure(*, rounds: int = 3) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        long_file = _repeated(READING, Path(folder) / "65min.wav", seconds=65 * 60)
+        with Service(Path(folder) / "data", TRANSCRIBER_SPEECH_THREADS="2") as service:
+            service.transcribe(WARM_UP)
+            rows = [_whole_job(service, rounds)]
+            rows += _long_job(service, long_file)
+    return rows
+
+
+def _whole_job(service: Service, rounds: int) -> dict[str, Any]:
+    """Upload to `completed`, against the engine alone; in turn."""
+    jobs, bare = [], []
+    for _ in range(rounds):
+        bare.append(run(BARE, READING)["seconds"])
+        started = time.perf_counter()
+        job_id = service.upload(READING)
+        _follow(service, job_id)
+        jobs.append(time.perf_counter() - started)
+        status = service.status(job_id)
+        assert status["status"] == "completed", status
+    return {
+        "what": "whole job over HTTP / the bare engine",
+        "value": round(median(jobs) / median(bare), 3),
+        "unit": "×",
+        "limit": 1.15,
+        "seconds": round(median(jobs), 2),
+        "bare_seconds": round(median(bare), 2),
+    }
+
+
+def _long_job(service: Service, file: Path) -> list[dict[str, Any]]:
+    peak = _Peak(service)
+    with peak:
+        job_id = service.upload(file)
+        uploaded = time.perf_counter()
+        first: list[float] = []
+        listener = threading.Thread(
+            target=_follow,
+            args=(service, job_id),
+            kwargs={"on_segment": lambda: first.append(time.perf_counter())},
+        )
+        listener.start()
+        while not first and listener.is_alive():
+            time.sleep(0.01)
+        latencies = asyncio.run(_status_latencies(f"{service.url}/api/transcribe/status/{job_id}"))
+        listener.join()
+    status = service.status(job_id)
+    assert status["status"] == "completed", status
+    return [
+        _row("first live segment after the upload of 65 minutes", first[0] - uploaded, "s", 3.0),
+        _row(
+            f"status during a job, {STATUS_RATE}/s: 99th percentile",
+            1000 * float(np.percentile(latencies, 99)),
+            "ms",
+            50.0,
+        ),
+        _row("web process, peak memory", peak.megabytes["web"], "MB", 150.0),
+        _row("speech worker, peak memory, 65 minutes", peak.megabytes["speech"], "MB", 1000.0),
+        _row(
+            "interactive worker, peak memory, 65 minutes", peak.megabytes["interactive"], "MB", None
+        ),
+        _row(
+            "65 minutes: seconds of work per second of audio",
+            service.debug(job_id)["real_time_factor"],
+            "",
+            None,
+        ),
+    ]
+
+
+def _row(what: str, value: float, unit: str, limit: float | None) -> dict[str, Any]:
+    return {"what": what, "value": round(value, 3), "unit": unit, "limit": limit}
+
+
+def _follow(service: Service, job_id: str, on_segment: Callable[[], Any] = lambda: None) -> None:
+    url = f"ws://127.0.0.1:{service.port}/api/transcribe/live/{job_id}"
+    with connect(url) as socket:
+        for message in socket:
+            if "text" in json.loads(message):
+                on_segment()
+
+
+async def _status_latencies(url: str) -> list[float]:
+    """Seconds from the moment that a request was due to its answer, at a steady rate."""
+    latencies: list[float] = []
+
+    async def ask(client: httpx.AsyncClient) -> None:
+        started = time.perf_counter()
+        answer = await client.get(url)
+        assert answer.status_code == 200
+        latencies.append(time.perf_counter() - started)
+
+    async with httpx.AsyncClient() as client, asyncio.TaskGroup() as requests:
+        started = time.perf_counter()
+        for number in range(STATUS_RATE * STATUS_SECONDS):
+            await asyncio.sleep(max(0.0, started + number / STATUS_RATE - time.perf_counter()))
+            requests.create_task(ask(client))
+    return latencies
+
+
+class _Peak:
+    """The most memory (resident set, MB of 10^6 bytes) that the largest process of each role held."""
+
+    def __init__(self, service: Service) -> None:
+        self.megabytes = {"web": 0.0, "speech": 0.0, "interactive": 0.0}
+        self._service = service
+        self._ended = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> None:
+        self._watcher.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.2):
+            for process in self._service.processes():
+                try:
+                    command = " ".join(process.cmdline())
+                    megabytes = process.memory_info().rss / 1e6
+                except psutil.NoSuchProcess:
+                    continue
+                for role, sign in (
+                    ("web", "transcriber_site.web"),
+                    ("speech", "--name speech"),
+                    ("interactive", "--name interactive"),
+                ):
+                    if sign in command:
+                        self.megabytes[role] = max(self.megabytes[role], megabytes)
+
+
+def _repeated(source: Path, target: Path, *, seconds: int) -> Path:
+    """A wav file that holds `source` over and over."""
+    samples = np.concatenate(list(audio.decode(source)))
+    with wave.open(str(target), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        left = 16_000 * seconds
+        while left > 0:
+            part = samples[:left]
+            file.writeframes(part.tobytes())
+            left -= len(part)
+    return target

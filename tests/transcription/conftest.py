@@ -1,0 +1,118 @@
+"""One long job, watched from all sides while it runs: what many tests look at afterwards."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.service import Service
+
+N_CROWD = 200
+LOOK_SECONDS = 0.3
+Message = dict[str, Any]
+
+
+@dataclass
+class Heard:
+    """What one listener got, over one connection or several."""
+
+    messages: list[Message] = field(default_factory=list)
+    code: int | None = None
+    n_connections: int = 0
+
+    @property
+    def statuses(self) -> list[Message]:
+        return [message for message in self.messages if message.get("type") == "status"]
+
+    @property
+    def segments(self) -> list[Message]:
+        return [message for message in self.messages if "id" in message]
+
+
+@dataclass
+class WatchedJob:
+    """A ten-minute recording's job: what was to be seen and heard while it ran."""
+
+    job_id: str
+    early: Heard
+    crowd: list[Heard]
+    reconnecting: Heard
+    running: list[tuple[str, httpx.Response]]
+
+
+@pytest.fixture(scope="session")
+def watched(service: Service, audio_dir: Path) -> WatchedJob:
+    job_id = service.upload(audio_dir / "reading-10min.flac")
+    return asyncio.run(_watch(service, job_id))
+
+
+async def _watch(service: Service, job_id: str) -> WatchedJob:
+    early = asyncio.create_task(hear(service, job_id))
+    crowd = [asyncio.create_task(hear(service, job_id)) for _ in range(N_CROWD)]
+    reconnecting = asyncio.create_task(_hear_in_parts(service, job_id))
+    looking = asyncio.create_task(_look(service, job_id))
+    heard = await asyncio.gather(early, *crowd)
+    looking.cancel()
+    running = (await asyncio.gather(looking, return_exceptions=True))[0]
+    if isinstance(running, BaseException):
+        raise running
+    return WatchedJob(
+        job_id=job_id,
+        early=heard[0],
+        crowd=heard[1:],
+        reconnecting=await reconnecting,
+        running=running,
+    )
+
+
+async def hear(service: Service, job_id: str, query: str = "", *, segments: int = -1) -> Heard:
+    """Listen until the service closes, or this listener does after so many segments."""
+    heard = Heard(n_connections=1)
+    url = f"ws://127.0.0.1:{service.port}/api/transcribe/live/{job_id}{query}"
+    async with connect(url, open_timeout=60, ping_timeout=None) as live:
+        while len(heard.segments) != segments:
+            try:
+                heard.messages.append(json.loads(await live.recv()))
+            except ConnectionClosed as closed:
+                heard.code = closed.rcvd.code if closed.rcvd else None
+                return heard
+    return heard
+
+
+async def _hear_in_parts(service: Service, job_id: str) -> Heard:
+    """A listener with a bad connection, who says each time what it has."""
+    whole = Heard()
+    query = ""
+    while whole.code is None:
+        part = await hear(service, job_id, query, segments=15)
+        whole.messages += part.messages
+        whole.n_connections += 1
+        whole.code = part.code
+        if whole.segments:
+            query = f"?after={whole.segments[-1]['id']}"
+    return whole
+
+
+async def _look(service: Service, job_id: str) -> list[tuple[str, httpx.Response]]:
+    """The answers of REST endpoints while the job runs, by their path; ends when it is cancelled."""
+    paths = [
+        f"status/{job_id}",
+        f"result/{job_id}",
+        f"result/{job_id}?partial=true",
+        f"debug/{job_id}",
+        "jobs?status=processing",
+    ]
+    seen = []
+    async with httpx.AsyncClient(base_url=f"{service.url}/api/transcribe/", timeout=60) as client:
+        try:
+            while True:
+                seen += [(path, await client.get(path)) for path in paths]
+                await asyncio.sleep(LOOK_SECONDS)
+        except asyncio.CancelledError:
+            return seen

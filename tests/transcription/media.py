@@ -1,0 +1,66 @@
+"""Recordings in other containers, made from samples as the tests need them."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from transcription.speech.audio import decode
+
+Samples = npt.NDArray[np.int16]
+RATE = 16_000
+
+
+def samples_of(path: Path) -> Samples:
+    """All of a file at 16 kHz mono; shape (n_samples,)."""
+    return np.concatenate(list(decode(path)))
+
+
+def write(
+    path: Path,
+    samples: Samples | None,
+    *,
+    codec: str = "pcm_s16le",
+    rate: int = RATE,
+    channels: int = 1,
+    video: bool = False,
+) -> Path:
+    """Write 16 kHz mono samples (None: no audio at all) to a container named by the suffix."""
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("mpeg4", rate=5) if video else None
+        layout = "stereo" if channels == 2 else "mono"
+        sound = None if samples is None else container.add_stream(codec, rate=rate, layout=layout)
+        if picture is not None:
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+            for shade in range(10):
+                image = np.full((48, 64, 3), 20 * shade, np.uint8)
+                container.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(picture.encode(None))
+        if sound is not None and samples is not None:
+            for begin in range(0, len(samples), RATE):
+                part = samples[begin : begin + RATE].reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+                frame.sample_rate = RATE
+                frame.pts = begin
+                container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+    return path
+
+
+def first_half(path: Path, target: Path) -> Path:
+    """What is left of a file whose transfer broke off."""
+    data = path.read_bytes()
+    target.write_bytes(data[: len(data) // 2])
+    return target
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * RATE), np.int16)
+
+
+def noise(seconds: float, *, amplitude: float = 0.1) -> Samples:
+    """White noise with a standard deviation of `amplitude`, full scale being 1."""
+    generator = np.random.default_rng(2)
+    values = generator.standard_normal(round(seconds * RATE)) * amplitude * 32767
+    return values.clip(-32768, 32767).astype(np.int16)

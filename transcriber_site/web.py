@@ -1,0 +1,100 @@
+"""The web process: daphne with uploads kept on disk; `python -m transcriber_site.web` is `daphne`.
+
+As it stands, daphne 4.2 has an upload in memory twice: Twisted parses each posted form, which
+daphne never looks at (400 MB took 4.7 GB, and nobody else was answered meanwhile), and daphne
+queues the whole body for the application at once. It also takes in any amount before the
+application can refuse it, and drops the connection without a word when the disk is full.
+"""
+
+import io
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from daphne import http_protocol
+from daphne.cli import CommandLineInterface
+from daphne.server import Server
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+
+from transcriber_site.bodies import BodyOnDisk, Message, Receive
+
+FORM_BYTES = 1024**2  # what a form may hold besides its file
+
+Application = Callable[[Message, Receive, Callable[[Message], Awaitable[None]]], Awaitable[None]]
+
+
+class UploadRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is untyped
+    """Leaves the parsing of forms to Django, and throws away a body that cannot be kept."""
+
+    content: Any  # the file that the body is written to
+    refusal: Exception | None = None
+    n_received = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, parsePOSTFormSubmission=False)
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name
+        super().gotLength(length)
+        if length is not None:
+            self._check_size(length)
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        self.n_received += len(data)
+        self._check_size(self.n_received)
+        if self.refusal is not None:
+            return  # it is read to its end, so that the client comes to read the answer
+        try:
+            self.content.write(data)
+            self.content.flush()
+        except OSError as error:
+            self._refuse(error)
+
+    def _check_size(self, n_bytes: int) -> None:
+        limit = settings.TRANSCRIBER_MAX_UPLOAD_BYTES
+        if n_bytes > limit + FORM_BYTES:
+            self._refuse(
+                RequestDataTooBig(
+                    f"The upload is larger than the {limit:,} bytes allowed here "
+                    "(TRANSCRIBER_MAX_UPLOAD_BYTES)."
+                )
+            )
+
+    def _refuse(self, reason: Exception) -> None:
+        if self.refusal is None:
+            self.refusal = reason
+            self.content.close()
+            self.content = io.BytesIO()
+
+
+class WebServer(Server):  # type: ignore[misc]
+    """Hands the application the body of a request as the file that it lies in."""
+
+    def __init__(self, application: Application, **options: Any) -> None:
+        super().__init__(_with_bodies(application), **options)
+
+    def create_application(self, protocol: Any, scope: Message) -> Any:
+        if scope["type"] == "http":
+            # daphne queues what is in `content` as soon as this returns; in its place it gets
+            # nothing.
+            scope["transcriber.body"], protocol.content = protocol.content, io.BytesIO()
+            scope["transcriber.refusal"] = protocol.refusal
+        return super().create_application(protocol, scope)
+
+
+class CommandLine(CommandLineInterface):  # type: ignore[misc]
+    server_class = WebServer
+
+
+def _with_bodies(application: Application) -> Application:
+    async def with_body(scope: Message, receive: Receive, send: Any) -> None:
+        body = scope.pop("transcriber.body", None)
+        await application(scope, receive if body is None else BodyOnDisk(body, receive), send)
+
+    return with_body
+
+
+if __name__ == "__main__":
+    from transcriber_site import web  # the module as the application knows it, not as __main__
+
+    http_protocol.WebRequest = web.UploadRequest
+    web.CommandLine.entrypoint()
