@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def openai_whisper() -> Transcribe:
     """The reference implementation with the same weights, in fp32."""
     from transcription.speech.engines import openai_whisper as engines
 
-    engine = engines.load(_weights(), model_name=MODEL, settings=EngineSettings(device="cpu"))
+    engine: Any = engines.load(_weights(), model_name=MODEL, settings=EngineSettings(device="cpu"))
 
     def transcribe(path: Path) -> str:
         samples = audio.read_all(path)

@@ -21,9 +21,13 @@ import signal
 from typing import Any, NoReturn
 
 import django_q.cluster
+from django_q.conf import Conf
 from django_q.signing import SignedPackage
 
 from transcriber_site.processes import forks_die_with_parent
+
+NICENESS = {"interactive": 5, "speech": 10}
+"""Inference takes all the cores it can get; who asks how far it is gets an answer first."""
 
 _logger = logging.getLogger(__name__)
 
@@ -73,6 +77,7 @@ class Sentinel(django_q.cluster.Sentinel):  # type: ignore[misc]  # django_q is 
 
 def run_cluster() -> int:
     """Run a cluster until SIGTERM or SIGINT; returns 0, or 1 if it ended for another reason."""
+    os.nice(NICENESS.get(Conf.CLUSTER_NAME, 0))
     forks_die_with_parent()
     django_q.cluster.Sentinel = Sentinel
     cluster = django_q.cluster.Cluster()

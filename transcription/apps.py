@@ -12,10 +12,14 @@ class TranscriptionConfig(AppConfig):
     def ready(self) -> None:
         from django_q.signals import post_spawn
 
-        from transcription.tasks import on_worker_start
-
-        post_spawn.connect(on_worker_start, dispatch_uid="transcription")
+        post_spawn.connect(start_worker, sender="django_q", dispatch_uid="transcription")
         post_migrate.connect(schedule_recovery, sender=self)
+
+
+def start_worker(**_: Any) -> None:
+    from transcription import tasks  # workers alone load what does the work
+
+    tasks.on_worker_start()
 
 
 def schedule_recovery(**_: Any) -> None:

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Case, Count, F, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import Now
 
 from transcription import leases, recordings, wakeups
@@ -19,7 +20,7 @@ from transcription.speech.engines.base import TranscribedSegment
 _logger = logging.getLogger(__name__)
 
 WAITING = "Waiting for a worker"
-ENDS_EARLY_SECONDS = 5.0
+ENDS_EARLY_SECONDS = 1.0
 
 
 def create_job(*, recording: Recording, model_name: str, language: str, diarize: bool) -> Job:
@@ -138,8 +139,10 @@ def finish_chunk(
 ) -> None:
     """Commit a chunk with its segments. Raises LeaseLostError, and writes nothing, if it is another's by now."""
     with transaction.atomic():
-        job = Job.objects.select_for_update().get(pk=chunk.job_id)  # progress counts in one order
-        if job.status not in Job.ACTIVE or not lease.rows().update(
+        # The job's row is locked, so that progress counts in one order; a job that was deleted has none.
+        active = Job.objects.select_for_update().filter(pk=chunk.job_id, status__in=Job.ACTIVE)
+        job = active.first()
+        if job is None or not lease.rows().update(
             state=Leased.State.DONE, progress=100, finished_at=Now(), lease_until=None, error=""
         ):
             raise LeaseLostError
@@ -190,8 +193,10 @@ def _progress(job: Job) -> tuple[int, str]:
 def fail_work(*, lease: Lease, job_id: UUID, error: str, can_retry: bool) -> None:
     """Note why a piece of work failed; after the last try the job fails with the same words."""
     limit = settings.TRANSCRIBER_CHUNK_ATTEMPTS if can_retry else 1
-    lease.row.refresh_from_db(fields=["failures"])
-    final = lease.row.failures + 1 >= limit
+    failures = lease.rows().values_list("failures", flat=True).first()
+    if failures is None:
+        return  # it is another's by now, or was deleted
+    final = failures + 1 >= limit
     with transaction.atomic():
         changed = lease.rows().update(
             state=Leased.State.FAILED if final else Leased.State.TODO,
@@ -277,7 +282,13 @@ def retry_failed(*, job_id: UUID) -> bool:
     with transaction.atomic():
         ended = (Job.Status.FAILED, Job.Status.CANCELLED)
         changed = Job.objects.filter(pk=job_id, status__in=ended).update(
-            status=Job.Status.RUNNING, message=WAITING, finished_at=None, updated_at=Now()
+            status=Case(
+                When(started_at=None, then=Value(Job.Status.QUEUED)),
+                default=Value(Job.Status.RUNNING),
+            ),
+            message=WAITING,
+            finished_at=None,
+            updated_at=Now(),
         )
         if not changed:
             return False
@@ -291,10 +302,15 @@ def retry_failed(*, job_id: UUID) -> bool:
     return True
 
 
-def rerun(*, job_id: UUID) -> None:
-    """Do the whole job again: its chunks and segments go, a worker that still holds one will not commit it."""
+def rerun(*, job_id: UUID) -> bool:
+    """Do the whole job again: its chunks and segments go, a worker that still holds one will not commit it.
+
+    False when there is no such job any more.
+    """
     with transaction.atomic():
-        job = Job.objects.select_for_update().get(pk=job_id)
+        job = Job.objects.select_for_update().filter(pk=job_id).first()
+        if job is None:
+            return False
         job.chunks.all().delete()
         job.stages.update(
             state=Leased.State.TODO, attempts=0, failures=0, error="", lease_until=None, worker=""
@@ -310,6 +326,48 @@ def rerun(*, job_id: UUID) -> None:
         )
         wakeups.wake_preparers()
         wakeups.wake_listeners(job_id)
+    return True
+
+
+def real_time_factor(job: Job) -> float | None:
+    """Seconds of work for a second of audio; None until the job is completed."""
+    if job.status != Job.Status.COMPLETED or not (job.started_at and job.finished_at):
+        return None
+    if not job.recording.duration:
+        return None
+    return (job.finished_at - job.started_at).total_seconds() / job.recording.duration
+
+
+# ---- Deletion
+
+
+def delete_job(*, job_id: UUID) -> bool:
+    """Delete a job with its transcript, and the recording unless another job needs it. False when it is gone."""
+    with transaction.atomic():
+        job = Job.objects.select_related("recording").filter(pk=job_id).first()
+        if job is None:
+            return False
+        job.delete()
+        if not job.recording.jobs.exists():
+            delete_recording(recording_id=job.recording_id)
+        wakeups.wake_listeners(job_id)
+    return True
+
+
+def delete_recording(*, recording_id: UUID) -> bool:
+    """Delete a recording with its jobs, and its files once that is committed. False when it is gone."""
+    with transaction.atomic():
+        recording = Recording.objects.filter(pk=recording_id).first()
+        if recording is None:
+            return False
+        for job_id in list(recording.jobs.values_list("pk", flat=True)):
+            wakeups.wake_listeners(job_id)
+        Recording.objects.filter(pk=recording_id).delete()  # `recording` keeps its id
+        transaction.on_commit(partial(recordings.delete_files, recording), robust=True)
+    return True
+
+
+# ---- Recovery
 
 
 def recover() -> None:
@@ -344,6 +402,6 @@ def _give_up_on_killers(model: type[Leased]) -> None:
         error = f"Given up: {row.attempts} workers were lost at it."
         if row.error:
             error += f" The last error was: {row.error}"
-        changed = exhausted.filter(pk=row.pk).update(state=Leased.State.FAILED, error=error)
-        if changed:
-            fail_job(job_id=row.job_id, message=error)
+        with transaction.atomic():
+            if exhausted.filter(pk=row.pk).update(state=Leased.State.FAILED, error=error):
+                fail_job(job_id=row.job_id, message=error)

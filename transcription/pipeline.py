@@ -15,8 +15,8 @@ from django.db import connection
 
 from transcription import jobs, leases, wakeups
 from transcription.leases import Lease, LeaseLostError
-from transcription.models import Chunk, Job
-from transcription.recordings import SamplesWriter, read_samples
+from transcription.models import Chunk, Job, Recording
+from transcription.recordings import SamplesWriter, delete_files, read_samples
 from transcription.speech import audio, catalogue, segments, weights
 from transcription.speech.chunks import PlannedChunk, Planner
 from transcription.speech.engines.base import (
@@ -65,6 +65,8 @@ def prepare_next() -> bool:
                 error=f"The recording could not be read: {error}",
                 can_retry=not isinstance(error, audio.NotAudioError),
             )
+    if not Recording.objects.filter(pk=job.recording_id).exists():
+        delete_files(job.recording)  # what was written while it was being deleted
     return True
 
 

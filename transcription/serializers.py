@@ -59,7 +59,7 @@ class TranscriptionRequest(serializers.Serializer[Any]):
         return model
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
-        language, model = values["language"].strip().lower(), values["model_name"]
+        language, model = catalogue.language_code(values["language"]), values["model_name"]
         if language and not catalogue.supports_language(model, language):
             known = ", ".join(sorted(catalogue.languages(model)))
             raise serializers.ValidationError(

@@ -1,9 +1,11 @@
 """Queue entry points. A message only says "look": what is to do is read from the rows."""
 
+import logging
 import signal
-from typing import Any
 
 from transcription import jobs, pipeline, wakeups
+
+_logger = logging.getLogger(__name__)
 
 
 def prepare() -> None:
@@ -19,8 +21,14 @@ def recover() -> None:
     jobs.recover()
 
 
-def on_worker_start(**_: Any) -> None:
-    """A worker begins: perhaps in the place of one that was lost, so look at once what that one left."""
+def on_worker_start() -> None:
+    """A worker begins: perhaps in the place of one that was lost, so look at once what that one left.
+
+    Here and not in a task, which would wait for what the interactive worker has in hand.
+    """
     pipeline.stopping.clear()
     signal.signal(signal.SIGTERM, lambda *_: pipeline.stopping.set())
-    wakeups.wake_recovery()
+    try:
+        jobs.recover()
+    except Exception:
+        _logger.exception("A new worker could not look for lost work; the schedule will.")

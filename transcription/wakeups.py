@@ -31,10 +31,6 @@ def wake_preparers() -> None:
     _after_commit("transcription.tasks.prepare", cluster=INTERACTIVE)
 
 
-def wake_recovery() -> None:
-    _after_commit("transcription.tasks.recover", cluster=INTERACTIVE)
-
-
 def wake_listeners(job_id: UUID) -> None:
     """Tell live feeds to look at the job's rows; the embedded service's feeds look by themselves."""
     if not settings.REDIS_URL:

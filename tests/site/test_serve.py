@@ -206,7 +206,12 @@ def command(port: int) -> list[str]:
 
 
 def environment(data_dir: Path) -> dict[str, str]:
-    return {**os.environ, "TRANSCRIBER_DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
+    return {
+        **os.environ,
+        "TRANSCRIBER_DATA_DIR": str(data_dir),
+        "TRANSCRIBER_INTERACTIVE_WORKERS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def free_port() -> int:

@@ -75,7 +75,7 @@ async def hear(service: Service, job_id: str, query: str = "", *, segments: int 
     """Listen until the service closes, or this listener does after so many segments."""
     heard = Heard(n_connections=1)
     url = f"ws://127.0.0.1:{service.port}/api/transcribe/live/{job_id}{query}"
-    async with connect(url, open_timeout=60, ping_timeout=None) as live:
+    async with connect(url, open_timeout=60, ping_timeout=None, max_queue=None) as live:
         while len(heard.segments) != segments:
             try:
                 heard.messages.append(json.loads(await live.recv()))

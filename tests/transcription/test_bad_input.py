@@ -435,7 +435,7 @@ def crowded_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
         yield running
 
 
-@pytest.mark.parametrize("megabytes", [6.5, 30])
+@pytest.mark.parametrize("megabytes", [9, 30])
 def test_a_full_disk_is_told_and_leaves_nothing(
     crowded_service: Service, audio_dir: Path, megabytes: float
 ) -> None:

@@ -171,5 +171,11 @@ def languages(model: ModelInfo) -> frozenset[str]:
     return model.languages
 
 
+def language_code(written: str) -> str:
+    """Whisper's code for a language as people write it: `EN` is `en`, ISO's `jv` (Javanese) is `jw`."""
+    code = written.strip().lower()
+    return {"jv": "jw"}.get(code, code)
+
+
 def supports_language(model: ModelInfo, code: str) -> bool:
     return code.lower() in model.languages

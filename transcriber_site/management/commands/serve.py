@@ -64,7 +64,11 @@ def _children(host: str, port: int) -> list[Child]:
     ]
     # daphne keeps uploads in the folder for temporary files until they are complete: let it be on
     # the disk that is meant for them.
-    web_environment = {**environment, "TMPDIR": settings.FILE_UPLOAD_TEMP_DIR}
+    web_environment = {
+        **environment,
+        "TMPDIR": settings.FILE_UPLOAD_TEMP_DIR,
+        "MALLOC_ARENA_MAX": "2",  # each request has a thread: without this each keeps memory of its own
+    }
     children = [Child("web", [sys.executable, *web], web_environment)]
     for name, count in (
         ("speech", settings.TRANSCRIBER_SPEECH_WORKERS),
