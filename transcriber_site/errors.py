@@ -76,7 +76,7 @@ def known_failure(exception: Exception) -> tuple[int, str] | None:
             return HTTPStatus.BAD_REQUEST, "The upload broke off before its end. Send it again."
         case SuspiciousOperation():  # too many form fields, a host that is not allowed, and so on
             return HTTPStatus.BAD_REQUEST, str(exception) or "The request is not acceptable."
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
             return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL
         case OperationalError() if "disk is full" in str(exception):
             return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL

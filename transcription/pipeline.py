@@ -231,7 +231,7 @@ def _first_speech(job: Job) -> Audio:
     parts: list[Audio] = []
     missing = LANGUAGE_SECONDS
     for chunk in job.chunks.order_by("index").iterator(chunk_size=10):
-        for start, end in chunk.speech:
+        for start, end in chunk.streams:  # with their pauses: joined without, speech sounds foreign
             parts.append(read_samples(job.recording, Span(start, min(end, start + missing))))
             missing -= end - start
             if missing <= 0:

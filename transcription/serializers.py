@@ -154,6 +154,7 @@ class Debug(JobStatus):
     engine = serializers.CharField()
     device = serializers.CharField()
     language = serializers.CharField()
+    diarize = serializers.BooleanField()
     audio_duration = serializers.FloatField(allow_null=True)
     queue_wait_seconds = serializers.FloatField(allow_null=True)
     processing_seconds = serializers.FloatField(allow_null=True)

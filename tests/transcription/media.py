@@ -30,9 +30,15 @@ def write(
     with av.open(str(path), "w") as container:
         picture = container.add_stream("mpeg4", rate=5) if video else None
         layout = "stereo" if channels == 2 else "mono"
-        sound = None if samples is None else container.add_stream(codec, rate=rate, layout=layout)
+        sound: av.AudioStream | None = None
+        if samples is not None:
+            added = container.add_stream(codec, rate=rate, layout=layout)
+            assert isinstance(added, av.AudioStream)
+            sound = added
         if picture is not None:
             picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()  # a file without a single packet has its header all the same
+        if picture is not None:
             for shade in range(10):
                 image = np.full((48, 64, 3), 20 * shade, np.uint8)
                 container.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))

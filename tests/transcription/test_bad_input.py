@@ -231,7 +231,7 @@ def test_a_form_without_the_file_is_refused(service: Service) -> None:
 @pytest.mark.usefixtures("without_trace")
 def test_a_file_sent_as_plain_text_is_refused(service: Service) -> None:
     files = {"file": (None, "~/recordings/jfk.flac")}
-    answer = service.client.post(UPLOAD, files=files, headers=ORIGIN)  # type: ignore[arg-type]
+    answer = service.client.post(UPLOAD, files=files, headers=ORIGIN)
     assert "multipart form" in refused(answer, 400)
 
 

@@ -72,7 +72,8 @@ def test_the_first_of_several_is_taken(job: Job) -> None:
 
 
 def test_of_two_who_see_the_same_work_one_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    name, rivals = leases._process_name, []
+    name = leases._process_name
+    rivals: list[Chunk | None] = []
 
     def name_after_a_rival_was_faster() -> str:
         if not rivals:

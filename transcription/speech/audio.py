@@ -1,7 +1,9 @@
 """Any audio or video file as 16 kHz mono samples, decoded as a stream (PyAV, which carries its own FFmpeg)."""
 
+import itertools
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -13,6 +15,7 @@ from transcription.speech.engines.base import SAMPLE_RATE, Audio
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
+    from av.audio.resampler import AudioResampler
     from av.container import InputContainer
 
 Pcm = npt.NDArray[np.int16]
@@ -21,7 +24,7 @@ Pcm = npt.NDArray[np.int16]
 PIECE_SAMPLES = 10 * SAMPLE_RATE
 LONGEST_GAP_SECONDS = 3600
 SHORTEST_GAP_SECONDS = 0.1
-PROBE_FRAMES = 200
+PROBE_PACKETS = 100
 
 
 class NotAudioError(ValueError):
@@ -40,15 +43,7 @@ class AudioInfo:
 def probe(source: Path | BinaryIO) -> AudioInfo:
     """Open `source`, decode its first samples, and say what it holds. Raises NotAudioError."""
     with _open(source) as container:
-        for read, frame in enumerate(_frames(container)):
-            if frame.samples:
-                break
-            if read == PROBE_FRAMES:
-                raise NotAudioError("The file's audio holds no samples.")
-        else:
-            raise NotAudioError(
-                "The file's audio holds no samples: it is empty, or damaged from its beginning."
-            )
+        _require_samples(container)
         stream = container.streams.audio[0]
         seconds = container.duration / 1_000_000 if container.duration else None
         if stream.duration is not None and stream.time_base is not None:
@@ -58,6 +53,31 @@ def probe(source: Path | BinaryIO) -> AudioInfo:
         return AudioInfo(container.format.name, stream.codec_context.name, seconds)
 
 
+def _require_samples(container: "InputContainer") -> None:
+    """Random bytes can look like a format and even decode for a moment; real audio decodes for the most part."""
+    import av
+
+    n_good = n_damaged = n_samples = 0
+    packets = container.demux(container.streams.audio[0])
+    try:
+        for packet in itertools.islice(packets, PROBE_PACKETS):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                n_damaged += 1
+            else:
+                n_good += 1
+                n_samples += sum(frame.samples for frame in frames)
+    except av.error.FFmpegError:
+        pass  # it breaks off: what was decoded before counts
+    if not n_samples:
+        raise NotAudioError(
+            "The file's audio holds no samples: it is empty, or damaged from its beginning."
+        )
+    if n_damaged > n_good:
+        raise NotAudioError("The file is damaged: most of its beginning cannot be decoded.")
+
+
 def decode(source: Path | BinaryIO) -> Iterator[Pcm]:
     """Yield the first audio stream in pieces of about ten seconds, so that memory does not grow with length.
 
@@ -65,10 +85,8 @@ def decode(source: Path | BinaryIO) -> Iterator[Pcm]:
     those that a player shows. Damaged packets are passed over; a file that breaks off ends there.
     Raises NotAudioError where nothing can be read at all.
     """
-    import av
-
     with _open(source) as container:
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        resampler, format_before = _resampler(), None
         origin = (container.start_time or 0) / 1_000_000
         pending: list[Pcm] = []
         n_pending = n_total = 0
@@ -79,6 +97,11 @@ def decode(source: Path | BinaryIO) -> Iterator[Pcm]:
                 for i in range(0, gap, PIECE_SAMPLES)
             ]
             frame.pts = None  # the resampler must not compensate for what is compensated here
+            format_now = (frame.sample_rate, frame.layout.name, frame.format.name)
+            if format_before not in (None, format_now):  # as in radio streams and joined files
+                parts += [_samples(resampled) for resampled in resampler.resample(None)]
+                resampler = _resampler()
+            format_before = format_now
             parts += [_samples(resampled) for resampled in resampler.resample(frame)]
             for part in parts:
                 pending.append(part)
@@ -103,16 +126,28 @@ def read_all(source: Path | BinaryIO) -> Audio:
     return to_float(np.concatenate(pieces)) if pieces else np.zeros(0, np.float32)
 
 
-def _open(source: Path | BinaryIO) -> "InputContainer":
+class _Content:
+    """A file without its name, so that FFmpeg goes by what it holds: some formats claim any bytes by extension."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+@contextmanager
+def _open(source: Path | BinaryIO) -> "Iterator[InputContainer]":
+    with ExitStack() as stack:
+        file = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
+        yield stack.enter_context(_container(file))
+
+
+def _container(file: BinaryIO) -> "InputContainer":
     import av
 
+    # A playlist must not make this machine read its own files, or fetch from others: no protocol is allowed.
+    options = {"protocol_whitelist": "none"}
     try:
-        container: InputContainer = av.open(
-            str(source) if isinstance(source, Path) else source, mode="r", metadata_errors="ignore"
-        )
-    except (av.error.FFmpegError, ValueError, OSError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
+        container = av.open(_Content(file), mode="r", options=options, metadata_errors="ignore")
+    except (av.error.FFmpegError, ValueError) as error:
         raise NotAudioError("The file is not audio or video in any known format.") from error
     if container.streams.audio:
         container.streams.audio[0].codec_context.thread_type = "AUTO"
@@ -134,7 +169,7 @@ def _frames(container: "InputContainer") -> "Iterator[AudioFrame]":
             packet = next(packets)
         except StopIteration:
             return
-        except (av.error.FFmpegError, OSError):
+        except av.error.FFmpegError:
             return  # the container breaks off here
         try:
             yield from packet.decode()
@@ -150,6 +185,12 @@ def _gap_before(frame: "AudioFrame", origin: float, decoded_until: float) -> int
     if not SHORTEST_GAP_SECONDS < missing < LONGEST_GAP_SECONDS:
         return 0
     return round(missing * SAMPLE_RATE)
+
+
+def _resampler() -> "AudioResampler":
+    import av
+
+    return av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
 
 
 def _samples(frame: "AudioFrame") -> Pcm:

@@ -1,0 +1,124 @@
+"""From what an engine decodes to segments: nothing spoken left out, times where the voice is, phrases."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from transcription.speech import segments
+from transcription.speech.engines.base import (
+    Audio,
+    OnProgress,
+    Span,
+    TranscribedSegment,
+    Word,
+)
+
+
+def segment(*words: tuple[float, float, str]) -> TranscribedSegment:
+    parts = tuple(Word(start, end, text, 0.9) for start, end, text in words)
+    return TranscribedSegment(
+        start=parts[0].start,
+        end=parts[-1].end,
+        text="".join(word.text for word in parts).strip(),
+        words=parts,
+        avg_logprob=-0.2,
+        no_speech_prob=0.0,
+        compression_ratio=1.2,
+        temperature=0.0,
+    )
+
+
+class ForgetfulEngine:
+    """Passes over all but the first second of a stream the first time: the outermost edge, made to misbehave."""
+
+    model_name, device, threads = "forgetful", "cpu", 1
+
+    def __init__(self) -> None:
+        self.asked: list[list[Span]] = []
+
+    def detect_language(self, audio: Audio) -> str:
+        return "en"
+
+    def transcribe(
+        self,
+        audio: Audio,
+        streams: Sequence[Span],
+        *,
+        language: str,
+        word_times: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> list[TranscribedSegment]:
+        self.asked.append(list(streams))
+        first = len(self.asked) == 1
+        return [
+            segment((stream.start, stream.start + 1 if first else stream.end, f" w{i}"))
+            for i, stream in enumerate(streams)
+        ]
+
+
+def transcribed(engine: ForgetfulEngine, speech: list[Span]) -> list[TranscribedSegment]:
+    streams = [Span(speech[0].start, speech[-1].end)]
+    return segments.transcribe(engine, np.zeros(0, np.float32), streams, speech, language="en")
+
+
+def test_speech_that_was_passed_over_is_decoded_again_by_itself() -> None:
+    engine = ForgetfulEngine()
+    found = transcribed(engine, [Span(0.0, 8.0)])
+    assert engine.asked[1] == [Span(0.75, 8.25)]
+    assert [(s.start, s.text) for s in found] == [(0.0, "w0"), (0.75, "w0")]
+
+
+def test_what_was_decoded_whole_is_not_decoded_again() -> None:
+    engine = ForgetfulEngine()
+    transcribed(engine, [Span(0.0, 1.2)])
+    assert len(engine.asked) == 1
+
+
+def test_a_sentence_in_the_midst_that_no_segment_covers_is_found() -> None:
+    told = [segment((0.0, 3.0, " one")), segment((7.0, 10.0, " two"))]
+    [missed] = segments.uncovered([Span(0.0, 10.0)], told)
+    assert (missed.start, missed.end) == (2.75, 7.25)
+
+
+def test_silence_between_segments_is_not_missed_speech() -> None:
+    told = [segment((0.0, 3.0, " one")), segment((7.0, 10.0, " two"))]
+    assert segments.uncovered([Span(0.0, 3.1), Span(6.9, 10.0)], told) == []
+
+
+def phrases(words: TranscribedSegment, speech: list[Span]) -> list[TranscribedSegment]:
+    return segments._phrases(segments._without_pauses(words, speech))
+
+
+def test_words_end_where_the_voice_ends_and_not_where_the_next_word_begins() -> None:
+    spoken = segment((0.0, 2.0, " Yes"), (2.0, 3.0, " indeed"))
+    [phrase] = phrases(spoken, [Span(0.3, 1.5), Span(2.1, 2.9)])
+    assert [(w.start, w.end) for w in phrase.words] == [(0.24, 1.56), (2.04, 2.96)]
+    assert (phrase.start, phrase.end) == (0.24, 2.96)
+
+
+def test_a_segment_is_split_where_a_sentence_ends_and_where_the_speaker_pauses() -> None:
+    spoken = segment(
+        (0.0, 0.5, " Hello"),
+        (0.5, 1.0, " there."),
+        (1.3, 1.6, " Mr."),
+        (1.65, 2.0, " Smith,"),
+        (3.0, 3.5, " good"),
+        (3.5, 4.0, " day."),
+    )
+    found = phrases(spoken, [])
+    assert [s.text for s in found] == ["Hello there.", "Mr. Smith,", "good day."]
+    assert [(s.start, s.end) for s in found] == [(0.0, 1.0), (1.3, 2.0), (3.0, 4.0)]
+    assert all(s.avg_logprob == spoken.avg_logprob for s in found)
+
+
+def test_splitting_keeps_every_word() -> None:
+    rng = np.random.default_rng(7)
+    words, time = [], 0.0
+    for index in range(200):
+        length, pause = float(rng.uniform(0.1, 0.5)), float(rng.choice([0.0, 0.25, 0.9]))
+        words.append((time, time + length, f" w{index}{rng.choice(['', ',', '.'])}"))
+        time += length + pause
+    spoken = segment(*words)
+    found = phrases(spoken, [Span(0.0, time)])
+    assert " ".join(s.text for s in found) == spoken.text
+    assert [w.text for s in found for w in s.words] == [w.text for w in spoken.words]
