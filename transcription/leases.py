@@ -28,6 +28,7 @@ Row = TypeVar("Row", bound=Leased)
 MOST_ATTEMPTS = 10
 """Work that was begun so often and never came to an end, good or bad, is what kills its workers."""
 RENEWAL_SECONDS = 1.0
+CLAIM_FIELDS = ["state", "worker", "lease_until", "attempts", "started_at", "finished_at"]
 
 _logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def claim(candidates: "QuerySet[Row]") -> Row | None:
         )
         if not taken:
             return None  # somebody else was first
-        row.refresh_from_db()
+        row.refresh_from_db(fields=CLAIM_FIELDS)  # these alone: what was selected with it stays
         return row
 
 

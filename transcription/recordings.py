@@ -8,7 +8,6 @@ import io
 from pathlib import PurePath
 from typing import Any
 
-import numpy as np
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
@@ -81,6 +80,8 @@ class SamplesWriter:
             self._store(self._n_pending)
 
     def _store(self, n_samples: int) -> None:
+        import numpy as np
+
         joined = np.concatenate(self._pending)
         self._pending = [joined[n_samples:]]
         self._n_pending -= n_samples
@@ -96,6 +97,8 @@ class SamplesWriter:
 
 def read_samples(recording: Recording, span: Span) -> Audio:
     """The samples from `span.start` to `span.end`, as far as there are any; shape (n_samples,)."""
+    import numpy as np
+
     first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
     parts = []
     for index in range(first // PIECE_SAMPLES, -(-last // PIECE_SAMPLES)):

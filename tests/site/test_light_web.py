@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-HEAVY = ("torch", "ctranslate2", "onnxruntime", "pyannote", "whisper", "faster_whisper")
+HEAVY = ("torch", "ctranslate2", "onnxruntime", "pyannote", "whisper", "faster_whisper", "numpy")
 
 PROGRAM = f"""
 import sys

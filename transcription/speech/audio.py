@@ -6,19 +6,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from transcription.speech.engines.base import SAMPLE_RATE, Audio
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from av.audio.frame import AudioFrame
     from av.audio.resampler import AudioResampler
     from av.container import InputContainer
 
-Pcm = npt.NDArray[np.int16]
+Pcm: TypeAlias = "npt.NDArray[np.int16]"
 """Mono samples at 16 kHz as 16-bit integers: shape (n_samples,)."""
 
 PIECE_SAMPLES = 10 * SAMPLE_RATE
@@ -85,6 +84,8 @@ def decode(source: Path | BinaryIO) -> Iterator[Pcm]:
     those that a player shows. Damaged packets are passed over; a file that breaks off ends there.
     Raises NotAudioError where nothing can be read at all.
     """
+    import numpy as np  # the web process probes files without it
+
     with _open(source) as container:
         resampler, format_before = _resampler(), None
         origin = (container.start_time or 0) / 1_000_000
@@ -117,11 +118,14 @@ def decode(source: Path | BinaryIO) -> Iterator[Pcm]:
 
 def to_float(samples: Pcm) -> Audio:
     """16-bit samples as the float32 that models take."""
-    return samples.astype(np.float32) / 32768.0
+    floats: Audio = samples.astype("float32")
+    return floats / 32768.0
 
 
 def read_all(source: Path | BinaryIO) -> Audio:
     """The whole of a (short) file at once."""
+    import numpy as np
+
     pieces = list(decode(source))
     return to_float(np.concatenate(pieces)) if pieces else np.zeros(0, np.float32)
 
@@ -194,4 +198,4 @@ def _resampler() -> "AudioResampler":
 
 
 def _samples(frame: "AudioFrame") -> Pcm:
-    return frame.to_ndarray().reshape(-1).astype(np.int16, copy=False)
+    return frame.to_ndarray().reshape(-1).astype("int16", copy=False)

@@ -21,7 +21,7 @@ from typing import Literal
 
 from transcription.speech.catalogue import Engine, ModelInfo, can_run, models_for
 from transcription.speech.engines.base import ModelUnavailableError, SpeechError
-from transcription.speech.engines.ct2_checkpoint import is_complete
+from transcription.speech.engines.ct2_file import is_complete
 from transcription.speech.fetching import OnBytes, fetch_from_hub, fetch_openai
 
 Source = Literal["folder", "package", "hub cache"]

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # the web process knows these values and needs no NumPy for them
+    import numpy as np
+    import numpy.typing as npt
 
 SAMPLE_RATE = 16_000
 
-Audio = npt.NDArray[np.float32]
+Audio: TypeAlias = "npt.NDArray[np.float32]"
 """Mono audio at 16 kHz: shape (n_samples,), float32 in [-1, 1]."""
 
 OnProgress = Callable[[float], None]

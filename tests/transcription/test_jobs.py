@@ -1,0 +1,494 @@
+"""The life of a job, on rows alone: nothing runs here, so each step is the test's own."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.test import Client, override_settings
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from transcription import jobs, leases, pipeline, tasks, wakeups
+from transcription.leases import Lease, LeaseLostError
+from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
+from transcription.speech import audio
+from transcription.speech.engines.base import TranscribedSegment
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MODEL = "tiny.en"
+
+
+@pytest.fixture(autouse=True)
+def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
+    with override_settings(MEDIA_ROOT=tmp_path):
+        yield
+
+
+def make_job(*, n_chunks: int = 3, language: str = "en", file: Path | None = None) -> Job:
+    """A job under way, as it is once its recording is prepared."""
+    recording = Recording(name="a.flac", size=1)
+    data = file.read_bytes() if file else b"abc"
+    name = f"recordings/{recording.id}/original.flac"
+    recording.file.name = default_storage.save(name, ContentFile(data))
+    job = jobs.create_job(recording=recording, model_name=MODEL, language=language, diarize=False)
+    if n_chunks:
+        stage = jobs.claim_preparation()
+        assert stage is not None
+        add_chunks(job, n_chunks)
+        jobs.finish_preparation(lease=lease_of(stage), job=job, duration=10.0 * n_chunks)
+    OrmQ.objects.all().delete()
+    job.refresh_from_db()
+    return job
+
+
+def add_chunks(job: Job, n: int) -> None:
+    Chunk.objects.bulk_create(
+        Chunk(
+            job=job,
+            index=index,
+            start=10.0 * index,
+            end=10.0 * index + 10,
+            streams=[[10.0 * index, 10.0 * index + 10]],
+            speech=[[10.0 * index, 10.0 * index + 10]],
+        )
+        for index in range(n)
+    )
+
+
+def lease_of(row: Leased) -> Lease:
+    return Lease(row, still_wanted=jobs.wanted)
+
+
+def claim() -> Chunk:
+    chunk = jobs.claim_chunk(model_name=MODEL)
+    assert chunk is not None
+    return chunk
+
+
+def commit(chunk: Chunk) -> None:
+    said = TranscribedSegment(
+        chunk.start, chunk.end, f"Part {chunk.index}.", (), -0.1, 0.0, 1.0, 0.0
+    )
+    jobs.finish_chunk(
+        lease=lease_of(chunk), chunk=chunk, segments=[said], engine="faster-whisper", device="cpu"
+    )
+
+
+def fail(chunk: Chunk, error: str) -> None:
+    jobs.fail_work(lease=lease_of(chunk), job_id=chunk.job_id, error=error, can_retry=True)
+
+
+def states(job: Job) -> list[str]:
+    return list(job.chunks.order_by("index").values_list("state", flat=True))
+
+
+def now(job: Job) -> Job:
+    return Job.objects.get(pk=job.pk)
+
+
+def die() -> None:
+    """Whatever is in hand, its worker is gone: it renews no lease."""
+    past = timezone.now() - timedelta(seconds=1)
+    for model in (Stage, Chunk):
+        model._default_manager.filter(state=Leased.State.DOING).update(lease_until=past)
+
+
+# ---- To the end
+
+
+def test_a_job_is_completed_with_its_last_chunk() -> None:
+    job = make_job()
+    for n_done in range(1, 4):
+        commit(claim())
+        assert now(job).status == (Job.Status.COMPLETED if n_done == 3 else Job.Status.RUNNING)
+    assert (now(job).progress, now(job).message) == (100, "Completed")
+    assert job.segments.count() == 3
+
+
+def test_a_job_is_not_completed_before_all_its_chunks_are_known() -> None:
+    job = make_job(n_chunks=0)
+    stage = jobs.claim_preparation()
+    assert stage is not None
+    add_chunks(job, 1)
+    commit(claim())
+    assert now(job).status == Job.Status.RUNNING
+    jobs.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
+    assert now(job).status == Job.Status.COMPLETED
+
+
+# ---- Turns
+
+
+def test_jobs_take_turns() -> None:
+    first, second = make_job(n_chunks=4), make_job(n_chunks=2)
+    taken = [(chunk.job_id, chunk.index) for chunk in (claim() for _ in range(6))]
+    assert taken == [
+        (first.pk, 0),
+        (second.pk, 0),
+        (first.pk, 1),
+        (second.pk, 1),
+        (first.pk, 2),
+        (first.pk, 3),
+    ]
+    assert jobs.claim_chunk(model_name=MODEL) is None
+
+
+def test_a_claim_stays_with_its_model() -> None:
+    make_job()
+    assert jobs.claim_chunk(model_name="base") is None
+
+
+def test_the_first_chunk_alone_can_be_taken_until_the_language_is_known() -> None:
+    job = make_job(language="")
+    assert claim().index == 0
+    assert jobs.claim_chunk(model_name=MODEL) is None
+    jobs.set_language(job=job, language="fr")
+    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+    assert [claim().index, claim().index] == [1, 2]
+
+
+def test_a_language_is_set_once() -> None:
+    job = make_job(language="")
+    same_job = now(job)
+    jobs.set_language(job=job, language="fr")
+    jobs.set_language(job=same_job, language="de")
+    assert (job.language, same_job.language, now(job).language) == ("fr", "fr", "fr")
+
+
+# ---- Failing
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_chunk_is_tried_so_often_then_the_job_fails_with_its_error(
+    client: Client, monkeypatch: pytest.MonkeyPatch, attempts: int
+) -> None:
+    job = make_job()
+    commit(claim())
+
+    def break_down(job: Job) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(pipeline, "_engine", break_down)
+    with override_settings(TRANSCRIBER_CHUNK_ATTEMPTS=attempts):
+        for _ in range(attempts):
+            assert now(job).status == Job.Status.RUNNING
+            chunk = claim()
+            assert chunk.index == 1
+            pipeline._work_on(chunk)
+    assert now(job).status == Job.Status.FAILED
+    assert now(job).message == "Chunk 2 failed: out of memory"
+    assert states(job) == ["done", "failed", "todo"]
+    assert jobs.claim_chunk(model_name=MODEL) is None
+    answer = client.get(f"/api/transcribe/result/{job.pk}?partial=true")
+    assert (answer.status_code, answer.json()["text"]) == (200, "Part 0.")
+
+
+def test_a_chunk_that_fails_once_wakes_somebody_to_try_it_again() -> None:
+    make_job()
+    fail(claim(), "It did not work")
+    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+    chunk = claim()
+    assert (chunk.index, chunk.attempts, chunk.failures) == (0, 2, 1)
+    commit(chunk)
+    assert Chunk.objects.get(index=0).error == ""
+
+
+# ---- Cancelling
+
+
+def test_cancelling_ends_a_job_and_refuses_what_is_in_hand() -> None:
+    job = make_job()
+    commit(claim())
+    held = claim()
+    assert jobs.cancel_job(job_id=job.pk)
+    with pytest.raises(LeaseLostError):
+        commit(held)
+    fail(held, "Too late")
+    assert jobs.claim_chunk(model_name=MODEL) is None
+    assert (now(job).status, now(job).message) == (Job.Status.CANCELLED, "Cancelled")
+    assert job.segments.count() == 1
+    assert not jobs.cancel_job(job_id=job.pk)
+
+
+def test_what_was_in_hand_when_a_job_was_cancelled_is_refused_after_it_goes_on_too() -> None:
+    job = make_job()
+    held = claim()
+    jobs.cancel_job(job_id=job.pk)
+    assert jobs.retry_failed(job_id=job.pk)
+    with pytest.raises(LeaseLostError):
+        commit(held)
+    again = claim()
+    assert (again.index, again.attempts) == (0, 1)
+    with pytest.raises(LeaseLostError):
+        commit(held)
+    commit(again)
+    assert job.segments.count() == 1
+
+
+# ---- Once more
+
+
+def test_retrying_keeps_what_is_done() -> None:
+    job = make_job()
+    commit(claim())
+    kept = set(job.segments.values_list("pk", flat=True))
+    for _ in range(3):
+        fail(claim(), "It did not work")
+    OrmQ.objects.all().delete()
+    assert jobs.retry_failed(job_id=job.pk)
+    assert (now(job).status, now(job).message) == (Job.Status.RUNNING, jobs.WAITING)
+    assert now(job).finished_at is None
+    assert states(job) == ["done", "todo", "todo"]
+    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+    commit(claim())
+    commit(claim())
+    assert now(job).status == Job.Status.COMPLETED
+    assert Chunk.objects.get(index=0).attempts == 1
+    assert kept < set(job.segments.values_list("pk", flat=True))
+
+
+def test_only_a_job_that_failed_or_was_cancelled_is_retried() -> None:
+    job = make_job(n_chunks=1)
+    assert not jobs.retry_failed(job_id=job.pk)
+    commit(claim())
+    assert not jobs.retry_failed(job_id=job.pk)
+    assert now(job).status == Job.Status.COMPLETED
+
+
+def test_a_job_that_was_cancelled_before_it_began_waits_again() -> None:
+    job = make_job(n_chunks=0)
+    jobs.cancel_job(job_id=job.pk)
+    assert jobs.claim_preparation() is None
+    assert jobs.retry_failed(job_id=job.pk)
+    assert now(job).status == Job.Status.QUEUED
+    assert jobs.claim_preparation() is not None
+    assert now(job).status == Job.Status.RUNNING
+    assert now(job).started_at is not None
+
+
+def test_a_retry_of_a_job_with_nothing_left_to_do_completes_it() -> None:
+    job = make_job(n_chunks=2)
+    commit(claim())
+    held = claim()
+    jobs.cancel_job(job_id=job.pk)
+    Chunk.objects.filter(pk=held.pk).update(state=Leased.State.DONE)
+    assert jobs.retry_failed(job_id=job.pk)
+    assert now(job).status == Job.Status.COMPLETED
+
+
+@pytest.mark.parametrize("requested", ["en", ""])
+def test_running_again_begins_from_nothing(requested: str) -> None:
+    job = make_job(language=requested)
+    jobs.set_language(job=job, language="en")
+    commit(claim())
+    held = claim()
+    OrmQ.objects.all().delete()
+    assert jobs.rerun(job_id=job.pk)
+    assert not job.chunks.exists()
+    assert not job.segments.exists()
+    assert (now(job).status, now(job).progress, now(job).language) == ("queued", 0, requested)
+    assert wakeups.n_waiting(wakeups.INTERACTIVE) == 1
+    with pytest.raises(LeaseLostError):
+        commit(held)
+    fail(held, "Too late")
+    stage = jobs.claim_preparation()
+    assert stage is not None
+    add_chunks(job, 1)
+    jobs.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
+    commit(claim())
+    assert now(job).status == Job.Status.COMPLETED
+    assert job.segments.count() == 1
+
+
+def test_a_preparation_in_hand_is_refused_when_the_job_is_run_again() -> None:
+    job = make_job(n_chunks=0)
+    held = jobs.claim_preparation()
+    assert held is not None
+    jobs.rerun(job_id=job.pk)
+    with pytest.raises(LeaseLostError):
+        jobs.finish_preparation(lease=lease_of(held), job=job, duration=10.0)
+    assert jobs.claim_preparation() is not None
+
+
+# ---- Deleting
+
+
+def test_what_is_in_hand_when_a_job_is_deleted_ends_quietly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = make_job()
+    held = claim()
+    assert jobs.delete_job(job_id=job.pk)
+    with pytest.raises(LeaseLostError):
+        commit(held)
+
+    def break_down(job: Job) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(pipeline, "_engine", break_down)
+    pipeline._work_on(held)
+    assert not Job.objects.exists()
+    assert not jobs.delete_job(job_id=job.pk)
+    assert not jobs.delete_recording(recording_id=job.recording_id)
+    assert not jobs.rerun(job_id=job.pk)
+    assert not jobs.retry_failed(job_id=job.pk)
+    assert not jobs.cancel_job(job_id=job.pk)
+
+
+def test_a_preparation_leaves_no_file_of_a_recording_deleted_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, audio_dir: Path, tmp_path: Path
+) -> None:
+    job = make_job(n_chunks=0, file=audio_dir / "jfk.flac")
+    decode: Callable[[Any], Iterator[npt.NDArray[np.int16]]] = audio.decode
+
+    def delete_meanwhile(file: Any) -> Iterator[npt.NDArray[np.int16]]:
+        for n, samples in enumerate(decode(file)):
+            yield samples
+            if n == 0:
+                jobs.delete_recording(recording_id=job.recording_id)
+                assert not list(tmp_path.rglob("*.*"))
+
+    monkeypatch.setattr(audio, "decode", delete_meanwhile)
+    assert pipeline.prepare_next()
+    assert not Recording.objects.exists()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+# ---- Recovery
+
+
+def test_lost_messages_are_sent_again_and_do_not_pile_up() -> None:
+    make_job(n_chunks=3)
+    make_job(n_chunks=0)
+    for _ in range(20):
+        jobs.recover()
+    assert wakeups.n_waiting(wakeups.SPEECH) == 3
+    assert wakeups.n_waiting(wakeups.INTERACTIVE) == 1
+
+
+def test_many_chunks_make_no_more_messages_than_can_serve() -> None:
+    make_job(n_chunks=200)
+    jobs.recover()
+    assert wakeups.n_waiting(wakeups.SPEECH) == wakeups.MOST_MESSAGES
+
+
+def test_where_nothing_is_lost_nothing_is_sent() -> None:
+    job = make_job(n_chunks=1)
+    claim()
+    jobs.recover()
+    jobs.cancel_job(job_id=job.pk)
+    jobs.recover()
+    assert not OrmQ.objects.exists()
+
+
+def test_a_job_whose_worker_was_lost_after_its_last_commit_is_completed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = make_job(n_chunks=1)
+    chunk = claim()
+    with monkeypatch.context() as lost:
+        lost.setattr(jobs, "advance", lambda job_id: None)
+        commit(chunk)
+    assert now(job).status == Job.Status.RUNNING
+    jobs.recover()
+    assert now(job).status == Job.Status.COMPLETED
+
+
+def test_a_chunk_that_kills_its_workers_is_given_up_with_a_clear_message(
+    client: Client,
+) -> None:
+    job = make_job()
+    commit(claim())
+    for _ in range(leases.MOST_ATTEMPTS):
+        jobs.recover()
+        assert now(job).status == Job.Status.RUNNING
+        Chunk.objects.filter(index=2).update(lease_until=timezone.now())
+        chunk = claim()
+        assert chunk.index == 1
+        die()
+    jobs.recover()
+    message = f"Given up: {leases.MOST_ATTEMPTS} workers were lost at it."
+    assert (now(job).status, now(job).message) == (Job.Status.FAILED, message)
+    assert Chunk.objects.get(index=1).error == message
+    answer = client.get(f"/api/transcribe/result/{job.pk}")
+    assert (answer.status_code, message in answer.json()["detail"]) == (409, True)
+
+
+def test_a_preparation_that_kills_its_workers_is_given_up() -> None:
+    job = make_job(n_chunks=0)
+    for _ in range(leases.MOST_ATTEMPTS):
+        assert jobs.claim_preparation() is not None
+        die()
+        jobs.recover()
+    assert jobs.claim_preparation() is None
+    assert now(job).status == Job.Status.FAILED
+    assert "workers were lost" in now(job).message
+    assert jobs.retry_failed(job_id=job.pk)
+    assert jobs.claim_preparation() is not None
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        (leases, "release_of_the_dead"),
+        (jobs, "_give_up_on_killers"),
+        (jobs, "advance"),
+        (jobs, "claimable_chunks"),
+        (wakeups, "n_waiting"),
+    ],
+)
+def test_two_recoveries_at_once_do_no_harm(
+    monkeypatch: pytest.MonkeyPatch, module: Any, function: str
+) -> None:
+    """The second runs as a whole in the midst of the first."""
+    waiting, finished, hopeless = make_job(), make_job(n_chunks=1), make_job(n_chunks=1)
+    Job.objects.filter(pk=finished.pk).update(status=Job.Status.RUNNING)
+    Chunk.objects.filter(job=finished).update(state=Leased.State.DONE)
+    Chunk.objects.filter(job=hopeless).update(attempts=leases.MOST_ATTEMPTS)
+    held = claim()
+    die()
+    original = getattr(module, function)
+    n_calls = 0
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 1:
+            jobs.recover()
+        return original(*args, **options)
+
+    monkeypatch.setattr(module, function, interrupted)
+    jobs.recover()
+    assert n_calls > 1
+    assert now(finished).status == Job.Status.COMPLETED
+    assert now(hopeless).status == Job.Status.FAILED
+    assert now(waiting).status == Job.Status.RUNNING
+    assert 3 <= wakeups.n_waiting(wakeups.SPEECH) <= 6
+    again = claim()
+    assert (again.pk, again.attempts) == (held.pk, 2)
+    with pytest.raises(LeaseLostError):
+        commit(held)
+    commit(again)
+    assert Segment.objects.filter(job=waiting).count() == 1
+
+
+def test_a_worker_starts_though_recovery_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down() -> None:
+        raise OSError("the queue is down")
+
+    monkeypatch.setattr(jobs, "recover", break_down)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with caplog.at_level(logging.ERROR):
+        tasks.on_worker_start()
+    assert "could not look for lost work" in caplog.text
