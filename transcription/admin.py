@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
-from transcription import jobs
+from transcription import jobs, operations
 from transcription.models import Chunk, Job, Recording, Segment, Stage
 from transcription.transcript import display_time
 
@@ -52,7 +52,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 class DeletableAdmin(ReadOnlyAdmin):
-    """Rows that can be deleted, with all that hangs on them, by a function of `jobs`."""
+    """Rows that can be deleted, with all that hangs on them, by a function of `operations`."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
@@ -136,7 +136,7 @@ class RecordingAdmin(DeletableAdmin):
         return timesince(recording.created_at, depth=1)
 
     def delete_row(self, pk: UUID) -> None:
-        jobs.delete_recording(recording_id=pk)
+        operations.delete_recording(recording_id=pk)
 
 
 @admin.register(Job)
@@ -194,12 +194,12 @@ class JobAdmin(DeletableAdmin):
 
     @admin.action(description="Run again from the start", permissions=["change"])
     def run_again(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
-        self._act(request, queryset, jobs.rerun, "{} begun again", "{} no longer there")
+        self._act(request, queryset, operations.rerun, "{} begun again", "{} no longer there")
 
     @admin.action(description="Retry what failed", permissions=["change"])
     def retry_what_failed(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         skipped = "{} skipped: neither failed nor cancelled"
-        self._act(request, queryset, jobs.retry_failed, "{} tried again", skipped)
+        self._act(request, queryset, operations.retry_failed, "{} tried again", skipped)
 
     @admin.action(description="Cancel", permissions=["change"])
     def cancel(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
@@ -223,7 +223,7 @@ class JobAdmin(DeletableAdmin):
             self.message_user(request, text, messages.WARNING)
 
     def delete_row(self, pk: UUID) -> None:
-        jobs.delete_job(job_id=pk)
+        operations.delete_job(job_id=pk)
 
 
 class LeasedAdmin(ReadOnlyAdmin):

@@ -181,9 +181,7 @@ def debug(request: Request, job_id: str) -> Response:
             if job.started_at
             else None,
             "processing_seconds": processing,
-            "real_time_factor": processing / duration
-            if processing and duration and job.status == Job.Status.COMPLETED
-            else None,
+            "real_time_factor": jobs.real_time_factor(job),
             "created_at": job.created_at.timestamp(),
             "stages": [{"kind": stage.kind, **_leased(stage)} for stage in job.stages.all()],
             "chunk_states": {

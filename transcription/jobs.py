@@ -3,12 +3,11 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, Count, F, Q, QuerySet, Sum, Value, When
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
 from transcription import leases, recordings, wakeups
@@ -277,58 +276,6 @@ def _start(job: Job, *, message: str) -> None:
     )
 
 
-def retry_failed(*, job_id: UUID) -> bool:
-    """Begin again with what failed or was left over. False when the job is under way or complete."""
-    with transaction.atomic():
-        ended = (Job.Status.FAILED, Job.Status.CANCELLED)
-        changed = Job.objects.filter(pk=job_id, status__in=ended).update(
-            status=Case(
-                When(started_at=None, then=Value(Job.Status.QUEUED)),
-                default=Value(Job.Status.RUNNING),
-            ),
-            message=WAITING,
-            finished_at=None,
-            updated_at=Now(),
-        )
-        if not changed:
-            return False
-        for model in (Stage, Chunk):
-            model._default_manager.filter(job=job_id).exclude(state=Leased.State.DONE).update(
-                state=Leased.State.TODO, attempts=0, failures=0, error="", lease_until=None
-            )
-        wakeups.wake_preparers()
-        wakeups.wake_transcribers()
-    advance(job_id)
-    return True
-
-
-def rerun(*, job_id: UUID) -> bool:
-    """Do the whole job again: its chunks and segments go, a worker that still holds one will not commit it.
-
-    False when there is no such job any more.
-    """
-    with transaction.atomic():
-        job = Job.objects.select_for_update().filter(pk=job_id).first()
-        if job is None:
-            return False
-        job.chunks.all().delete()
-        job.stages.update(
-            state=Leased.State.TODO, attempts=0, failures=0, error="", lease_until=None, worker=""
-        )
-        Job.objects.filter(pk=job_id).update(
-            status=Job.Status.QUEUED,
-            message=WAITING,
-            progress=0,
-            language=F("requested_language"),
-            started_at=None,
-            finished_at=None,
-            updated_at=Now(),
-        )
-        wakeups.wake_preparers()
-        wakeups.wake_listeners(job_id)
-    return True
-
-
 def real_time_factor(job: Job) -> float | None:
     """Seconds of work for a second of audio; None until the job is completed."""
     if job.status != Job.Status.COMPLETED or not (job.started_at and job.finished_at):
@@ -336,35 +283,6 @@ def real_time_factor(job: Job) -> float | None:
     if not job.recording.duration:
         return None
     return (job.finished_at - job.started_at).total_seconds() / job.recording.duration
-
-
-# ---- Deletion
-
-
-def delete_job(*, job_id: UUID) -> bool:
-    """Delete a job with its transcript, and the recording unless another job needs it. False when it is gone."""
-    with transaction.atomic():
-        job = Job.objects.select_related("recording").filter(pk=job_id).first()
-        if job is None:
-            return False
-        job.delete()
-        if not job.recording.jobs.exists():
-            delete_recording(recording_id=job.recording_id)
-        wakeups.wake_listeners(job_id)
-    return True
-
-
-def delete_recording(*, recording_id: UUID) -> bool:
-    """Delete a recording with its jobs, and its files once that is committed. False when it is gone."""
-    with transaction.atomic():
-        recording = Recording.objects.filter(pk=recording_id).first()
-        if recording is None:
-            return False
-        for job_id in list(recording.jobs.values_list("pk", flat=True)):
-            wakeups.wake_listeners(job_id)
-        Recording.objects.filter(pk=recording_id).delete()  # `recording` keeps its id
-        transaction.on_commit(partial(recordings.delete_files, recording), robust=True)
-    return True
 
 
 # ---- Recovery

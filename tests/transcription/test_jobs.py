@@ -16,7 +16,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from transcription import jobs, leases, pipeline, tasks, wakeups
+from transcription import jobs, leases, operations, pipeline, tasks, wakeups
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
 from transcription.speech import audio
@@ -223,7 +223,7 @@ def test_what_was_in_hand_when_a_job_was_cancelled_is_refused_after_it_goes_on_t
     job = make_job()
     held = claim()
     jobs.cancel_job(job_id=job.pk)
-    assert jobs.retry_failed(job_id=job.pk)
+    assert operations.retry_failed(job_id=job.pk)
     with pytest.raises(LeaseLostError):
         commit(held)
     again = claim()
@@ -244,7 +244,7 @@ def test_retrying_keeps_what_is_done() -> None:
     for _ in range(3):
         fail(claim(), "It did not work")
     OrmQ.objects.all().delete()
-    assert jobs.retry_failed(job_id=job.pk)
+    assert operations.retry_failed(job_id=job.pk)
     assert (now(job).status, now(job).message) == (Job.Status.RUNNING, jobs.WAITING)
     assert now(job).finished_at is None
     assert states(job) == ["done", "todo", "todo"]
@@ -258,9 +258,9 @@ def test_retrying_keeps_what_is_done() -> None:
 
 def test_only_a_job_that_failed_or_was_cancelled_is_retried() -> None:
     job = make_job(n_chunks=1)
-    assert not jobs.retry_failed(job_id=job.pk)
+    assert not operations.retry_failed(job_id=job.pk)
     commit(claim())
-    assert not jobs.retry_failed(job_id=job.pk)
+    assert not operations.retry_failed(job_id=job.pk)
     assert now(job).status == Job.Status.COMPLETED
 
 
@@ -268,7 +268,7 @@ def test_a_job_that_was_cancelled_before_it_began_waits_again() -> None:
     job = make_job(n_chunks=0)
     jobs.cancel_job(job_id=job.pk)
     assert jobs.claim_preparation() is None
-    assert jobs.retry_failed(job_id=job.pk)
+    assert operations.retry_failed(job_id=job.pk)
     assert now(job).status == Job.Status.QUEUED
     assert jobs.claim_preparation() is not None
     assert now(job).status == Job.Status.RUNNING
@@ -281,7 +281,7 @@ def test_a_retry_of_a_job_with_nothing_left_to_do_completes_it() -> None:
     held = claim()
     jobs.cancel_job(job_id=job.pk)
     Chunk.objects.filter(pk=held.pk).update(state=Leased.State.DONE)
-    assert jobs.retry_failed(job_id=job.pk)
+    assert operations.retry_failed(job_id=job.pk)
     assert now(job).status == Job.Status.COMPLETED
 
 
@@ -292,7 +292,7 @@ def test_running_again_begins_from_nothing(requested: str) -> None:
     commit(claim())
     held = claim()
     OrmQ.objects.all().delete()
-    assert jobs.rerun(job_id=job.pk)
+    assert operations.rerun(job_id=job.pk)
     assert not job.chunks.exists()
     assert not job.segments.exists()
     assert (now(job).status, now(job).progress, now(job).language) == ("queued", 0, requested)
@@ -313,7 +313,7 @@ def test_a_preparation_in_hand_is_refused_when_the_job_is_run_again() -> None:
     job = make_job(n_chunks=0)
     held = jobs.claim_preparation()
     assert held is not None
-    jobs.rerun(job_id=job.pk)
+    operations.rerun(job_id=job.pk)
     with pytest.raises(LeaseLostError):
         jobs.finish_preparation(lease=lease_of(held), job=job, duration=10.0)
     assert jobs.claim_preparation() is not None
@@ -327,7 +327,7 @@ def test_what_is_in_hand_when_a_job_is_deleted_ends_quietly(
 ) -> None:
     job = make_job()
     held = claim()
-    assert jobs.delete_job(job_id=job.pk)
+    assert operations.delete_job(job_id=job.pk)
     with pytest.raises(LeaseLostError):
         commit(held)
 
@@ -337,10 +337,10 @@ def test_what_is_in_hand_when_a_job_is_deleted_ends_quietly(
     monkeypatch.setattr(pipeline, "_engine", break_down)
     pipeline._work_on(held)
     assert not Job.objects.exists()
-    assert not jobs.delete_job(job_id=job.pk)
-    assert not jobs.delete_recording(recording_id=job.recording_id)
-    assert not jobs.rerun(job_id=job.pk)
-    assert not jobs.retry_failed(job_id=job.pk)
+    assert not operations.delete_job(job_id=job.pk)
+    assert not operations.delete_recording(recording_id=job.recording_id)
+    assert not operations.rerun(job_id=job.pk)
+    assert not operations.retry_failed(job_id=job.pk)
     assert not jobs.cancel_job(job_id=job.pk)
 
 
@@ -354,7 +354,7 @@ def test_a_preparation_leaves_no_file_of_a_recording_deleted_meanwhile(
         for n, samples in enumerate(decode(file)):
             yield samples
             if n == 0:
-                jobs.delete_recording(recording_id=job.recording_id)
+                operations.delete_recording(recording_id=job.recording_id)
                 assert not list(tmp_path.rglob("*.*"))
 
     monkeypatch.setattr(audio, "decode", delete_meanwhile)
@@ -432,7 +432,7 @@ def test_a_preparation_that_kills_its_workers_is_given_up() -> None:
     assert jobs.claim_preparation() is None
     assert now(job).status == Job.Status.FAILED
     assert "workers were lost" in now(job).message
-    assert jobs.retry_failed(job_id=job.pk)
+    assert operations.retry_failed(job_id=job.pk)
     assert jobs.claim_preparation() is not None
 
 
