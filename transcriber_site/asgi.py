@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import django
+from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import OriginValidator
 
@@ -11,6 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcriber_site.settings")
 django.setup(set_prefix=False)  # what follows needs its apps
 
 from django.conf import settings  # noqa: E402
+from django.urls import re_path  # noqa: E402
 
 from transcriber_site.bodies import UploadHandler  # noqa: E402
 from transcription.consumers import websocket_urlpatterns  # noqa: E402
@@ -23,7 +25,14 @@ class BrowserOriginValidator(OriginValidator):  # type: ignore[misc]  # channels
         return parsed_origin is None or bool(super().valid_origin(parsed_origin))
 
 
-sockets = URLRouter(websocket_urlpatterns)
+class NoSuchSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is untyped
+    """Refuses what no route knows; URLRouter alone would log a traceback for each."""
+
+    async def connect(self) -> None:
+        await self.close()
+
+
+sockets = URLRouter([*websocket_urlpatterns, re_path("", NoSuchSocket.as_asgi())])
 if not settings.CORS_ALLOW_ALL_ORIGINS:
     sockets = BrowserOriginValidator(sockets, settings.CORS_ALLOWED_ORIGINS)
 

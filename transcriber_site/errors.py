@@ -5,12 +5,19 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from rest_framework import views
+from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
@@ -23,7 +30,7 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
     """What an API view's exception is answered with; None leaves it to the middleware."""
     response = views.exception_handler(exception, context)
     if response is not None:
-        response.data = {"detail": sentence(response.data)}
+        response.data = {"detail": sentence(response.data) + _remedy(exception)}
         return response
     known = known_failure(exception)
     if known is None:
@@ -31,6 +38,14 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
     views.set_rollback()
     status, detail = known
     return Response({"detail": detail}, status=status)
+
+
+def _remedy(exception: Exception) -> str:
+    if isinstance(exception, UnsupportedMediaType):
+        return " Uploads are sent as multipart/form-data, all else as application/json."
+    if isinstance(exception, ParseError) and "header size" in str(exception.detail):
+        return ". Is the file's name too long? 255 letters are allowed."
+    return ""
 
 
 def sentence(detail: Any) -> str:
@@ -70,6 +85,8 @@ def known_failure(exception: Exception) -> tuple[int, str] | None:
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 str(exception) or "The request's body is too large.",
             )
+        case TooManyFieldsSent() | TooManyFilesSent():
+            return HTTPStatus.BAD_REQUEST, "The form has too many fields."
         case MultiPartParserError():
             return HTTPStatus.BAD_REQUEST, f"The multipart form cannot be read: {exception}"
         case UnreadablePostError():

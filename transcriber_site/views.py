@@ -16,7 +16,7 @@ from transcriber_site import __version__
         "Health", {"status": serializers.CharField(), "timestamp": serializers.FloatField()}
     ),
 )
-@api_view(["GET"])
+@api_view(["GET", "HEAD"])
 def health(request: Request) -> Response:
     """Whether the web process answers."""
     return Response({"status": "healthy", "timestamp": time.time()})
@@ -33,7 +33,7 @@ def health(request: Request) -> Response:
         },
     ),
 )
-@api_view(["GET"])
+@api_view(["GET", "HEAD"])
 def root(request: Request) -> Response:
     """What this service is, and where its parts are."""
     endpoints = {

@@ -76,7 +76,12 @@ class WebServer(Server):  # type: ignore[misc]
         if scope["type"] == "http":
             # daphne queues what is in `content` as soon as this returns; in its place it gets
             # nothing.
-            scope["transcriber.body"], protocol.content = protocol.content, io.BytesIO()
+            body, protocol.content = protocol.content, io.BytesIO()
+            scope["transcriber.body"] = body
+            if not any(name == b"content-length" for name, _ in scope["headers"]):
+                # Sent in chunks; Django takes a body without a length for none.
+                length = str(body.seek(0, io.SEEK_END)).encode()
+                scope["headers"] = [*scope["headers"], (b"content-length", length)]
             scope["transcriber.refusal"] = protocol.refusal
         return super().create_application(protocol, scope)
 

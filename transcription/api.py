@@ -34,7 +34,7 @@ class Unavailable(exceptions.APIException):
 
 
 @extend_schema(responses=shapes.Models)
-@api_view(["GET"])
+@api_view(["GET", "HEAD"])
 def models(request: Request) -> Response:
     """The Whisper models that the engine can run, and whether their weights are here."""
     found = weights.listing(
@@ -96,7 +96,7 @@ def _require_weights(model: catalogue.ModelInfo) -> None:
 
 
 @extend_schema(parameters=[shapes.JobsQuery], responses={200: shapes.Jobs, 400: shapes.Problem})
-@api_view(["GET"])
+@api_view(["GET", "HEAD"])
 def list_jobs(request: Request) -> Response:
     """Jobs, the newest first."""
     query = _valid(shapes.JobsQuery, request.query_params)
@@ -110,7 +110,7 @@ def list_jobs(request: Request) -> Response:
 
 
 @extend_schema(responses=shapes.JobStatus)
-@api_view(["GET"])
+@api_view(["GET", "HEAD"])
 def job_status(request: Request, job_id: str) -> Response:
     """Where a job stands; an unknown one is `not_found`, with status code 200."""
     try:
@@ -129,7 +129,7 @@ def job_status(request: Request, job_id: str) -> Response:
         409: shapes.Problem,
     },
 )
-@api_view(["GET"])
+@api_view(["GET", "HEAD"])
 def result(request: Request, job_id: str) -> Response:
     """The transcript. 202 with the job's status while it is under way, 409 when it failed."""
     job = _job(job_id)
@@ -156,7 +156,7 @@ def result(request: Request, job_id: str) -> Response:
 
 
 @extend_schema(responses={200: shapes.Debug, 404: shapes.Problem})
-@api_view(["GET"])
+@api_view(["GET", "HEAD"])
 def debug(request: Request, job_id: str) -> Response:
     """What whoever runs the service wants to know of a job."""
     job = _job(job_id)

@@ -18,7 +18,6 @@ from transcription.models import Job
 NORMAL_CLOSURE = 1000
 INTERNAL_ERROR = 4500  # an application may choose 1000 or its own codes alone, so not 1011
 BAD_REQUEST = 4400
-NOT_FOUND = 4404
 AN_ID = re.compile(r"[0-9]{1,20}")
 
 _logger = logging.getLogger(__name__)
@@ -41,6 +40,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
     async def _forward(self) -> None:
         try:
             code = await self._forward_all()
+        except live.FeedBrokenError as broken:
+            code = broken.code
         except Exception:
             _logger.exception("A live socket failed.")
             code = INTERNAL_ERROR
@@ -52,7 +53,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
         if job_id is None:
             status = live.status_message(live.not_found_status(written_id))
             await self.send(live.as_json(status))
-            return NOT_FOUND
+            return live.NOT_FOUND
         query = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         after = query.get("after", [None])[-1]
         if after is not None and not AN_ID.fullmatch(after):

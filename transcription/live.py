@@ -36,10 +36,23 @@ API_STATUS = {
 """The documented names: the message tells queued from running, and cancelled from failed."""
 
 
+class FeedBrokenError(Exception):
+    """What a listener has been sent counts no more; `code` is the WebSocket's close code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+BEGUN_AGAIN = 4409
+NOT_FOUND = 4404
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What one look at a job's rows found: its status, and the segments that are new in order of time."""
 
+    run: int
     status: dict[str, Any]
     segments: list[tuple[int, str]]
     released_chunks: int
@@ -63,6 +76,7 @@ class JobFeed:
         self._released_chunks = 0
         self._news = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
+        self._run: int | None = None
         self._failure: Exception | None = None
 
     def start(self) -> None:
@@ -112,12 +126,12 @@ class JobFeed:
                         _logger.warning("Job %s could not be read.", self.job_id, exc_info=True)
                     else:
                         self._take(snapshot)
-                        if snapshot is None or snapshot.is_final:
+                        if self.ended:
                             return
                     await wakeups.wait()
         except Exception as error:
             _logger.exception("The feed of job %s failed.", self.job_id)
-            self._failure = error
+            self._end(error)
         finally:
             self.ended = True
             self._tell()
@@ -125,7 +139,13 @@ class JobFeed:
     def _take(self, snapshot: Snapshot | None) -> None:
         if snapshot is None:  # deleted while it was watched
             self._status = as_json(status_message(not_found_status(self.job_id)))
+            self._end(FeedBrokenError(NOT_FOUND))
             return
+        if self._run not in (None, snapshot.run):
+            self._status = as_json(snapshot.status)
+            self._end(FeedBrokenError(BEGUN_AGAIN))
+            return
+        self._run = snapshot.run
         for segment_id, message in snapshot.segments:
             self._position_of[segment_id] = len(self._segments)
             self._segments.append(message)
@@ -136,6 +156,10 @@ class JobFeed:
         if snapshot.segments or status != self._status:
             self._status = status
             self._tell()
+
+    def _end(self, failure: Exception) -> None:
+        self._failure = failure
+        self.ended = True
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -226,6 +250,7 @@ def read_job(job_id: UUID, released_chunks: int) -> Snapshot | None:
     }
     status = status_message(job_status(job), chunk_info=chunk_info)
     return Snapshot(
+        run=job.run,
         status=status,
         segments=[(s.pk, as_json(segment_object(s))) for s in segments],
         released_chunks=max(release, released_chunks),

@@ -54,6 +54,7 @@ class Job(models.Model):
     updated_at = models.DateTimeField(auto_now=True, db_index=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    run = models.PositiveIntegerField(default=1, help_text="Counts up when all is done again.")
     served_at = models.DateTimeField(
         null=True, blank=True, help_text="When a chunk was last taken: jobs take turns."
     )

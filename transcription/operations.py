@@ -53,6 +53,7 @@ def rerun(*, job_id: UUID) -> bool:
             status=Job.Status.QUEUED,
             message=jobs.WAITING,
             progress=0,
+            run=F("run") + 1,
             language=F("requested_language"),
             started_at=None,
             finished_at=None,

@@ -23,7 +23,7 @@ class TranscriptionRequest(serializers.Serializer[Any]):
         max_length=255,
         help_text="Any audio or video file.",
         error_messages={
-            "required": "Send the recording in the form field `file`.",
+            "required": "Send the recording as a file, with a name, in the form field `file`.",
             "invalid": "Send the recording as a file, in a multipart form.",
             "empty": "The file is empty.",
         },

@@ -20,7 +20,7 @@ from transcriber_site.errors import sentence
 
 FAILURES: dict[str, tuple[Exception, int, str]] = {
     "too-big": (RequestDataTooBig(), 413, "too large"),
-    "fields": (TooManyFieldsSent("The number of fields is too high."), 400, "number of fields"),
+    "fields": (TooManyFieldsSent("The number of fields is too high."), 400, "too many fields"),
     "suspicious": (SuspiciousOperation("Out of bounds."), 400, "Out of bounds."),
     "multipart": (MultiPartParserError("Invalid boundary"), 400, "Invalid boundary"),
     "gone": (UnreadablePostError("gone"), 400, "broke off"),

@@ -45,6 +45,9 @@ PDF = b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer\n<< /Root 1 0 R
 EMPTY_WAV = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0" + pack(
     "<IIHH4sI", 16_000, 32_000, 2, 16, b"data", 0
 )
+SLOW_WAV = b"RIFF\x24\0\1\0WAVEfmt \x10\0\0\0\x01\0\x01\0" + pack(
+    "<IIHH4sI65536x", 1, 2, 2, 16, b"data", 65_536
+)
 UNDECLARED = "application/octet-stream"
 NOT_AUDIO: dict[str, File] = {
     "text named mp3": ("notes.mp3", TEXT, "audio/mpeg"),
@@ -56,6 +59,7 @@ NOT_AUDIO: dict[str, File] = {
     "picture named mp3": ("x.mp3", png(), UNDECLARED),
     "picture named wav": ("x.wav", png(), "audio/wav"),
     "wav of a header alone": ("nothing.wav", EMPTY_WAV, "audio/wav"),
+    "wav of one sample a second": ("slow.wav", SLOW_WAV, "audio/wav"),
     "random bytes": ("noise.wav", np.random.default_rng(1).bytes(100_000), "audio/wav"),
 }
 

@@ -8,10 +8,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.service import Service
 from tests.transcription.conftest import N_CROWD, Heard, WatchedJob, hear
-from transcription import live
+from transcription import live, operations
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 
 NORMAL, BAD_REQUEST, NOT_FOUND = 1000, 4400, 4404
@@ -260,10 +262,38 @@ async def test_a_job_that_fails_gives_what_there_is_and_ends(
 async def test_a_job_that_is_deleted_while_somebody_listens_ends_as_not_found(
     running_job: Job, reads: list[float]
 ) -> None:
-    listener = asyncio.create_task(collect(running_job))
-    await asyncio.sleep(0.1)
+    listener = live.listen(running_job.pk, after=None)
+    assert '"processing"' in await anext(listener)
     await sync_to_async(running_job.recording.delete)()
-    assert '"not_found"' in (await listener)[-1]
+    assert '"not_found"' in await anext(listener)
+    with pytest.raises(live.FeedBrokenError) as broken:
+        await anext(listener)
+    assert broken.value.code == live.NOT_FOUND
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_job_that_is_begun_again_ends_its_feeds(
+    running_job: Job, reads: list[float]
+) -> None:
+    """What was heard counts no more: the listener is told to connect anew."""
+    listener = live.listen(running_job.pk, after=None)
+    assert '"processing"' in await anext(listener)
+    await sync_to_async(operations.rerun)(job_id=running_job.pk)
+    with pytest.raises(live.FeedBrokenError) as broken:
+        async for _message in listener:
+            pass
+    assert broken.value.code == live.BEGUN_AGAIN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/", "/nope", "/api/transcribe/live", "/api/transcribe/live/a/b"])
+def test_a_socket_at_a_wrong_path_is_refused_without_a_traceback(
+    service: Service, path: str
+) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"ws://127.0.0.1:{service.port}{path}")
+    assert refused.value.response.status_code == 403
+    assert "No route found" not in service.log()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -217,3 +217,23 @@ def test_undeclared_and_octet_stream_files_are_judged_by_their_content(
         )
         assert answer.status_code == 200, answer.text
         assert SAID in _done(service, answer.json()["job_id"]).result["text"].lower()
+
+
+def test_an_upload_in_chunks_without_a_length_is_taken(service: Service, audio_dir: Path) -> None:
+    head = b'--cut\r\nContent-Disposition: form-data; name="file"; filename="a.flac"\r\n\r\n'
+    parts = [head, (audio_dir / "jfk.flac").read_bytes(), b"\r\n--cut--\r\n"]
+    answer = service.client.post(
+        "/api/transcribe/",
+        content=iter(parts),
+        headers={"Content-Type": "multipart/form-data; boundary=cut"},
+    )
+    assert "transfer-encoding" in answer.request.headers
+    assert answer.status_code == 200, answer.text
+    assert service.finished(answer.json()["job_id"])["status"] == "completed"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/api/transcribe/jobs"])
+def test_a_monitor_may_ask_for_the_head_alone(service: Service, path: str) -> None:
+    answer = service.client.head(path)
+    assert answer.status_code == 200
+    assert answer.content == b""

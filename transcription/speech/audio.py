@@ -23,6 +23,9 @@ Pcm: TypeAlias = "npt.NDArray[np.int16]"
 PIECE_SAMPLES = 10 * SAMPLE_RATE
 LONGEST_GAP_SECONDS = 3600
 SHORTEST_GAP_SECONDS = 0.1
+MOST_GAPS_SECONDS = 4 * 3600
+"""All gaps together: a small file must not become days of silence."""
+LOWEST_RATE = 4000
 PROBE_PACKETS = 100
 
 
@@ -44,6 +47,11 @@ def probe(source: Path | BinaryIO) -> AudioInfo:
     with _open(source) as container:
         _require_samples(container)
         stream = container.streams.audio[0]
+        if stream.codec_context.sample_rate < LOWEST_RATE:
+            raise NotAudioError(
+                f"The file declares {stream.codec_context.sample_rate} samples a second; "
+                f"speech needs {LOWEST_RATE} at least. It may be damaged."
+            )
         seconds = container.duration / 1_000_000 if container.duration else None
         if stream.duration is not None and stream.time_base is not None:
             seconds = float(stream.duration * stream.time_base)
@@ -91,8 +99,10 @@ def decode(source: Path | BinaryIO) -> Iterator[Pcm]:
         origin = (container.start_time or 0) / 1_000_000
         pending: list[Pcm] = []
         n_pending = n_total = 0
+        gaps_left = MOST_GAPS_SECONDS * SAMPLE_RATE
         for frame in _frames(container):
-            gap = _gap_before(frame, origin, n_total / SAMPLE_RATE)
+            gap = min(_gap_before(frame, origin, n_total / SAMPLE_RATE), gaps_left)
+            gaps_left -= gap
             parts = [
                 np.zeros(min(gap - i, PIECE_SAMPLES), np.int16)
                 for i in range(0, gap, PIECE_SAMPLES)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 BEST_OF = 5
+SEED = 0
+"""Sampling at a temperature is repeatable as far as CTranslate2 allows: a generator for each of its threads."""
 COMPRESSION_RATIO_LIMIT = 2.4
 LOGPROB_LIMIT = -1.0
 NO_SPEECH_LIMIT = 0.6
@@ -302,6 +304,7 @@ def load(weights: str | Path, *, model_name: str, settings: EngineSettings) -> F
     import ctranslate2
     from faster_whisper import WhisperModel
 
+    ctranslate2.set_random_seed(SEED)
     device = settings.device
     if device == "auto":
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
