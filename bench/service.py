@@ -1,6 +1,7 @@
 """The whole service under measurement: real processes, real uploads, a real socket."""
 
 import asyncio
+import contextlib
 import json
 import tempfile
 import threading
@@ -23,7 +24,7 @@ from transcription.speech import audio
 
 BARE = "ours, with word times"
 STATUS_RATE = 50
-STATUS_SECONDS = 8
+STATUS_SECONDS = 20
 
 
 def measure(*, rounds: int = 3) -> list[dict[str, Any]]:
@@ -130,9 +131,21 @@ async def _status_latencies(url: str) -> list[float]:
 class _Peak:
     """The most memory (resident set, MB of 10^6 bytes) that the largest process of each role held."""
 
+    SIGNS = {
+        "web": "transcriber_site.web",
+        "speech": "--name speech",
+        "interactive": "--name interactive",
+    }
+
     def __init__(self, service: Service) -> None:
-        self.megabytes = {"web": 0.0, "speech": 0.0, "interactive": 0.0}
-        self._service = service
+        self.megabytes = dict.fromkeys(self.SIGNS, 0.0)
+        # Looked up once: to look through all processes again and again would slow what is measured.
+        self._processes = [
+            (role, process)
+            for process in service.processes()
+            for role, sign in self.SIGNS.items()
+            if sign in " ".join(process.cmdline())
+        ]
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch)
 
@@ -144,20 +157,11 @@ class _Peak:
         self._watcher.join()
 
     def _watch(self) -> None:
-        while not self._ended.wait(0.2):
-            for process in self._service.processes():
-                try:
-                    command = " ".join(process.cmdline())
+        while not self._ended.wait(0.5):
+            for role, process in self._processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
                     megabytes = process.memory_info().rss / 1e6
-                except psutil.NoSuchProcess:
-                    continue
-                for role, sign in (
-                    ("web", "transcriber_site.web"),
-                    ("speech", "--name speech"),
-                    ("interactive", "--name interactive"),
-                ):
-                    if sign in command:
-                        self.megabytes[role] = max(self.megabytes[role], megabytes)
+                    self.megabytes[role] = max(self.megabytes[role], megabytes)
 
 
 def _repeated(source: Path, target: Path, *, seconds: int) -> Path:

@@ -14,10 +14,12 @@ whole, to be started anew by whatever supervises it; and a cluster that is told 
 what it has fetched and not begun.
 """
 
+import contextlib
 import logging
 import os
 import queue
 import signal
+from pathlib import Path
 from typing import Any, NoReturn
 
 import django_q.cluster
@@ -77,10 +79,18 @@ class Sentinel(django_q.cluster.Sentinel):  # type: ignore[misc]  # django_q is 
 
 def run_cluster() -> int:
     """Run a cluster until SIGTERM or SIGINT; returns 0, or 1 if it ended for another reason."""
-    os.nice(NICENESS.get(Conf.CLUSTER_NAME, 0))
+    _be_nice(NICENESS.get(Conf.CLUSTER_NAME, 0))
     forks_die_with_parent()
     django_q.cluster.Sentinel = Sentinel
     cluster = django_q.cluster.Cluster()
     cluster.start()
     cluster.sentinel.join()
     return 0 if cluster.sentinel.exitcode == 0 else 1
+
+
+def _be_nice(niceness: int) -> None:
+    os.nice(niceness)
+    # Linux shares the processor among sessions first, where each counts the same however nice its
+    # processes are, unless the session itself is: see sched(7), "The autogroup feature".
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness))
