@@ -124,6 +124,8 @@ def claim_chunk(*, model_name: str) -> Chunk | None:
         chunk = leases.claim(_in_turn(claimable_chunks().filter(job__model_name=model_name)))
         if chunk is not None:
             Job.objects.filter(pk=chunk.job_id).update(served_at=Now())
+            if chunk.index == 0:  # until now the message was of the preparation
+                say(job_id=chunk.job_id, message=_progress(chunk.job)[1])
     return chunk
 
 

@@ -246,7 +246,7 @@ def read_job(job_id: UUID, released_chunks: int) -> Snapshot | None:
     chunk_info = {
         "current_chunk": min(counts["done"] + 1, total),
         "total_chunks": total,
-        "chunk_progress": 100 if counts["done"] == total else counts["progress"] or 0,
+        "chunk_progress": 100 if 0 < total == counts["done"] else counts["progress"] or 0,
     }
     status = status_message(job_status(job), chunk_info=chunk_info)
     return Snapshot(
