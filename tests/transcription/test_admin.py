@@ -124,7 +124,7 @@ def test_segments_are_found_by_their_text_and_by_their_job(admin_client: Client)
     job, other = make_job(), make_job()
     add_chunk(job, 0, n_segments=30)
     add_chunk(other, 0, n_segments=5)
-    by_text = admin_client.get(changelist("segment") + "?q=part+29").context["cl"]
+    by_text = admin_client.get(changelist("segment") + "?q=%22part+29%22").context["cl"]
     assert [segment.text for segment in by_text.result_list] == ["Part 29"]
     by_job = admin_client.get(changelist("segment") + f"?job__id__exact={job.pk}").context["cl"]
     assert [segment.text for segment in by_job.result_list] == [f"Part {i}" for i in range(30)]
