@@ -88,3 +88,12 @@ def test_chunks_are_known_while_the_recording_is_still_read() -> None:
     planner = Planner()
     known = [list(planner.add(Span(20.0 * i, 20.0 * i + 15))) for i in range(6)]
     assert [len(chunks) for chunks in known] == [0, 1, 0, 0, 0, 1]
+
+
+def test_a_chunk_does_not_span_the_hours_between_words() -> None:
+    """As in radio traffic: its samples are read in one piece."""
+    spoken = [Span(start, start + 4.0) for start in range(0, 4 * 3600, 600)]
+    found = list(plan(spoken, 4 * 3600.0))
+    assert all(chunk.end - chunk.start < 200 for chunk in found)
+    assert [span for chunk in found for span in chunk.speech] == spoken
+    assert len([stream for chunk in found for stream in chunk.streams]) == len(spoken)

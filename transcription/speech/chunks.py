@@ -21,6 +21,8 @@ MARGIN_SECONDS = 0.25
 
 FIRST_CHUNK_STREAMS = 1
 CHUNK_STREAMS = 4
+LONGEST_CHUNK_SECONDS = 120.0
+"""A chunk is read as a whole: where people speak seldom, it ends early rather than span hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Planner:
     def add(self, span: Span) -> Iterator[PlannedChunk]:
         if self._speech and span.start - self._speech[-1].end > LONGEST_SILENCE_SECONDS:
             self._cut(len(self._speech), next_start=span.start)
+            too_far = span.start - self._streams[0].start > LONGEST_CHUNK_SECONDS
+            yield from self._chunks(at_once=too_far)
         while self._speech and self._too_long_with(span):
             self._cut(self._best_cut(span), next_start=span.start)
         self._speech.append(span)
@@ -61,7 +65,7 @@ class Planner:
         """The rest, of a recording of `duration` seconds."""
         if self._speech:
             self._cut(len(self._speech), next_start=duration + MARGIN_SECONDS)
-        yield from self._chunks(at_end=True)
+        yield from self._chunks(at_once=True)
 
     def _too_long_with(self, span: Span) -> bool:
         return span.end - self._speech[0].start + 2 * MARGIN_SECONDS > LONGEST_STREAM_SECONDS
@@ -86,9 +90,9 @@ class Planner:
         self._chunk_speech += taken
         self._last_end = end
 
-    def _chunks(self, *, at_end: bool = False) -> Iterator[PlannedChunk]:
+    def _chunks(self, *, at_once: bool = False) -> Iterator[PlannedChunk]:
         size = CHUNK_STREAMS if self._n_chunks else FIRST_CHUNK_STREAMS
-        if len(self._streams) < size and not (at_end and self._streams):
+        if len(self._streams) < size and not (at_once and self._streams):
             return
         yield PlannedChunk(tuple(self._streams), tuple(self._chunk_speech))
         self._streams, self._chunk_speech = [], []
