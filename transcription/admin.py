@@ -9,12 +9,12 @@ from django.db.models import Model, QuerySet
 from django.forms import BaseInlineFormSet, ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
-from transcription import jobs, operations
-from transcription.models import Chunk, Job, Recording, Segment, Stage
+from transcription import jobs, operations, speakers
+from transcription.models import Chunk, Diarization, Job, Recording, Segment, Stage
 from transcription.transcript import display_time
 
 MOST_INLINE_ROWS = 50
@@ -157,8 +157,9 @@ class JobAdmin(DeletableAdmin):
     list_select_related = ("recording",)
     search_fields = ("id", "recording__name")
     date_hierarchy = "created_at"
+    exclude = ("removed_segments",)
     inlines = (StageInline, ChunkInline)
-    actions = ("run_again", "retry_what_failed", "cancel")
+    actions = ("run_again", "retry_what_failed", "find_speakers", "cancel")
 
     @admin.display(description="recording", ordering="recording__name")
     def recording_name(self, job: Job) -> str:
@@ -184,9 +185,12 @@ class JobAdmin(DeletableAdmin):
     @admin.display(description="more")
     def rows(self, job: Job) -> str:
         of_job = f"job__id__exact={job.pk}"
-        return format_html(
-            "{} · {}", _list_link(Chunk, of_job, "chunks"), _list_link(Segment, of_job, "segments")
-        )
+        links = [
+            (_list_link(Chunk, of_job, "chunks"),),
+            (_list_link(Segment, of_job, "segments"),),
+            (_list_link(Diarization, of_job, "speakers"),),
+        ]
+        return format_html_join(" · ", "{}", links)
 
     @admin.display(ordering="created_at")
     def age(self, job: Job) -> str:
@@ -200,6 +204,11 @@ class JobAdmin(DeletableAdmin):
     def retry_what_failed(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         skipped = "{} skipped: neither failed nor cancelled"
         self._act(request, queryset, operations.retry_failed, "{} tried again", skipped)
+
+    @admin.action(description="Find out who speaks (again)", permissions=["change"])
+    def find_speakers(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
+        skipped = "{} skipped: not completed"
+        self._act(request, queryset, speakers.request_diarization, "{} begun", skipped)
 
     @admin.action(description="Cancel", permissions=["change"])
     def cancel(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
@@ -272,6 +281,31 @@ class ChunkAdmin(LeasedAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).defer("streams", "speech")
+
+
+@admin.register(Diarization)
+class DiarizationAdmin(ReadOnlyAdmin):
+    """Who was heard, and for how long; turns and voices are for programs."""
+
+    list_display = ("recording_name", "engine", "model", "device", "created_at")
+    list_filter = ("engine", "device", "created_at")
+    list_select_related = ("job__recording",)
+    ordering = ("-pk",)
+    search_fields = ("job__id", "job__recording__name")
+    fields = ("job", "engine", "model", "device", "created_at", "heard")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        return super().get_queryset(request).defer("turns", "exclusive", "centroids")
+
+    @admin.display(description="recording", ordering="job__recording__name")
+    def recording_name(self, diarization: Diarization) -> str:
+        return diarization.job.recording.name
+
+    @admin.display(description="speakers")
+    def heard(self, diarization: Diarization) -> str:
+        seconds = diarization.seconds_of_speakers()
+        return ", ".join(f"{name} {display_time(heard)}" for name, heard in seconds.items())
 
 
 @admin.register(Segment)

@@ -16,10 +16,11 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from transcription import jobs, live, recordings
+from transcription import jobs, live, recordings, speakers
 from transcription import serializers as shapes
-from transcription.models import Job, Leased
+from transcription.models import Diarization, Job, Leased
 from transcription.speech import audio, catalogue, fetching, weights
+from transcription.speech.diarization.base import SpeakerCount
 from transcription.transcript import full_text, segment_object
 
 _logger = logging.getLogger(__name__)
@@ -73,8 +74,13 @@ def start(request: Request) -> Response:
         model_name=wish["model_name"].name,
         language=wish["language"],
         diarize=wish["diarize"],
+        count=shapes.speaker_count(wish),
     )
     _logger.info("Job %s: %s, %s bytes", job.pk, job.recording.name, upload.size)
+    return _started(job)
+
+
+def _started(job: Job) -> Response:
     return Response({"job_id": str(job.pk), "status": "processing", "message": job.message})
 
 
@@ -155,6 +161,35 @@ def result(request: Request, job_id: str) -> Response:
     )
 
 
+@extend_schema(
+    request=shapes.SpeakerNumbers,
+    responses={
+        200: shapes.Started,
+        400: shapes.Problem,
+        404: shapes.Problem,
+        409: shapes.Problem,
+    },
+)
+@api_view(["POST"])
+def diarize(request: Request, job_id: str) -> Response:
+    """Find out who speaks, again or for the first time. Without numbers, those given before count."""
+    job = _job(job_id)
+    count = shapes.speaker_count(_valid(shapes.SpeakerNumbers, request.data))
+    if not speakers.request_diarization(
+        job_id=job.pk, count=None if count == SpeakerCount() else count
+    ):
+        job.refresh_from_db(fields=["status"])
+        return Response({"detail": _not_completed(job)}, status=status.HTTP_409_CONFLICT)
+    job.refresh_from_db(fields=["message"])
+    return _started(job)
+
+
+def _not_completed(job: Job) -> str:
+    if job.status in Job.ACTIVE:
+        return "The job is under way. Ask again when it is completed."
+    return f"The job is {job.status}: there is no full transcript. Upload the recording again."
+
+
 @extend_schema(responses={200: shapes.Debug, 404: shapes.Problem})
 @api_view(["GET", "HEAD"])
 def debug(request: Request, job_id: str) -> Response:
@@ -164,7 +199,10 @@ def debug(request: Request, job_id: str) -> Response:
     segments = job.segments.aggregate(n=Count("pk"), latest=Max("end"))
     duration = _duration(job)
     ended = job.finished_at or (job.updated_at if job.started_at else None)
-    processing = (ended - job.started_at).total_seconds() if ended and job.started_at else None
+    processing = (
+        (ended - job.started_at - job.paused).total_seconds() if ended and job.started_at else None
+    )
+    diarization = Diarization.objects.filter(job=job).defer("turns", "centroids").first()
     return Response(
         {
             **live.job_status(job),
@@ -176,6 +214,12 @@ def debug(request: Request, job_id: str) -> Response:
             "device": job.device or settings.TRANSCRIBER_DEVICE,
             "language": job.language,
             "diarize": job.diarize,
+            "num_speakers": job.num_speakers,
+            "min_speakers": job.min_speakers,
+            "max_speakers": job.max_speakers,
+            "diarization_engine": diarization and diarization.engine,
+            "diarization_model": diarization and diarization.model,
+            "speakers_found": diarization and len(diarization.seconds_of_speakers()),
             "audio_duration": duration,
             "queue_wait_seconds": (job.started_at - job.created_at).total_seconds()
             if job.started_at

@@ -1,19 +1,21 @@
-"""The life of a job: create, claim, advance, finish, fail, cancel, recover."""
+"""The life of a job: create, claim, advance, finish, fail, cancel."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db import DatabaseError, transaction
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from transcription import leases, recordings, wakeups
+from transcription import leases, phrases, progress, recordings, wakeups
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
 from transcription.speech.chunks import PlannedChunk
+from transcription.speech.diarization.base import SpeakerCount
 from transcription.speech.engines.base import TranscribedSegment
 
 _logger = logging.getLogger(__name__)
@@ -22,7 +24,14 @@ WAITING = "Waiting for a worker"
 ENDS_EARLY_SECONDS = 1.0
 
 
-def create_job(*, recording: Recording, model_name: str, language: str, diarize: bool) -> Job:
+def create_job(
+    *,
+    recording: Recording,
+    model_name: str,
+    language: str,
+    diarize: bool,
+    count: SpeakerCount | None = None,
+) -> Job:
     """Save a stored upload and its job together; the files go again if that fails."""
     try:
         with transaction.atomic():
@@ -34,13 +43,24 @@ def create_job(*, recording: Recording, model_name: str, language: str, diarize:
                 language=language,
                 diarize=diarize,
                 message=WAITING,
+                **count_fields(count or SpeakerCount()),
             )
             Stage.objects.create(job=job, kind=Stage.Kind.PREPARE)
+            if diarize:
+                Stage.objects.create(job=job, kind=Stage.Kind.DIARIZE)
             wakeups.wake_preparers()
     except BaseException:
         recordings.delete_files(recording)
         raise
     return job
+
+
+def count_fields(count: SpeakerCount) -> dict[str, Any]:
+    return {
+        "num_speakers": count.exactly,
+        "min_speakers": count.at_least,
+        "max_speakers": count.at_most,
+    }
 
 
 # ---- Preparation
@@ -82,7 +102,7 @@ def add_chunks(
             ],
             ignore_conflicts=True,
         )
-        wakeups.wake_transcribers(n=len(planned))
+        wakeups.wake_speech_workers(n=len(planned))
 
 
 def finish_preparation(*, lease: Lease, job: Job, duration: float) -> None:
@@ -90,6 +110,7 @@ def finish_preparation(*, lease: Lease, job: Job, duration: float) -> None:
         if not lease.rows().update(state=Leased.State.DONE, finished_at=Now(), lease_until=None):
             raise LeaseLostError
         Recording.objects.filter(pk=job.recording_id).update(duration=duration)
+        _wake_diarizers(job.pk)
     advance(job.pk)
 
 
@@ -125,14 +146,26 @@ def claim_chunk(*, model_name: str) -> Chunk | None:
         if chunk is not None:
             Job.objects.filter(pk=chunk.job_id).update(served_at=Now())
             if chunk.index == 0:  # until now the message was of the preparation
-                say(job_id=chunk.job_id, message=_progress(chunk.job)[1])
+                say(job_id=chunk.job_id, message=progress.measure(chunk.job)[1])
+            _wake_diarizers(chunk.job_id)
     return chunk
+
+
+def _wake_diarizers(job_id: UUID) -> None:
+    """To be called when a chunk is taken and when the preparation ends: it can begin with whichever comes last."""
+    states = dict(Stage.objects.filter(job=job_id).values_list("kind", "state"))
+    if states.get(Stage.Kind.DIARIZE) != Leased.State.TODO:
+        return
+    if states.get(Stage.Kind.PREPARE) != Leased.State.DONE:
+        return
+    if not Chunk.objects.filter(job=job_id, state=Leased.State.TODO).exists():
+        wakeups.wake_speech_workers()
 
 
 def set_language(*, job: Job, language: str) -> None:
     Job.objects.filter(pk=job.pk, language="").update(language=language, updated_at=Now())
     job.refresh_from_db(fields=["language"])
-    wakeups.wake_transcribers()
+    wakeups.wake_speech_workers()
 
 
 def finish_chunk(
@@ -148,9 +181,9 @@ def finish_chunk(
         ):
             raise LeaseLostError
         Segment.objects.bulk_create(_segment(chunk, segment) for segment in segments)
-        progress, message = _progress(job)
+        percent, message = progress.measure(job)
         Job.objects.filter(pk=job.pk).update(
-            progress=progress, message=message, engine=engine, device=device, updated_at=Now()
+            progress=percent, message=message, engine=engine, device=device, updated_at=Now()
         )
         wakeups.wake_listeners(job.pk)
     advance(job.pk)
@@ -169,23 +202,6 @@ def _segment(chunk: Chunk, segment: TranscribedSegment) -> Segment:
         compression_ratio=segment.compression_ratio,
         temperature=segment.temperature,
     )
-
-
-def _progress(job: Job) -> tuple[int, str]:
-    """Per cent and message. Until all chunks are known, the whole is what the container declares."""
-    totals = job.chunks.aggregate(
-        seconds=Sum(F("end") - F("start")),
-        done=Sum(F("end") - F("start"), filter=Q(state=Leased.State.DONE)),
-        n=Count("pk"),
-        n_done=Count("pk", filter=Q(state=Leased.State.DONE)),
-    )
-    whole = totals["seconds"] or 0.0
-    if job.recording.duration is None:
-        whole = max(whole, job.recording.declared_duration or 0.0)
-    percent = int(100 * (totals["done"] or 0.0) / whole) if whole else 0
-    percent = max(job.progress, min(percent, 99))
-    current = min(totals["n_done"] + 1, totals["n"])
-    return percent, f"Processing chunk {current}/{totals['n']} ({percent}%)"
 
 
 # ---- Failure
@@ -209,12 +225,23 @@ def fail_work(*, lease: Lease, job_id: UUID, error: str, can_retry: bool) -> Non
         if not changed:
             return  # it is another's by now
         if final:
-            fail_job(job_id=job_id, message=error)
-            return
-    if isinstance(lease.row, Chunk):
-        wakeups.wake_transcribers()
-    else:
+            fail_for_good(lease.row, error=error)
+    if final:
+        advance(job_id)
+    elif _is_of_kind(lease.row, Stage.Kind.PREPARE):
         wakeups.wake_preparers()
+    else:
+        wakeups.wake_speech_workers()
+
+
+def fail_for_good(row: Leased, *, error: str) -> None:
+    """What the end of a piece of work means to its job: without speakers a transcript is still one."""
+    if not _is_of_kind(row, Stage.Kind.DIARIZE):
+        fail_job(job_id=row.job_id, message=error)
+
+
+def _is_of_kind(row: Leased, kind: Stage.Kind) -> bool:
+    return isinstance(row, Stage) and row.kind == kind
 
 
 def fail_job(*, job_id: UUID, message: str) -> bool:
@@ -223,8 +250,23 @@ def fail_job(*, job_id: UUID, message: str) -> bool:
 
 
 def cancel_job(*, job_id: UUID) -> bool:
-    """End a job at somebody's wish; its workers learn of it with their next renewal."""
-    return _end(job_id, status=Job.Status.CANCELLED, message="Cancelled")
+    """End a job at somebody's wish; its workers learn of it with their next renewal.
+
+    A transcript that is there already is not thrown away: what is cancelled then is finding out who speaks.
+    """
+    with transaction.atomic():
+        job = _locked(job_id)
+        if job is None:
+            return False
+        is_transcribed = progress.is_transcribed(job.stages.all(), n_undone=_n_undone(job_id))
+        diarizations = job.stages.filter(
+            kind=Stage.Kind.DIARIZE, state__in=(Leased.State.TODO, Leased.State.DOING)
+        )
+        if is_transcribed and diarizations.update(
+            state=Leased.State.FAILED, error="cancelled", lease_until=None, finished_at=Now()
+        ):
+            return _complete(job)
+        return _end(job_id, status=Job.Status.CANCELLED, message="Cancelled")
 
 
 def _end(job_id: UUID, *, status: Job.Status, message: str, **values: object) -> bool:
@@ -242,18 +284,64 @@ def _end(job_id: UUID, *, status: Job.Status, message: str, **values: object) ->
 
 def advance(job_id: UUID) -> None:
     """Complete the job if nothing is left to do: told by the rows, not by who calls."""
-    prepared = Stage.objects.filter(
-        job=job_id, kind=Stage.Kind.PREPARE, state=Leased.State.DONE
-    ).exists()
-    if not prepared or Chunk.objects.filter(job=job_id).exclude(state=Leased.State.DONE).exists():
+    if not _is_done(job_id):
         return
-    job = Job.objects.select_related("recording").get(pk=job_id)
-    _end(job_id, status=Job.Status.COMPLETED, message=_last_words(job), progress=100)
+    with transaction.atomic():
+        job = _locked(job_id)
+        if job is not None and _is_done(job_id):  # else somebody else was first, perhaps by far
+            _complete(job)
 
 
-def _last_words(job: Job) -> str:
+def _is_done(job_id: UUID) -> bool:
+    stages = list(Stage.objects.filter(job=job_id))
+    over = (Leased.State.DONE, Leased.State.FAILED)
+    return progress.is_transcribed(stages, n_undone=_n_undone(job_id)) and all(
+        stage.state in over for stage in stages if stage.kind == Stage.Kind.DIARIZE
+    )
+
+
+def _n_undone(job_id: UUID) -> int:
+    return Chunk.objects.filter(job=job_id).exclude(state=Leased.State.DONE).count()
+
+
+def _locked(job_id: UUID) -> Job | None:
+    """The job, if it is active, held until the transaction ends."""
+    active = Job.objects.filter(pk=job_id, status__in=Job.ACTIVE)
+    return active.select_related("recording").select_for_update(of=("self",)).first()
+
+
+def _complete(job: Job) -> bool:
+    """With the job's row held. Speakers come with the end, so that nobody sees a transcript half attributed."""
+    diarization = job.stages.filter(kind=Stage.Kind.DIARIZE).first()
+    if diarization is not None and diarization.state == Leased.State.DONE:
+        _attribute(job, diarization)
+    message = _last_words(job, diarization)
+    return _end(job.pk, status=Job.Status.COMPLETED, message=message, progress=100)
+
+
+def _attribute(job: Job, stage: Stage) -> None:
+    try:
+        with transaction.atomic():
+            phrases.attribute_speakers(job=job, diarization=job.diarization)
+    except DatabaseError:
+        raise  # whoever looks next does it
+    except Exception as error:  # nobody would ever do better, and the job would never end
+        _logger.exception("The speakers of job %s could not be attributed.", job.pk)
+        stage.state, stage.error = Leased.State.FAILED, f"they could not be attributed: {error}"
+        stage.save(update_fields=["state", "error"])
+
+
+def _last_words(job: Job, diarization: Stage | None) -> str:
     recording = job.recording
     message = "Completed" if job.segments.exists() else "Completed: no speech was found"
+    if diarization is not None and diarization.state == Leased.State.FAILED:
+        has_speakers = job.segments.filter(speaker__isnull=False).exists()
+        without = (
+            "Completed; the speakers are as before"
+            if has_speakers
+            else "Completed, without speakers"
+        )
+        message = f"{without}: {diarization.error}" if job.segments.exists() else message
     declared, decoded = recording.declared_duration or 0.0, recording.duration or 0.0
     if decoded < 0.95 * declared - ENDS_EARLY_SECONDS:
         message += (
@@ -284,44 +372,4 @@ def real_time_factor(job: Job) -> float | None:
         return None
     if not job.recording.duration:
         return None
-    return (job.finished_at - job.started_at).total_seconds() / job.recording.duration
-
-
-# ---- Recovery
-
-
-def recover() -> None:
-    """Find what lost its worker or its message and set it going again; safe to call at any time, by anyone."""
-    for model in (Stage, Chunk):
-        leases.release_of_the_dead(model)
-        _give_up_on_killers(model)
-    unfinished = Job.objects.filter(status__in=Job.ACTIVE).exclude(
-        chunks__state__in=(Leased.State.TODO, Leased.State.DOING)
-    )
-    for job_id in unfinished.values_list("pk", flat=True):
-        advance(job_id)
-    if not wakeups.n_waiting(wakeups.INTERACTIVE) and _claimable_preparations().exists():
-        wakeups.wake_preparers()
-    n_chunks = claimable_chunks().count()
-    if n_chunks and not wakeups.n_waiting(wakeups.SPEECH):
-        wakeups.wake_transcribers(n=n_chunks)
-
-
-def _claimable_preparations() -> "QuerySet[Stage]":
-    return Stage.objects.filter(
-        leases.claimable(), kind=Stage.Kind.PREPARE, job__status__in=Job.ACTIVE
-    )
-
-
-def _give_up_on_killers(model: type[Leased]) -> None:
-    exhausted = model._default_manager.filter(
-        Q(state=Leased.State.TODO) | Q(state=Leased.State.DOING, lease_until__lt=Now()),
-        attempts__gte=leases.MOST_ATTEMPTS,
-    )
-    for row in exhausted:
-        error = f"Given up: {row.attempts} workers were lost at it."
-        if row.error:
-            error += f" The last error was: {row.error}"
-        with transaction.atomic():
-            if exhausted.filter(pk=row.pk).update(state=Leased.State.FAILED, error=error):
-                fail_job(job_id=row.job_id, message=error)
+    return (job.finished_at - job.started_at - job.paused).total_seconds() / job.recording.duration

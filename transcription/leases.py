@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 from django.conf import settings
@@ -29,6 +29,16 @@ MOST_ATTEMPTS = 10
 """Work that was begun so often and never came to an end, good or bad, is what kills its workers."""
 RENEWAL_SECONDS = 1.0
 CLAIM_FIELDS = ["state", "worker", "lease_until", "attempts", "started_at", "finished_at"]
+
+BEGUN_ANEW: dict[str, Any] = {
+    "state": Leased.State.TODO,
+    "attempts": 0,
+    "failures": 0,
+    "error": "",
+    "lease_until": None,
+    "worker": "",
+}
+"""What a row that is to be worked at once more is set to; whoever still holds it has lost it."""
 
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +61,10 @@ class Lease:
         """Raises LeaseLostError when the work is not wanted any more."""
         if self._lost.is_set():
             raise LeaseLostError
+
+    def give_back(self) -> None:
+        """Leave the work for another, as if it had not been begun."""
+        self.rows().update(state=Leased.State.TODO, lease_until=None, attempts=F("attempts") - 1)
 
     def rows(self) -> "QuerySet[Leased]":
         """The row, if it is still held under this claim; what is to be updated on behalf of it."""

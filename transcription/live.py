@@ -16,11 +16,12 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Count, Max, Min, Q
 
-from transcription.models import Job, Leased, Segment
+from transcription.models import Job, Leased
 from transcription.transcript import segment_object
 from transcription.wakeups import group
 
 LOOK_SECONDS = 0.25
+SEGMENTS_A_MESSAGE = 500
 LOOK_SECONDS_WHEN_WOKEN = 2.0
 """Where messages wake the feed it looks by itself all the same, more seldom: a message may be lost."""
 
@@ -50,11 +51,17 @@ NOT_FOUND = 4404
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one look at a job's rows found: its status, and the segments that are new in order of time."""
+    """What one look at a job's rows found: its status, and segments in order of time, each as its id and JSON."""
 
     run: int
+    revision: int
     status: dict[str, Any]
     segments: list[tuple[int, str]]
+    """Of the chunks that were not released before."""
+    earlier: list[tuple[int, str]] | None
+    """Of those that were, if the job was revised; else None."""
+    removed: list[int]
+    """The ids that revisions took away, if the job was revised."""
     released_chunks: int
     is_final: bool
 
@@ -63,15 +70,19 @@ class JobFeed:
     """Everything that happened to a job, in the order in which listeners get it.
 
     Segments are released chunk by chunk: those of a chunk only when all chunks before it are done, so that
-    the transcript grows at its end, and "after segment N" says all that a listener has.
+    the transcript grows at its end, and "after segment N" says all that a listener has. Once speakers are found
+    these segments change: then `speakers` messages tell which are different now, or new, and which are gone.
     """
 
     def __init__(self, job_id: UUID) -> None:
         self.job_id = job_id
         self.n_listeners = 0
         self.ended = False
-        self._segments: list[str] = []
+        self._log: list[str] = []
         self._position_of: dict[int, int] = {}
+        self._current: dict[int, str] = {}
+        self._removed: list[int] = []
+        self._revision: int | None = None
         self._status = ""
         self._released_chunks = 0
         self._news = asyncio.Event()
@@ -93,12 +104,14 @@ class JobFeed:
         if after is not None:
             while not self._status:
                 await self._wait()
-            position = self._position_of.get(after, -1) + 1
+            missed, position = self._resume(after)
+            for message in missed:
+                yield message
         while True:
             news = self._news
-            while position < len(self._segments):
+            while position < len(self._log):
                 position += 1
-                yield self._segments[position - 1]
+                yield self._log[position - 1]
             if self._status != sent_status:
                 sent_status = self._status
                 yield sent_status
@@ -108,6 +121,21 @@ class JobFeed:
                     raise self._failure
                 return
             await news.wait()
+
+    def _resume(self, after: int) -> tuple[list[str], int]:
+        """What a listener missed who has the segments up to `after`, and where in the log it goes on."""
+        position = self._position_of.get(after)
+        if not self._revision:
+            return [], 0 if position is None else position + 1
+        # It may have heard of no revision or of some: it is told what the segments are that it has.
+        if position is None:
+            return _speakers_messages(list(self._current.values()), self._removed), len(self._log)
+        had = [
+            message
+            for segment_id, message in self._current.items()
+            if self._position_of.get(segment_id, position + 1) <= position
+        ]
+        return _speakers_messages(had, self._removed), position + 1
 
     async def _wait(self) -> None:
         if self.ended and self._failure is not None:
@@ -120,7 +148,7 @@ class JobFeed:
                 while True:
                     try:
                         snapshot = await database_sync_to_async(read_job)(
-                            self.job_id, self._released_chunks
+                            self.job_id, self._released_chunks, self._revision
                         )
                     except DatabaseError:
                         _logger.warning("Job %s could not be read.", self.job_id, exc_info=True)
@@ -146,16 +174,35 @@ class JobFeed:
             self._end(FeedBrokenError(BEGUN_AGAIN))
             return
         self._run = snapshot.run
+        n_told = len(self._log)
+        if snapshot.earlier is not None:
+            self._revise(dict(snapshot.earlier))
+            self._removed = snapshot.removed
+        self._revision = snapshot.revision
         for segment_id, message in snapshot.segments:
-            self._position_of[segment_id] = len(self._segments)
-            self._segments.append(message)
+            self._position_of[segment_id] = len(self._log)
+            self._log.append(message)
+            self._current[segment_id] = message
         self._released_chunks = snapshot.released_chunks
         status = as_json(snapshot.status)
         if snapshot.is_final:
             self.ended = True
-        if snapshot.segments or status != self._status:
+        if len(self._log) > n_told or status != self._status:
             self._status = status
             self._tell()
+
+    def _revise(self, segments: dict[int, str]) -> None:
+        changed = {
+            segment_id: message
+            for segment_id, message in segments.items()
+            if self._current.get(segment_id) != message
+        }
+        for index, segment_id in enumerate(changed):
+            position = len(self._log) + index // SEGMENTS_A_MESSAGE
+            self._position_of.setdefault(segment_id, position)
+        removed = [segment_id for segment_id in self._current if segment_id not in segments]
+        self._log += _speakers_messages(list(changed.values()), removed)
+        self._current = segments
 
     def _end(self, failure: Exception) -> None:
         self._failure = failure
@@ -198,8 +245,23 @@ class _Wakeups:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def as_json(message: dict[str, Any]) -> str:
+def as_json(message: object) -> str:
     return json.dumps(message, ensure_ascii=False)
+
+
+def _speakers_messages(segments: list[str], removed: list[int]) -> list[str]:
+    """Segments that are different now, or new, and the ids of those that are gone; none if there is nothing to say."""
+    batches = [
+        segments[first : first + SEGMENTS_A_MESSAGE]
+        for first in range(0, len(segments), SEGMENTS_A_MESSAGE)
+    ]
+    if removed and not batches:
+        batches = [[]]
+    return [
+        f'{{"type": "speakers", "segments": [{", ".join(batch)}], '
+        f'"removed": {as_json(removed if index == 0 else [])}}}'
+        for index, batch in enumerate(batches)
+    ]
 
 
 _feeds: dict[UUID, JobFeed] = {}
@@ -224,11 +286,25 @@ async def listen(job_id: UUID, *, after: int | None) -> AsyncGenerator[str, None
                 del _feeds[job_id]
 
 
-def read_job(job_id: UUID, released_chunks: int) -> Snapshot | None:
-    """Look at the rows: segments of the chunks from `released_chunks` on that are done without a gap."""
-    job = Job.objects.filter(pk=job_id).first()
-    if job is None:
-        return None
+def read_job(job_id: UUID, released_chunks: int, revision: int | None) -> Snapshot | None:
+    """Look at the rows: segments of the chunks from `released_chunks` on that are done without a gap.
+
+    Those of earlier chunks too, if the job was revised since `revision`.
+    """
+    while True:
+        job = Job.objects.filter(pk=job_id).defer("removed_segments").first()
+        if job is None:
+            return None
+        snapshot = _read_rows(job, released_chunks, revision)
+        if not snapshot.segments and snapshot.earlier is None:
+            return snapshot
+        # These were read after the job's row, and may be of a later revision than that is.
+        as_read = Job.objects.filter(pk=job_id, run=job.run, revision=job.revision)
+        if as_read.exists():
+            return snapshot
+
+
+def _read_rows(job: Job, released_chunks: int, revision: int | None) -> Snapshot:
     counts = job.chunks.aggregate(
         total=Count("pk"),
         done=Count("pk", filter=Q(state=Leased.State.DONE)),
@@ -238,24 +314,30 @@ def read_job(job_id: UUID, released_chunks: int) -> Snapshot | None:
     is_final = job.status not in Job.ACTIVE
     total = counts["total"]
     release = total if is_final or counts["first_undone"] is None else counts["first_undone"]
-    segments = Segment.objects.none()
-    if release > released_chunks:
-        segments = Segment.objects.filter(
-            job=job_id, chunk__index__gte=released_chunks, chunk__index__lt=release
-        ).defer("words")
+    is_revised = job.revision != (revision or 0)
     chunk_info = {
         "current_chunk": min(counts["done"] + 1, total),
         "total_chunks": total,
         "chunk_progress": 100 if 0 < total == counts["done"] else counts["progress"] or 0,
     }
-    status = status_message(job_status(job), chunk_info=chunk_info)
     return Snapshot(
         run=job.run,
-        status=status,
-        segments=[(s.pk, as_json(segment_object(s))) for s in segments],
+        revision=job.revision,
+        status=status_message(job_status(job), chunk_info=chunk_info),
+        segments=_segments(job, released_chunks, release),
+        earlier=_segments(job, 0, released_chunks) if is_revised else None,
+        removed=job.removed_segments if is_revised else [],
         released_chunks=max(release, released_chunks),
         is_final=is_final,
     )
+
+
+def _segments(job: Job, first: int, end: int) -> list[tuple[int, str]]:
+    """The segments of the chunks from `first` up to, not including, `end`."""
+    if end <= first:
+        return []
+    segments = job.segments.filter(chunk__index__gte=first, chunk__index__lt=end).defer("words")
+    return [(segment.pk, as_json(segment_object(segment))) for segment in segments]
 
 
 def job_status(job: Job) -> dict[str, Any]:

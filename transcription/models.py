@@ -1,6 +1,7 @@
 """Recordings, the jobs that transcribe them, and what comes out. The rows are the truth."""
 
 import uuid
+from datetime import timedelta
 
 from django.db import models
 
@@ -48,13 +49,27 @@ class Job(models.Model):
     requested_language = models.CharField(max_length=5, blank=True, help_text="Empty: detect it.")
     language = models.CharField(max_length=5, blank=True, help_text="Given or detected.")
     diarize = models.BooleanField(default=True)
+    num_speakers = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="How many people speak, if somebody said so."
+    )
+    min_speakers = models.PositiveSmallIntegerField(null=True, blank=True)
+    max_speakers = models.PositiveSmallIntegerField(null=True, blank=True)
     engine = models.CharField(max_length=30, blank=True, help_text="What ran.")
     device = models.CharField(max_length=10, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True, db_index=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    paused = models.DurationField(
+        default=timedelta, help_text="From an end to being taken up again: no time of work."
+    )
     run = models.PositiveIntegerField(default=1, help_text="Counts up when all is done again.")
+    revision = models.PositiveIntegerField(
+        default=0, help_text="Counts changes of segments that listeners may have."
+    )
+    removed_segments = models.JSONField(
+        default=list, blank=True, help_text="Ids of segments that a revision took away."
+    )
     served_at = models.DateTimeField(
         null=True, blank=True, help_text="When a chunk was last taken: jobs take turns."
     )
@@ -97,6 +112,7 @@ class Stage(Leased):
 
     class Kind(models.TextChoices):
         PREPARE = "prepare"
+        DIARIZE = "diarize"
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="stages")
     kind = models.CharField(max_length=10, choices=Kind.choices)
@@ -149,6 +165,11 @@ class Segment(models.Model):
     no_speech_prob = models.FloatField(null=True)
     compression_ratio = models.FloatField(null=True)
     temperature = models.FloatField(null=True)
+    phrase = models.BigIntegerField(
+        null=True,
+        blank=True,
+        help_text="Where speakers split a segment: its id, which the first part keeps.",
+    )
 
     class Meta:
         ordering = ("start", "id")
@@ -156,3 +177,28 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.start:.2f}–{self.end:.2f} {self.text[:40]}"
+
+
+class Diarization(models.Model):
+    """Who speaks when in a job's recording, as it came out last. Times are seconds."""
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="diarization")
+    engine = models.CharField(max_length=30)
+    model = models.CharField(max_length=255)
+    device = models.CharField(max_length=10)
+    turns = models.JSONField(help_text="[start, end, speaker] of each turn; they may overlap.")
+    exclusive = models.JSONField(
+        help_text="[start, end, speaker, voice] of each turn, one speaker at a time."
+    )
+    centroids = models.JSONField(help_text="The mean embedding of each speaker's voice.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"diarization of {self.job_id}"
+
+    def seconds_of_speakers(self) -> dict[str, float]:
+        """How long each speaker is heard, in order of appearance."""
+        seconds: dict[str, float] = {}
+        for start, end, speaker, _voice in self.exclusive:
+            seconds[speaker] = seconds.get(speaker, 0.0) + end - start
+        return seconds

@@ -1,5 +1,6 @@
 """What an operator does with jobs that are there: try again, do again, delete."""
 
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
@@ -7,8 +8,8 @@ from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
-from transcription import jobs, recordings, wakeups
-from transcription.models import Chunk, Job, Leased, Recording, Stage
+from transcription import jobs, leases, recordings, wakeups
+from transcription.models import Chunk, Diarization, Job, Leased, Recording, Stage
 
 
 def retry_failed(*, job_id: UUID) -> bool:
@@ -28,10 +29,10 @@ def retry_failed(*, job_id: UUID) -> bool:
             return False
         for model in (Stage, Chunk):
             model._default_manager.filter(job=job_id).exclude(state=Leased.State.DONE).update(
-                state=Leased.State.TODO, attempts=0, failures=0, error="", lease_until=None
+                **leases.BEGUN_ANEW
             )
         wakeups.wake_preparers()
-        wakeups.wake_transcribers()
+        wakeups.wake_speech_workers()
     jobs.advance(job_id)
     return True
 
@@ -46,14 +47,20 @@ def rerun(*, job_id: UUID) -> bool:
         if job is None:
             return False
         job.chunks.all().delete()
-        job.stages.update(
-            state=Leased.State.TODO, attempts=0, failures=0, error="", lease_until=None, worker=""
-        )
+        Diarization.objects.filter(job=job).delete()
+        job.stages.update(**leases.BEGUN_ANEW, progress=0)
+        if job.diarize:
+            Stage.objects.get_or_create(job=job, kind=Stage.Kind.DIARIZE)
+        else:
+            job.stages.filter(kind=Stage.Kind.DIARIZE).delete()
         Job.objects.filter(pk=job_id).update(
             status=Job.Status.QUEUED,
             message=jobs.WAITING,
             progress=0,
             run=F("run") + 1,
+            revision=0,
+            removed_segments=[],
+            paused=timedelta(),
             language=F("requested_language"),
             started_at=None,
             finished_at=None,

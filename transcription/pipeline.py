@@ -13,7 +13,7 @@ import numpy as np
 from django.conf import settings
 from django.db import connection
 
-from transcription import jobs, leases, wakeups
+from transcription import diarizing, jobs, leases, speakers, wakeups
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Recording
 from transcription.recordings import SamplesWriter, delete_files, read_samples
@@ -127,54 +127,95 @@ class _Outbox:
 # ---- Transcription
 
 
-def transcribe_available() -> None:
-    """Transcribe chunks on all of the engine's threads until none is left, or WORK_SECONDS have gone by.
+def work_on_speech() -> None:
+    """Transcribe chunks and diarize recordings until nothing is left, or a turn is over.
 
-    A call stays with one model. Each thread claims, transcribes and commits
-    on its own, so none waits for another at the end of a chunk.
+    Each thread claims, works and commits on its own, so none waits for another at the end of a chunk. One at a
+    time diarizes; the others go on transcribing, so there are two at least.
     """
-    job = jobs.next_job()
-    if job is None:
+    shift = _Shift()
+    if not shift.begin_turn() and not speakers.claimable_diarizations().exists():
         return
-    try:
-        n_threads = _engine(job).threads
-    except Exception:
-        n_threads = 1  # it meets the same error with a chunk in hand, and notes it there
-    shift = _Shift(model_name=job.model_name)
+    n_threads = max(shift.n_at_once, 2)
     with ThreadPoolExecutor(n_threads, thread_name_prefix="speech") as threads:
         for thread in [threads.submit(shift.work) for _ in range(n_threads)]:
             thread.result()
-    if not stopping.is_set() and jobs.next_job() is not None:
-        wakeups.wake_transcribers()
+    if stopping.is_set():
+        return
+    if jobs.next_job() is not None or speakers.claimable_diarizations().exists():
+        wakeups.wake_speech_workers()
 
 
 class _Shift:
-    """What the threads of one call share."""
+    """What the threads of one call share: whose turn it is, and who does what.
 
-    def __init__(self, *, model_name: str) -> None:
-        self.model_name = model_name
-        self.busy = 0
-        self._ends_at = time.monotonic() + WORK_SECONDS
+    A turn is WORK_SECONDS with one model. A call has one turn, or several one after the other for as long as
+    one of its threads diarizes.
+    """
+
+    def __init__(self) -> None:
+        self.n_at_once = 0
+        self._model_name = ""
+        self._ends_at = 0.0
+        self._n_transcribing = 0
         self._lock = threading.Lock()
+        self._diarizing = threading.Lock()
+
+    def begin_turn(self) -> bool:
+        """Take up the model of the job whose turn it is. False when no chunk waits."""
+        job = jobs.next_job()
+        if job is None:
+            return False
+        self._model_name = job.model_name
+        try:
+            self.n_at_once = _engine(job).threads
+        except Exception:
+            self.n_at_once = 1  # it meets the same error with a chunk in hand, and notes it there
+        self._ends_at = time.monotonic() + WORK_SECONDS
+        return True
 
     def work(self) -> None:
         try:
-            while not stopping.is_set() and time.monotonic() < self._ends_at:
-                with self._lock:
-                    self.busy += 1
-                try:
-                    chunk = jobs.claim_chunk(model_name=self.model_name)
-                    if chunk is not None:
-                        _work_on(chunk)
-                finally:
-                    with self._lock:
-                        self.busy -= 1
-                if chunk is None:
-                    if not self.busy:
-                        return
-                    stopping.wait(LOOK_SECONDS)  # while one works, more may come to share
+            while not stopping.is_set():
+                if self._diarize() or self._transcribe():
+                    continue
+                if not self._n_transcribing and not self._diarizing.locked():
+                    return
+                stopping.wait(LOOK_SECONDS)  # while one works, more may come to share
         finally:
             connection.close()
+
+    def _diarize(self) -> bool:
+        if not self._diarizing.acquire(blocking=False):
+            return False
+        try:
+            return diarizing.diarize_next(stopping)
+        finally:
+            self._diarizing.release()
+
+    def _transcribe(self) -> bool:
+        with self._lock:
+            if not self._may_transcribe():
+                return False
+            self._n_transcribing += 1
+        chunk = None
+        try:
+            chunk = jobs.claim_chunk(model_name=self._model_name)
+            if chunk is not None:
+                _work_on(chunk)
+        finally:
+            with self._lock:
+                self._n_transcribing -= 1
+                if chunk is None and not self._n_transcribing:
+                    self._ends_at = 0.0  # nothing is left for this model
+        return chunk is not None
+
+    def _may_transcribe(self) -> bool:
+        if time.monotonic() < self._ends_at:
+            return self._n_transcribing < self.n_at_once
+        if self._n_transcribing or not self._diarizing.locked():
+            return False
+        return self.begin_turn()
 
 
 def _work_on(chunk: Chunk) -> None:

@@ -5,6 +5,7 @@ read without the rest; and because a preparation that was broken off goes over w
 """
 
 import io
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -112,6 +113,20 @@ def read_samples(recording: Recording, span: Span) -> Audio:
             break
         parts.append(np.frombuffer(data[: len(data) // 2 * 2], "<i2"))
     return to_float(np.concatenate(parts)) if parts else np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSamples:
+    """A prepared recording's samples, read as they are needed."""
+
+    recording: Recording
+
+    @property
+    def duration(self) -> float:
+        return self.recording.duration or 0.0
+
+    def read(self, span: Span) -> Audio:
+        return read_samples(self.recording, span)
 
 
 def _piece(recording: Recording, index: int) -> str:

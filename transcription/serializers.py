@@ -7,9 +7,21 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from transcription.speech import catalogue
+from transcription.speech.diarization.base import SpeakerCount
 
 WHAT_IS_ALLOWED = "Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
+MOST_SPEAKERS = 50
 REFUSED_TYPES = ("text/", "image/", "application/pdf")
+
+
+def _number_of_speakers(help_text: str) -> serializers.IntegerField:
+    return serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=MOST_SPEAKERS,
+        help_text=help_text,
+    )
 
 
 class BooleanWithDefault(serializers.BooleanField):
@@ -18,7 +30,32 @@ class BooleanWithDefault(serializers.BooleanField):
     default_empty_html = empty
 
 
-class TranscriptionRequest(serializers.Serializer[Any]):
+class SpeakerNumbers(serializers.Serializer[Any]):
+    num_speakers = _number_of_speakers("How many people speak, if you know.")
+    min_speakers = _number_of_speakers("How many at least.")
+    max_speakers = _number_of_speakers("How many at most.")
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        count = speaker_count(values)
+        if count.exactly is not None and (count.at_least, count.at_most) != (None, None):
+            raise serializers.ValidationError(
+                {"num_speakers": "Send either num_speakers or min_speakers and max_speakers."}
+            )
+        if (count.at_least or 1) > (count.at_most or MOST_SPEAKERS):
+            raise serializers.ValidationError(
+                {"min_speakers": "min_speakers is larger than max_speakers."}
+            )
+        return values
+
+
+def speaker_count(values: dict[str, Any]) -> SpeakerCount:
+    """What a valid SpeakerNumbers says; SpeakerCount() if it says nothing."""
+    return SpeakerCount(
+        values.get("num_speakers"), values.get("min_speakers"), values.get("max_speakers")
+    )
+
+
+class TranscriptionRequest(SpeakerNumbers):
     file = serializers.FileField(
         max_length=255,
         help_text="Any audio or video file.",
@@ -59,6 +96,7 @@ class TranscriptionRequest(serializers.Serializer[Any]):
         return model
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        values = super().validate(values)
         language, model = catalogue.language_code(values["language"]), values["model_name"]
         if language and not catalogue.supports_language(model, language):
             known = ", ".join(sorted(catalogue.languages(model)))
@@ -155,6 +193,12 @@ class Debug(JobStatus):
     device = serializers.CharField()
     language = serializers.CharField()
     diarize = serializers.BooleanField()
+    num_speakers = serializers.IntegerField(allow_null=True, help_text="As it was asked for.")
+    min_speakers = serializers.IntegerField(allow_null=True)
+    max_speakers = serializers.IntegerField(allow_null=True)
+    diarization_engine = serializers.CharField(allow_null=True)
+    diarization_model = serializers.CharField(allow_null=True)
+    speakers_found = serializers.IntegerField(allow_null=True)
     audio_duration = serializers.FloatField(allow_null=True)
     queue_wait_seconds = serializers.FloatField(allow_null=True)
     processing_seconds = serializers.FloatField(allow_null=True)

@@ -3,7 +3,7 @@
 import logging
 import signal
 
-from transcription import jobs, pipeline, wakeups
+from transcription import pipeline, recovery, wakeups
 
 _logger = logging.getLogger(__name__)
 
@@ -13,12 +13,12 @@ def prepare() -> None:
         wakeups.wake_preparers()  # at the queue's end, so that what else waits there gets its turn
 
 
-def transcribe() -> None:
-    pipeline.transcribe_available()
+def work_on_speech() -> None:
+    pipeline.work_on_speech()
 
 
 def recover() -> None:
-    jobs.recover()
+    recovery.recover()
 
 
 def on_worker_start() -> None:
@@ -29,6 +29,6 @@ def on_worker_start() -> None:
     pipeline.stopping.clear()
     signal.signal(signal.SIGTERM, lambda *_: pipeline.stopping.set())
     try:
-        jobs.recover()
+        recovery.recover()
     except Exception:
         _logger.exception("A new worker could not look for lost work; the schedule will.")

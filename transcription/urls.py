@@ -8,5 +8,6 @@ urlpatterns = [
     path("jobs", api.list_jobs, name="transcription-jobs"),
     path("status/<str:job_id>", api.job_status, name="transcription-status"),
     path("result/<str:job_id>", api.result, name="transcription-result"),
+    path("diarize/<str:job_id>", api.diarize, name="transcription-diarize"),
     path("debug/<str:job_id>", api.debug, name="transcription-debug"),
 ]

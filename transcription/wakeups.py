@@ -23,8 +23,8 @@ def group(job_id: UUID | str) -> str:
     return f"job.{job_id}"
 
 
-def wake_transcribers(*, n: int = 1) -> None:
-    _after_commit("transcription.tasks.transcribe", cluster=SPEECH, n=n)
+def wake_speech_workers(*, n: int = 1) -> None:
+    _after_commit("transcription.tasks.work_on_speech", cluster=SPEECH, n=n)
 
 
 def wake_preparers() -> None:

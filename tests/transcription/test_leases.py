@@ -9,7 +9,7 @@ import pytest
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from transcription import jobs, leases
+from transcription import jobs, leases, recovery
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.speech.engines.base import TranscribedSegment
@@ -149,7 +149,7 @@ def test_a_lease_that_another_holds_is_not_renewed() -> None:
 def test_work_that_kills_its_workers_is_given_up(job: Job) -> None:
     Chunk.objects.update(attempts=leases.MOST_ATTEMPTS)
     assert leases.claim(chunks()) is None
-    jobs.recover()
+    recovery.recover()
     job.refresh_from_db()
     assert job.status == Job.Status.FAILED
     assert re.search(r"\b10 workers were lost", job.message)

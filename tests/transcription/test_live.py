@@ -192,11 +192,11 @@ def end(job: Job, status: Job.Status = Job.Status.COMPLETED) -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """When the rows were read, appended to as it happens."""
     times: list[float] = []
-    read: Callable[[UUID, int], live.Snapshot | None] = live.read_job
+    read: Callable[[UUID, int, int | None], live.Snapshot | None] = live.read_job
 
-    def counted(job_id: UUID, released_chunks: int) -> live.Snapshot | None:
+    def counted(job_id: UUID, released_chunks: int, revision: int | None) -> live.Snapshot | None:
         times.append(time.monotonic())
-        return read(job_id, released_chunks)
+        return read(job_id, released_chunks, revision)
 
     monkeypatch.setattr(live, "read_job", counted)
     yield times

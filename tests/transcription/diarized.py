@@ -1,0 +1,103 @@
+"""Jobs on rows alone whose transcripts wait for their speakers: words of one second, turns by hand."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transcription import jobs, speakers
+from transcription.leases import Lease
+from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
+from transcription.speech.diarization.base import Diarization as Found
+from transcription.speech.diarization.base import Turn
+
+MODEL = "tiny.en"
+Turns = Sequence[tuple[float, float, str]]
+
+
+def make_job(*texts: str, diarize: bool = True, file: str = "a.flac") -> Job:
+    """A job under way whose chunks are done, a segment for each text, one after the other."""
+    recording = Recording(name="a.flac", size=1, file=file, duration=600.0)
+    job = jobs.create_job(
+        recording=recording, model_name=MODEL, language="en", diarize=diarize, count=None
+    )
+    job.stages.filter(kind=Stage.Kind.PREPARE).update(state=Leased.State.DONE)
+    Job.objects.filter(pk=job.pk).update(status=Job.Status.RUNNING, started_at=job.created_at)
+    chunk = add_chunk(job, 0, state=Leased.State.DONE)
+    start = 0.0
+    for text in texts:
+        start = add_segment(chunk, text, start).end
+    job.refresh_from_db()
+    return job
+
+
+def add_chunk(job: Job, index: int, *, state: Leased.State = Leased.State.TODO) -> Chunk:
+    return Chunk.objects.create(
+        job=job, index=index, start=0.0, end=600.0, streams=[], speech=[], state=state
+    )
+
+
+def add_segment(chunk: Chunk, text: str, start: float) -> Segment:
+    words = [
+        {"start": start + n, "end": start + n + 1.0, "text": f" {word}", "probability": 0.9}
+        for n, word in enumerate(text.split())
+    ]
+    return Segment.objects.create(
+        job_id=chunk.job_id,
+        chunk=chunk,
+        start=start,
+        end=start + len(words),
+        text=text,
+        words=words,
+        avg_logprob=-0.25,
+        no_speech_prob=0.01,
+        compression_ratio=1.5,
+        temperature=0.0,
+    )
+
+
+def claim() -> Stage:
+    stage = speakers.claim_diarization()
+    assert stage is not None
+    return stage
+
+
+def lease_of(row: Leased) -> Lease:
+    return Lease(row, still_wanted=jobs.wanted)
+
+
+def commit(stage: Stage, turns: Turns) -> None:
+    exclusive = tuple(Turn(*turn) for turn in turns)
+    speakers.finish_diarization(
+        lease=lease_of(stage),
+        job=stage.job,
+        found=Found(exclusive, exclusive, {name: (0.5, 0.25) for _, _, name in turns}),
+        engine="pyannote",
+        model="by hand",
+        device="cpu",
+    )
+
+
+def diarize(job: Job, turns: Turns) -> None:
+    """Let these people speak in the job's recording, again if it is completed."""
+    if now(job).status == Job.Status.COMPLETED:
+        assert speakers.request_diarization(job_id=job.pk)
+    commit(claim(), turns)
+    assert now(job).status == Job.Status.COMPLETED
+
+
+def now(job: Job) -> Job:
+    return Job.objects.get(pk=job.pk)
+
+
+def spoken(job: Job) -> list[tuple[str, str | None]]:
+    return [(segment.text, segment.speaker) for segment in job.segments.all()]
+
+
+def ids(job: Job) -> list[int]:
+    return list(job.segments.values_list("pk", flat=True))
+
+
+def facts(segment: Segment) -> dict[str, Any]:
+    """All of a segment but who says it."""
+    names = (field.attname for field in segment._meta.concrete_fields)
+    left_out = ("speaker", "speaker_confidence", "phrase")
+    return {name: getattr(segment, name) for name in names if name not in left_out}

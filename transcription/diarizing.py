@@ -1,0 +1,90 @@
+"""The work of finding out who speaks in a recording. What is done when is decided in `speakers` and `jobs`."""
+
+import logging
+import threading
+import time
+
+from django.conf import settings
+
+from transcription import jobs, leases, speakers, wakeups
+from transcription.leases import Lease, LeaseLostError
+from transcription.models import Job
+from transcription.recordings import StoredSamples
+from transcription.speech.diarization.base import SpeakerCount
+from transcription.speech.diarization.loading import load
+from transcription.speech.engines.base import SpeechError
+
+TELL_SECONDS = 1.0
+
+_logger = logging.getLogger(__name__)
+
+
+class _StoppedError(Exception):
+    """This process is to end, and a diarization takes too long to be finished first."""
+
+
+def diarize_next(stopping: threading.Event) -> bool:
+    """Diarize the recording of the job that waits longest for it. False when none does."""
+    stage = speakers.claim_diarization()
+    if stage is None:
+        return False
+    job = stage.job
+    with leases.held(stage, still_wanted=jobs.wanted) as lease:
+        try:
+            _diarize(job, lease, stopping)
+        except LeaseLostError:
+            _logger.info("The diarization of job %s is not wanted any more.", job.pk)
+        except _StoppedError:
+            lease.give_back()
+            wakeups.wake_speech_workers()
+        except Exception as error:
+            _logger.exception("The diarization of job %s failed.", job.pk)
+            jobs.fail_work(
+                lease=lease, job_id=job.pk, error=_words(error), can_retry=_can_retry(error)
+            )
+    return True
+
+
+def _diarize(job: Job, lease: Lease, stopping: threading.Event) -> None:
+    diarizer = load(
+        engine=settings.TRANSCRIBER_DIARIZATION_ENGINE,
+        model=settings.TRANSCRIBER_DIARIZATION_MODEL,
+        token=settings.HF_TOKEN,
+        device=settings.TRANSCRIBER_DEVICE,
+    )
+    told_at, told = time.monotonic(), 0
+
+    def on_progress(fraction: float) -> None:
+        nonlocal told_at, told
+        lease.check()
+        if stopping.is_set():
+            raise _StoppedError
+        percent = min(int(100 * fraction), 100)
+        if percent != told and time.monotonic() - told_at >= TELL_SECONDS:
+            told_at, told = time.monotonic(), percent
+            speakers.note_progress(lease=lease, job_id=job.pk, percent=percent)
+
+    on_progress(0.0)
+    found = diarizer.diarize(
+        StoredSamples(job.recording),
+        count=SpeakerCount(job.num_speakers, job.min_speakers, job.max_speakers),
+        on_progress=on_progress,
+    )
+    speakers.finish_diarization(
+        lease=lease,
+        job=job,
+        found=found,
+        engine=settings.TRANSCRIBER_DIARIZATION_ENGINE,
+        model=diarizer.model,
+        device=diarizer.device,
+    )
+
+
+def _can_retry(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return False  # the recording is as long the next time
+    return not isinstance(error, SpeechError) or error.can_retry
+
+
+def _words(error: Exception) -> str:
+    return str(error) or ("out of memory" if isinstance(error, MemoryError) else repr(error))

@@ -1,0 +1,55 @@
+"""How far a job is, as its rows tell it."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Count, F, Q, Sum
+from django.db.models.functions import Now
+
+from transcription import wakeups
+from transcription.models import Job, Leased, Stage
+
+TRANSCRIBED_PERCENT = 80
+"""A job's progress when its transcript is there and it remains to be found out who speaks."""
+
+
+def tell(*, job_id: UUID) -> None:
+    """Tell those who wait how far the job is, by what its rows say."""
+    with transaction.atomic():
+        job = Job.objects.select_for_update().filter(pk=job_id, status__in=Job.ACTIVE).first()
+        if job is None:
+            return
+        percent, message = measure(job)
+        Job.objects.filter(pk=job_id).update(progress=percent, message=message, updated_at=Now())
+        wakeups.wake_listeners(job_id)
+
+
+def measure(job: Job) -> tuple[int, str]:
+    """Per cent and message. Until all chunks are known, the whole is what the container declares."""
+    totals = job.chunks.aggregate(
+        seconds=Sum(F("end") - F("start")),
+        done=Sum(F("end") - F("start"), filter=Q(state=Leased.State.DONE)),
+        n=Count("pk"),
+        n_done=Count("pk", filter=Q(state=Leased.State.DONE)),
+    )
+    stages = {stage.kind: stage for stage in job.stages.all()}
+    diarization = stages.get(Stage.Kind.DIARIZE)
+    whole = totals["seconds"] or 0.0
+    if job.recording.duration is None:
+        whole = max(whole, job.recording.declared_duration or 0.0)
+    percent = 100 * (totals["done"] or 0.0) / whole if whole else 0.0
+    transcribed = is_transcribed(stages.values(), n_undone=totals["n"] - totals["n_done"])
+    if diarization is not None:
+        share = TRANSCRIBED_PERCENT / 100
+        percent = share * (100.0 if transcribed else percent) + (1 - share) * diarization.progress
+    percent = max(job.progress, min(int(percent), 99))
+    if diarization is not None and transcribed:
+        return percent, f"Finding out who speaks ({diarization.progress}%)"
+    current = min(totals["n_done"] + 1, totals["n"])
+    return percent, f"Processing chunk {current}/{totals['n']} ({percent}%)"
+
+
+def is_transcribed(stages: Iterable[Stage], *, n_undone: int) -> bool:
+    kind, done = Stage.Kind.PREPARE, Leased.State.DONE
+    return not n_undone and any(stage.kind == kind and stage.state == done for stage in stages)

@@ -1,0 +1,54 @@
+"""What finds work that lost its worker or its message: at the start of a worker, and once a minute."""
+
+import logging
+
+from django.db import DatabaseError, transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from transcription import jobs, leases, speakers, wakeups
+from transcription.models import Chunk, Job, Leased, Stage
+
+_logger = logging.getLogger(__name__)
+
+
+def recover() -> None:
+    """Set going again what stands still; safe to call at any time, by anyone."""
+    for model in (Stage, Chunk):
+        leases.release_of_the_dead(model)
+        _give_up_on_killers(model)
+    unfinished = Job.objects.filter(status__in=Job.ACTIVE).exclude(
+        chunks__state__in=(Leased.State.TODO, Leased.State.DOING)
+    )
+    for job_id in list(unfinished.values_list("pk", flat=True)):
+        try:
+            jobs.advance(job_id)
+        except DatabaseError:
+            _logger.warning(
+                "Job %s could not go on; the next look will try.", job_id, exc_info=True
+            )
+    if not wakeups.n_waiting(wakeups.INTERACTIVE) and _claimable_preparations().exists():
+        wakeups.wake_preparers()
+    n_claimable = jobs.claimable_chunks().count() + speakers.claimable_diarizations().count()
+    if n_claimable and not wakeups.n_waiting(wakeups.SPEECH):
+        wakeups.wake_speech_workers(n=n_claimable)
+
+
+def _claimable_preparations() -> "QuerySet[Stage]":
+    return Stage.objects.filter(
+        leases.claimable(), kind=Stage.Kind.PREPARE, job__status__in=Job.ACTIVE
+    )
+
+
+def _give_up_on_killers(model: type[Leased]) -> None:
+    exhausted = model._default_manager.filter(
+        Q(state=Leased.State.TODO) | Q(state=Leased.State.DOING, lease_until__lt=Now()),
+        attempts__gte=leases.MOST_ATTEMPTS,
+    )
+    for row in exhausted:
+        error = f"Given up: {row.attempts} workers were lost at it."
+        if row.error:
+            error += f" The last error was: {row.error}"
+        with transaction.atomic():
+            if exhausted.filter(pk=row.pk).update(state=Leased.State.FAILED, error=error):
+                jobs.fail_for_good(row, error=error)
