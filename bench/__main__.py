@@ -1,4 +1,4 @@
-"""`python -m bench [speech] [service]`: measure, print tables, and keep the figures in bench/results/."""
+"""`python -m bench [speech] [service] [diarization]`: measure, print tables, and keep the figures in bench/results/."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import service, speech
+from bench import diarization, service, speech
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -21,6 +21,9 @@ def main(parts: list[str]) -> None:
     if not parts or "service" in parts:
         figures["service"] = service.measure()
         print_service(figures["service"])
+    if not parts or "diarization" in parts:
+        figures["diarization"] = diarization.measure()
+        print_diarization(figures["diarization"])
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{'-'.join(parts) or 'all'}.json"
     target.write_text(json.dumps(figures, indent=2) + "\n")
@@ -56,6 +59,33 @@ def print_service(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         limit = "" if row["limit"] is None else f"{row['limit']:g} {row['unit']}"
         print(f"| {row['what']} | {row['value']:g} {row['unit']} | {limit} |")
+
+
+def print_diarization(figures: dict[str, Any]) -> None:
+    print(
+        "\n| ten clips, 300 s, one to four speakers | seconds | × defaults | real-time factor | DER |"
+    )
+    print("|---|---|---|---|---|")
+    for row in figures["clips"]:
+        print(
+            f"| {row['what']} | {row['seconds']} ({row['spread'][0]}–{row['spread'][1]}) "
+            f"| {row['to_defaults']} | {row['real_time_factor']} | {row['der']} % |"
+        )
+    names = (diarization.DEFAULTS, diarization.OURS)
+    print(
+        "\n| conversations of 5 minutes |"
+        + "".join(f" {name}: found, confusion |" for name in names)
+    )
+    print("|---|---|---|")
+    for row in figures["conversations"]:
+        cells = [
+            f" {', '.join(map(str, row[name]['found']))};"
+            f" {', '.join(f'{share} %' for share in row[name]['confusion'])} |"
+            for name in names
+        ]
+        print(f"| {row['speakers']} speakers |" + "".join(cells))
+    done = figures["attribution"]
+    print(f"\n{done['words']} words, {done['turns']} turns: attributed in {done['seconds']} s.")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def check_diarization_engine(
         checks.Warning(
             f"TRANSCRIBER_DIARIZATION_ENGINE={engine} is not installed: "
             "speech workers here cannot find out who speaks.",
-            hint=f'Install it: pip install "transcriber[{engine}]"',
+            hint='Install it: pip install "transcriber[diarization]"',
             id="transcriber.W005",
         )
     ]

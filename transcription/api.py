@@ -20,7 +20,7 @@ from transcription import jobs, live, recordings, speakers
 from transcription import serializers as shapes
 from transcription.models import Diarization, Job, Leased
 from transcription.speech import audio, catalogue, fetching, weights
-from transcription.speech.diarization.base import SpeakerCount
+from transcription.speech.diarization.base import AUTOMATIC
 from transcription.transcript import full_text, segment_object
 
 _logger = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ def diarize(request: Request, job_id: str) -> Response:
     job = _job(job_id)
     count = shapes.speaker_count(_valid(shapes.SpeakerNumbers, request.data))
     if not speakers.request_diarization(
-        job_id=job.pk, count=None if count == SpeakerCount() else count
+        job_id=job.pk, count=None if count == AUTOMATIC else count
     ):
         job.refresh_from_db(fields=["status"])
         return Response({"detail": _not_completed(job)}, status=status.HTTP_409_CONFLICT)

@@ -51,6 +51,7 @@ def _diarize(job: Job, lease: Lease, stopping: threading.Event) -> None:
         model=settings.TRANSCRIBER_DIARIZATION_MODEL,
         token=settings.HF_TOKEN,
         device=settings.TRANSCRIBER_DEVICE,
+        threads=settings.TRANSCRIBER_SPEECH_THREADS,
     )
     told_at, told = time.monotonic(), 0
 

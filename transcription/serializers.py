@@ -7,7 +7,8 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from transcription.speech import catalogue
-from transcription.speech.diarization.base import SpeakerCount
+from transcription.speech.diarization.base import AUTOMATIC, SpeakerCount
+from transcription.speech.diarization.loading import TAKE_A_COUNT
 
 WHAT_IS_ALLOWED = "Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
 MOST_SPEAKERS = 50
@@ -37,6 +38,11 @@ class SpeakerNumbers(serializers.Serializer[Any]):
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         count = speaker_count(values)
+        engine = settings.TRANSCRIBER_DIARIZATION_ENGINE
+        if count != AUTOMATIC and engine not in TAKE_A_COUNT:
+            raise serializers.ValidationError(
+                f"The diarization engine {engine} cannot be told how many people speak: leave the numbers out."
+            )
         if count.exactly is not None and (count.at_least, count.at_most) != (None, None):
             raise serializers.ValidationError(
                 {"num_speakers": "Send either num_speakers or min_speakers and max_speakers."}

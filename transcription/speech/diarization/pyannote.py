@@ -31,12 +31,16 @@ _SHARES = {"segmentation": (0.0, 0.5), "embeddings": (0.5, 0.95)}
 """Which part of the whole each step is."""
 
 
-def load(*, model: str, token: str, device: str) -> "PyannoteDiarizer":
+def load(*, model: str, token: str, device: str, threads: int = 0) -> "PyannoteDiarizer":
     """`model` is a folder, a name on the hub, or `built-in`; empty: the published one with a token, else built-in.
+    `threads` is on how many cores it may work; 0 means all.
 
     Raises ModelUnavailableError, and SpeechError for a pipeline that cannot be used.
     """
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"  # it would tell its makers of each use
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # who waits for a core that is busy must not keep another so
     # It warns at length of a decoder that it cannot load; here it is given samples and decodes nothing.
     warnings.filterwarnings("ignore", module=r"pyannote\.audio\.core\.io")
     name = model or (PUBLISHED if token else BUILT_IN)
@@ -52,7 +56,9 @@ def load(*, model: str, token: str, device: str) -> "PyannoteDiarizer":
         from transcription.speech.diarization.built_in import BuiltInDiarization
         from transcription.speech.diarization.campplus import CampPlus
 
-        pipeline: Any = BuiltInDiarization(CampPlus(on))
+        pipeline: Any = BuiltInDiarization(
+            CampPlus(on), n_threads=1 if on == "cuda" else threads or len(os.sched_getaffinity(0))
+        )
     else:
         pipeline = _published(Pipeline, name, token)
     pipeline.to(torch.device(on))

