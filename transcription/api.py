@@ -20,7 +20,6 @@ from transcription import jobs, live, recordings, speakers
 from transcription import serializers as shapes
 from transcription.models import Diarization, Job, Leased
 from transcription.speech import audio, catalogue, fetching, weights
-from transcription.speech.diarization.base import AUTOMATIC
 from transcription.transcript import full_text, segment_object
 
 _logger = logging.getLogger(__name__)
@@ -172,15 +171,23 @@ def result(request: Request, job_id: str) -> Response:
 )
 @api_view(["POST"])
 def diarize(request: Request, job_id: str) -> Response:
-    """Find out who speaks, again or for the first time. Without numbers, those given before count."""
+    """Find out who speaks, again or for the first time.
+
+    Without numbers, those given before count; a number that is sent empty, or null, lets it be found out.
+    """
     job = _job(job_id)
+    sent, known = set(request.data), set(shapes.SpeakerNumbers().fields)
+    if not sent <= known:
+        unknown, allowed = ", ".join(sorted(sent - known)), ", ".join(sorted(known))
+        raise serializers.ValidationError(
+            f"Unknown: {unknown[:100]}. Send {allowed}, as a form or as JSON (with its Content-Type), or nothing."
+        )
     count = shapes.speaker_count(_valid(shapes.SpeakerNumbers, request.data))
-    if not speakers.request_diarization(
-        job_id=job.pk, count=None if count == AUTOMATIC else count
-    ):
+    if not speakers.request_diarization(job_id=job.pk, count=count if sent else None):
         job.refresh_from_db(fields=["status"])
         return Response({"detail": _not_completed(job)}, status=status.HTTP_409_CONFLICT)
     job.refresh_from_db(fields=["message"])
+    _logger.info("Job %s: who speaks is to be found out anew, %s", job.pk, count)
     return _started(job)
 
 

@@ -38,7 +38,9 @@ def diarize_next(stopping: threading.Event) -> bool:
             lease.give_back()
             wakeups.wake_speech_workers()
         except Exception as error:
-            _logger.exception("The diarization of job %s failed.", job.pk)
+            _logger.error(
+                "The diarization of job %s failed: %s", job.pk, error, exc_info=unexpected(error)
+            )
             jobs.fail_work(
                 lease=lease, job_id=job.pk, error=_words(error), can_retry=_can_retry(error)
             )
@@ -79,6 +81,11 @@ def _diarize(job: Job, lease: Lease, stopping: threading.Event) -> None:
         model=diarizer.model,
         device=diarizer.device,
     )
+
+
+def unexpected(error: Exception) -> bool:
+    """What the service says of itself needs no trace; what a library says may."""
+    return not isinstance(error, SpeechError)
 
 
 def _can_retry(error: Exception) -> bool:

@@ -342,6 +342,8 @@ def _last_words(job: Job, diarization: Stage | None) -> str:
             else "Completed, without speakers"
         )
         message = f"{without}: {diarization.error}" if job.segments.exists() else message
+    elif diarization is not None and job.segments.exists():
+        message += _other_than_asked(job)
     declared, decoded = recording.declared_duration or 0.0, recording.duration or 0.0
     if decoded < 0.95 * declared - ENDS_EARLY_SECONDS:
         message += (
@@ -349,6 +351,13 @@ def _last_words(job: Job, diarization: Stage | None) -> str:
             f"{decoded:.0f} s could be read"
         )
     return message
+
+
+def _other_than_asked(job: Job) -> str:
+    """A recording may hold fewer voices than somebody said."""
+    found = len(job.diarization.seconds_of_speakers())
+    at_least = job.num_speakers or job.min_speakers or 0
+    return f"; {found} of the {at_least} speakers asked for were found" if found < at_least else ""
 
 
 def say(*, job_id: UUID, message: str) -> None:

@@ -227,7 +227,13 @@ def _work_on(chunk: Chunk) -> None:
         except LeaseLostError:
             _logger.info("Chunk %s of job %s is not wanted any more.", chunk.index, job.pk)
         except Exception as error:
-            _logger.exception("Chunk %s of job %s failed.", chunk.index, job.pk)
+            _logger.error(
+                "Chunk %s of job %s failed: %s",
+                chunk.index,
+                job.pk,
+                error,
+                exc_info=diarizing.unexpected(error),
+            )
             jobs.fail_work(
                 lease=lease,
                 job_id=job.pk,

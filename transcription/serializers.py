@@ -45,7 +45,9 @@ class SpeakerNumbers(serializers.Serializer[Any]):
             )
         if count.exactly is not None and (count.at_least, count.at_most) != (None, None):
             raise serializers.ValidationError(
-                {"num_speakers": "Send either num_speakers or min_speakers and max_speakers."}
+                {
+                    "num_speakers": "Send num_speakers alone, or min_speakers, max_speakers or both without it."
+                }
             )
         if (count.at_least or 1) > (count.at_most or MOST_SPEAKERS):
             raise serializers.ValidationError(

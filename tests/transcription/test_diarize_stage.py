@@ -429,6 +429,8 @@ def test_only_a_completed_job_is_diarized_once_more(client: Client, status: Job.
         ({"data": {}, "content_type": "application/json"}, (3, None, None)),
         ({"data": {"num_speakers": 2}, "content_type": "application/json"}, (2, None, None)),
         ({"data": {"min_speakers": "2", "max_speakers": ""}}, (None, 2, None)),
+        ({"data": {"num_speakers": None}, "content_type": "application/json"}, (None, None, None)),
+        ({"data": {"num_speakers": ""}}, (None, None, None)),
         ({}, (3, None, None)),
     ],
 )
@@ -472,7 +474,7 @@ def test_an_unknown_job_is_a_404(client: Client, job_id: str) -> None:
         ({"num_speakers": "0"}, ["num_speakers", "1"]),
         ({"num_speakers": "51"}, ["num_speakers", "50"]),
         ({"num_speakers": "two"}, ["num_speakers"]),
-        ({"num_speakers": "2", "max_speakers": "3"}, ["either num_speakers or min_speakers"]),
+        ({"num_speakers": "2", "max_speakers": "3"}, ["num_speakers alone"]),
         ({"min_speakers": "3", "max_speakers": "2"}, ["larger than max_speakers"]),
     ],
 )
@@ -488,6 +490,25 @@ def test_wrong_numbers_are_a_400_that_says_so(
         assert all(text in answer.json()["detail"] for text in said), answer.json()
     assert now(job).status == Job.Status.COMPLETED
     assert Job.objects.count() == 1
+
+
+@rows
+@pytest.mark.parametrize("fields", [{"speakers": "2"}, {'{"num_speakers": 2}': ""}])
+def test_what_is_not_understood_is_a_400(client: Client, fields: dict[str, str]) -> None:
+    job = make_job(QUESTION)
+    diarize(job, ALTERNATELY)
+    answer = client.post(f"/api/transcribe/diarize/{job.pk}", fields)
+    assert answer.status_code == 400
+    assert "Send max_speakers, min_speakers, num_speakers" in answer.json()["detail"]
+    assert now(job).status == Job.Status.COMPLETED
+
+
+@rows
+def test_the_message_tells_when_fewer_speak_than_was_said() -> None:
+    job = make_job(QUESTION)
+    Job.objects.filter(pk=job.pk).update(num_speakers=5)
+    diarize(now(job), ALTERNATELY)
+    assert now(job).message == "Completed; 2 of the 5 speakers asked for were found"
 
 
 @rows

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,11 @@ def test_a_pipeline_in_a_folder_takes_numbers_and_silence(
 
 
 def test_one_pipeline_is_kept() -> None:
-    settings = {"engine": "pyannote", "model": "built-in", "token": "", "device": "cpu"}
-    first = loading.load(**settings)
-    assert loading.load(**settings) is first
-    assert loading.load(**settings | {"engine": "senko"}).name == "senko"
-    assert loading.load(**settings) is not first
+    load = partial(loading.load, model="built-in", token="", device="cpu")
+    first = load(engine="pyannote")
+    assert load(engine="pyannote") is first
+    assert load(engine="senko").name == "senko"
+    assert load(engine="pyannote") is not first
 
 
 @pytest.mark.parametrize("engine", ["pyannote", "senko"])
@@ -139,8 +140,7 @@ def senko_diarizer() -> Diarizer:
 def test_senko_tells_two_people_apart(senko_diarizer: Diarizer, sample: Clip) -> None:
     told: list[float] = []
     found = senko_diarizer.diarize(sample.samples, on_progress=told.append)
-    assert len({turn.speaker for turn in found.turns}) >= 1
-    assert_named(found, n_speakers=len({turn.speaker for turn in found.turns}))
+    assert_named(found, n_speakers=2)
     assert all(turn.voice is None for turn in found.turns)
     assert told == [0, 1]
 

