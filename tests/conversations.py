@@ -133,9 +133,17 @@ def confusion(reference: Annotation, turns: Iterable[Turn]) -> float:
     return float(parts["confusion"] / parts["total"])
 
 
-def der(diarized: Iterable[tuple[Clip, Sequence[Turn]]]) -> float:
-    """The diarization error rate over all clips together: without a collar, overlapping speech counted."""
-    metric = DiarizationErrorRate(collar=0.0, skip_overlap=False)
+def der(
+    diarized: Iterable[tuple[Clip, Sequence[Turn]]],
+    *,
+    collar: float = 0.0,
+    skip_overlap: bool = False,
+) -> float:
+    """The diarization error rate over all clips together.
+
+    `collar` seconds on each side of a reference turn's edges do not count; nor, if that is said, do two voices at once.
+    """
+    metric = DiarizationErrorRate(collar=2 * collar, skip_overlap=skip_overlap)  # of both sides
     for clip, turns in diarized:
         whole = Timeline([Segment(0.0, clip.samples.duration)])
         metric(clip.reference, annotation(turns), uem=whole)

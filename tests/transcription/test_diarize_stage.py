@@ -1,9 +1,12 @@
 """Finding out who speaks is a stage of its own: when it runs, how it fails, how it is asked for once more."""
 
+import json
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from tests.conversations import clip, der
 from tests.service import Service, wait_for
 from tests.transcription.diarized import (
     MODEL,
@@ -41,8 +45,9 @@ from transcription import (
 )
 from transcription.leases import LeaseLostError
 from transcription.models import Chunk, Diarization, Job, Leased, Recording, Stage
-from transcription.speech.diarization.base import Samples, SpeakerCount
-from transcription.speech.engines.base import OnProgress, SpeechError
+from transcription.speech.diarization.attribution import attribute
+from transcription.speech.diarization.base import Samples, SpeakerCount, Turn
+from transcription.speech.engines.base import OnProgress, Span, SpeechError
 
 rows = pytest.mark.django_db(transaction=True)
 
@@ -578,6 +583,36 @@ def test_two_people_are_told_apart_and_a_listener_ends_with_the_result(
     debug = service.debug(job_id)
     assert debug["speakers_found"] == 2
     assert debug["diarization_engine"] == "pyannote"
+
+
+@pytest.mark.slow
+def test_the_segments_of_a_conversation_are_their_speakers(
+    service: Service, conversation: Path
+) -> None:
+    """Words hold no pauses and no second voice, so those do not count against them."""
+    job_id = service.upload(conversation, diarize="true")
+    service.finished(job_id)
+    segments = service.result(job_id)["segments"]
+    turns = [Turn(one["start"], one["end"], one["speaker"]) for one in segments if one["speaker"]]
+    assert der([(clip("sample"), turns)], collar=0.25, skip_overlap=True) < 0.1
+
+
+@pytest.mark.slow
+def test_no_segment_has_words_of_two_speakers(service: Service, conversation: Path) -> None:
+    job_id = UUID(service.upload(conversation, diarize="true"))
+    service.finished(str(job_id))
+    with closing(sqlite3.connect(service.data_dir / "transcriber.sqlite3")) as database:
+        [[exclusive]] = database.execute(
+            "SELECT exclusive FROM transcription_diarization WHERE job_id = ?", [job_id.hex]
+        )
+        segments = database.execute(
+            "SELECT speaker, words FROM transcription_segment WHERE job_id = ?", [job_id.hex]
+        ).fetchall()
+    turns = [Turn(*turn) for turn in json.loads(exclusive)]
+    assert len(segments) > 10
+    for speaker, words in segments:
+        spans = [Span(word["start"], word["end"]) for word in json.loads(words)]
+        assert {found.speaker for found in attribute(spans, turns)} == {speaker}
 
 
 @pytest.mark.slow
