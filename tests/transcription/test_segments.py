@@ -122,29 +122,3 @@ def test_splitting_keeps_every_word() -> None:
     found = phrases(spoken, [Span(0.0, time)])
     assert " ".join(s.text for s in found) == spoken.text
     assert [w.text for s in found for w in s.words] == [w.text for w in spoken.words]
-
-
-def test_words_beside_a_pause_begin_and_end_where_speech_does() -> None:
-    found = segments._to_edges(
-        [segment((1.0, 1.3, " Yes.")), segment((5.6, 5.9, " Well,"), (6.0, 7.8, " no."))],
-        [Span(0.9, 1.5), Span(5.0, 8.0)],
-    )
-    times = [(word.start, word.end) for one in found for word in one.words]
-    assert times == [(0.9, 1.5), (5.0, 5.9), (6.0, 8.0)]
-    assert [(one.start, one.end) for one in found] == [(0.9, 1.5), (5.0, 8.0)]
-
-
-def test_a_word_far_from_where_speech_begins_stays() -> None:
-    [found] = segments._to_edges([segment((3.0, 3.4, " late"))], [Span(1.0, 5.0)])
-    assert (found.start, found.end) == (3.0, 3.4)
-
-
-def test_a_word_that_lies_in_two_spans_is_not_begun_twice() -> None:
-    spoken = segment((1.0, 3.2, " long"), (3.3, 3.5, " word"))
-    [found] = segments._to_edges([spoken], [Span(1.0, 2.0), Span(3.0, 3.6)])
-    assert [(word.start, word.end) for word in found.words] == [(1.0, 3.2), (3.3, 3.6)]
-
-
-def test_segments_without_words_keep_their_times() -> None:
-    bare = TranscribedSegment(1.0, 2.0, "yes", (), -0.2, 0.0, 1.0, 0.0)
-    assert segments._to_edges([bare], [Span(0.8, 2.2)]) == [bare]

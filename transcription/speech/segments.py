@@ -4,10 +4,9 @@ Whisper sometimes passes over a sentence in the midst of a window, and its word 
 cross-attention) know no pauses: a word lasts until the next begins. Voice activity knows both.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import pairwise
 
 from transcription.speech.engines.base import (
     Audio,
@@ -23,7 +22,6 @@ MISSED_SPEECH_SECONDS = 1.5
 MISSED_MARGIN_SECONDS = 0.25
 TOLERANCE_SECONDS = 0.06
 """Voice activity's own frames are 0.03 s."""
-EDGE_SECONDS = 0.75
 
 SENTENCE_END = tuple(".?!。？！…")
 SENTENCE_PAUSE_SECONDS = 0.2
@@ -53,8 +51,7 @@ def transcribe(
     if missed:
         segments += engine.transcribe(audio, missed, language=language, word_times=word_times)
         segments.sort(key=lambda segment: segment.start)
-    heard = [_without_pauses(segment, speech) for segment in segments]
-    return [phrase for segment in _to_edges(heard, speech) for phrase in _phrases(segment)]
+    return [phrase for segment in segments for phrase in _phrases(_without_pauses(segment, speech))]
 
 
 def uncovered(speech: Sequence[Span], segments: Sequence[TranscribedSegment]) -> list[Span]:
@@ -80,7 +77,8 @@ def _without_pauses(segment: TranscribedSegment, speech: Sequence[Span]) -> Tran
     if not segment.words:
         return segment
     near = [span for span in speech if span.end > segment.start and span.start < segment.end]
-    return _with_words(segment, tuple(_cut(word, near) for word in segment.words))
+    words = tuple(_cut(word, near) for word in segment.words)
+    return replace(segment, start=words[0].start, end=words[-1].end, words=words)
 
 
 def _cut(word: Word, speech: Sequence[Span]) -> Word:
@@ -95,38 +93,6 @@ def _cut(word: Word, speech: Sequence[Span]) -> Word:
         start=max(word.start, span.start - TOLERANCE_SECONDS),
         end=min(word.end, span.end + TOLERANCE_SECONDS),
     )
-
-
-def _to_edges(
-    segments: Sequence[TranscribedSegment], speech: Sequence[Span]
-) -> list[TranscribedSegment]:
-    """The segments with the first word of a span of speech begun where that begins, the last ended where it ends.
-
-    Word times waver most beside a pause. What is farther off than EDGE_SECONDS stays: there something was passed over.
-    """
-    words = [word for segment in segments for word in segment.words]
-    starts = [word.start for word in words]
-    for span in speech:
-        first = bisect_left(starts, span.start - TOLERANCE_SECONDS)
-        end = bisect_left(starts, span.end)
-        if first == end:
-            continue
-        if first == 0 or words[first - 1].end <= span.start + TOLERANCE_SECONDS:
-            early = min(words[first].start, span.start)
-            if words[first].start - early <= EDGE_SECONDS:
-                words[first] = replace(words[first], start=early)
-        if 0 <= span.end - words[end - 1].end <= EDGE_SECONDS:
-            words[end - 1] = replace(words[end - 1], end=span.end)
-    remaining = iter(words)
-    return [
-        _with_words(segment, tuple(islice(remaining, len(segment.words)))) for segment in segments
-    ]
-
-
-def _with_words(segment: TranscribedSegment, words: tuple[Word, ...]) -> TranscribedSegment:
-    if not words:
-        return segment
-    return replace(segment, start=words[0].start, end=words[-1].end, words=words)
 
 
 def _phrases(segment: TranscribedSegment) -> list[TranscribedSegment]:
