@@ -260,4 +260,4 @@ def test_half_an_hour_takes_little_more_memory_than_the_models() -> None:
     measured = json.loads(output)
     # A doubtful moment that comes again and again in the same way may look like a speaker.
     assert 4 <= measured["n_speakers"] <= 6
-    assert measured["peak_bytes"] < 2.2e9
+    assert measured["peak_bytes"] < 2.7e9
