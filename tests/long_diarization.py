@@ -4,11 +4,12 @@ In a process of its own, because a process keeps its highest mark. Prints one li
 """
 
 import json
-import resource
+import os
 import sys
 import time
 
 from tests.conversations import Repeated, conversation
+from tests.service import peak_memory
 from transcription.speech.diarization import pyannote
 
 
@@ -17,12 +18,11 @@ def main(seconds: float) -> None:
     diarizer = pyannote.load(model="built-in", token="", device="cpu")
     started = time.perf_counter()
     found = diarizer.diarize(Repeated(audio, seconds))
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sys.stdout.write(
         json.dumps(
             {
                 "seconds": time.perf_counter() - started,
-                "peak_bytes": 1024 * kilobytes,
+                "peak_bytes": peak_memory(os.getpid()),
                 "n_speakers": len(found.centroids),
             }
         )

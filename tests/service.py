@@ -35,6 +35,15 @@ def wait_for(look: Callable[[], Found | None], *, what: str, seconds: float = 60
     raise AssertionError(f"{what} did not happen within {seconds:.0f} s")
 
 
+def peak_memory(pid: int) -> int:
+    """The most bytes of memory that a process has held at once.
+
+    Not `ru_maxrss`: that begins with what the process held that started this one.
+    """
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
 class Service:
     def __init__(self, data_dir: Path, **settings: str) -> None:
         self.data_dir = data_dir

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.service import peak_memory
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 
@@ -146,12 +148,6 @@ def test_an_upload_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
         client.send(tail)
         client.getresponse().read()
         assert peak_memory(web) - before < 40 * 1024**2
-
-
-def peak_memory(pid: int) -> int:
-    """The most bytes of memory that a process has held at once."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def test_what_a_broken_upload_left_is_removed(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_speech_comes_out_in_phrases_with_word_times(
     assert "ask not what your country can do for you" in text
     words = [word for segment in found for word in segment.words]
     assert all(a.end <= b.start + 0.01 for a, b in pairwise(words))
-    assert all(0 <= word.start <= word.end <= len(samples) / SAMPLE_RATE for word in words)
+    assert all(0 <= word.start < word.end <= len(samples) / SAMPLE_RATE for word in words)
     assert all(0 < word.probability <= 1 for word in words)
     assert all(-1 < segment.avg_logprob < 0 for segment in found)
     assert all(segment.compression_ratio > 0 for segment in found)
@@ -105,7 +105,11 @@ def test_ten_minutes_lose_few_words_against_decoding_in_sequence(
     reference = normalize(" ".join(segment.text for segment in in_sequence))
     ours = normalize(" ".join(s.text for s in transcribed(engine, audio.read_all(path))))
     compared = jiwer.process_words(reference, ours)
-    assert compared.deletions <= 20  # of 1,700; another processor rounds in another way
+    # Of 1,600 words some are heard otherwise ("a long" for "along"): how many, depends on how a processor rounds.
+    # Speech that is passed over is missing several words long.
+    lost = [part for part in compared.alignments[0] if part.type == "delete"]
+    assert max(part.ref_end_idx - part.ref_start_idx for part in lost) <= 3
+    assert compared.deletions <= 20
     assert compared.wer <= 0.05
 
 

@@ -14,10 +14,11 @@ from transcription.speech import audio
 pytestmark = pytest.mark.slow
 
 PREPARATION = """
-import resource, sys
+import os, sys
 from pathlib import Path
 import django
 django.setup()
+from tests.service import peak_memory
 from transcription.models import Recording
 from transcription.recordings import SamplesWriter
 from transcription.speech import audio
@@ -30,7 +31,7 @@ for samples in audio.decode(Path(sys.argv[1])):
     for span in activity.feed(audio.to_float(samples)):
         chunks += len(list(planner.add(span)))
 writer.flush()
-print(chunks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(chunks, peak_memory(os.getpid()) // 1024**2)
 """
 
 

@@ -122,3 +122,32 @@ def test_splitting_keeps_every_word() -> None:
     found = phrases(spoken, [Span(0.0, time)])
     assert " ".join(s.text for s in found) == spoken.text
     assert [w.text for s in found for w in s.words] == [w.text for w in spoken.words]
+
+
+def spoken_at(*words: tuple[float, float, str]) -> list[tuple[float, float]]:
+    found = segments._with_length(list(segment(*words).words))
+    return [(round(word.start, 3), round(word.end, 3)) for word in found]
+
+
+def test_a_word_without_time_takes_some_of_the_next() -> None:
+    assert spoken_at((1.0, 1.0, " I"), (1.0, 1.3, " was"), (1.4, 1.6, " there")) == [
+        (1.0, 1.02),
+        (1.02, 1.3),
+        (1.4, 1.6),
+    ]
+
+
+def test_at_the_end_it_takes_some_of_the_one_before() -> None:
+    assert spoken_at((1.0, 1.5, " so"), (1.5, 1.5, " be"), (1.5, 1.5, " it")) == [
+        (1.0, 1.46),
+        (1.46, 1.48),
+        (1.48, 1.5),
+    ]
+
+
+def test_a_word_without_time_that_stands_alone_gets_the_least() -> None:
+    assert spoken_at((1.0, 1.0, " Hm")) == [(1.0, 1.02)]
+
+
+def test_words_that_have_time_stay_as_they_are() -> None:
+    assert spoken_at((1.0, 1.2, " one"), (1.2, 1.4, " two")) == [(1.0, 1.2), (1.2, 1.4)]

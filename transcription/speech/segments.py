@@ -22,6 +22,8 @@ MISSED_SPEECH_SECONDS = 1.5
 MISSED_MARGIN_SECONDS = 0.25
 TOLERANCE_SECONDS = 0.06
 """Voice activity's own frames are 0.03 s."""
+SHORTEST_WORD_SECONDS = 0.02
+"""What Whisper's alignment counts in."""
 
 SENTENCE_END = tuple(".?!。？！…")
 SENTENCE_PAUSE_SECONDS = 0.2
@@ -77,7 +79,7 @@ def _without_pauses(segment: TranscribedSegment, speech: Sequence[Span]) -> Tran
     if not segment.words:
         return segment
     near = [span for span in speech if span.end > segment.start and span.start < segment.end]
-    words = tuple(_cut(word, near) for word in segment.words)
+    words = _with_length([_cut(word, near) for word in segment.words])
     return replace(segment, start=words[0].start, end=words[-1].end, words=words)
 
 
@@ -93,6 +95,30 @@ def _cut(word: Word, speech: Sequence[Span]) -> Word:
         start=max(word.start, span.start - TOLERANCE_SECONDS),
         end=min(word.end, span.end + TOLERANCE_SECONDS),
     )
+
+
+def _with_length(words: list[Word]) -> tuple[Word, ...]:
+    """The words, none shorter than SHORTEST_WORD_SECONDS: alignment gives some no time at all.
+
+    Such a word takes its time from those that follow, or at the end from those before.
+    """
+    found: list[Word] = []
+    end = words[-1].end
+    earliest = words[0].start
+    for word in words:
+        start = max(word.start, earliest)
+        earliest = max(word.end, start + SHORTEST_WORD_SECONDS)
+        found.append(replace(word, start=start, end=earliest))
+    latest = max(end, found[0].start + SHORTEST_WORD_SECONDS * len(found))
+    for index in range(len(found) - 1, -1, -1):
+        word = found[index]
+        if word.end <= latest:
+            break
+        found[index] = replace(
+            word, start=min(word.start, latest - SHORTEST_WORD_SECONDS), end=latest
+        )
+        latest = found[index].start
+    return tuple(found)
 
 
 def _phrases(segment: TranscribedSegment) -> list[TranscribedSegment]:
