@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.service import Service
+from tests.service import NO_PROVIDER, Service
 
 AUDIO = Path(__file__).parent / "audio"
 
@@ -13,6 +14,13 @@ AUDIO = Path(__file__).parent / "audio"
 @pytest.fixture(scope="session")
 def audio_dir() -> Path:
     return AUDIO
+
+
+@pytest.fixture(autouse=True)
+def _no_provider(settings: Any) -> None:
+    """Whatever the environment says: no test talks to a language model that it did not start itself."""
+    for name in NO_PROVIDER:
+        setattr(settings, name, "")
 
 
 @pytest.fixture(scope="session")

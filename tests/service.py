@@ -16,6 +16,7 @@ import psutil
 from websockets.sync.client import connect
 
 ROOT = Path(__file__).parent.parent
+NO_PROVIDER = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "TRANSCRIBER_LLM_MODEL")
 Found = TypeVar("Found")
 
 
@@ -67,6 +68,7 @@ class Service:
             **os.environ,
             "TRANSCRIBER_DATA_DIR": str(self.data_dir),
             "HF_HUB_OFFLINE": "1",
+            **dict.fromkeys(NO_PROVIDER, ""),
             **self.settings,
         }
         with (self.data_dir / "service.log").open("ab") as log:

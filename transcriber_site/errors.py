@@ -5,6 +5,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import (
     PermissionDenied,
     RequestDataTooBig,
@@ -58,7 +59,7 @@ def _sentences(detail: Any, field: str) -> list[str]:
         return [
             text
             for name, inner in detail.items()
-            for text in _sentences(inner, field=_inner_name(field, str(name)))
+            for text in _sentences(inner, field=_inner_name(field, name))
         ]
     if isinstance(detail, list | tuple):
         return [
@@ -71,7 +72,9 @@ def _sentences(detail: Any, field: str) -> list[str]:
     return [f"{field}: {detail}" if field else str(detail)]
 
 
-def _inner_name(outer: str, name: str) -> str:
+def _inner_name(outer: str, name: str | int) -> str:
+    if isinstance(name, int):
+        return f"{outer}[{name}]"
     if name in (api_settings.NON_FIELD_ERRORS_KEY, "detail"):
         return outer
     return f"{outer}.{name}" if outer else name
@@ -81,10 +84,7 @@ def known_failure(exception: Exception) -> tuple[int, str] | None:
     """Status and detail of an exception that is not this service's fault, or None."""
     match exception:
         case RequestDataTooBig():
-            return (
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                str(exception) or "The request's body is too large.",
-            )
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(exception)
         case TooManyFieldsSent() | TooManyFilesSent():
             return HTTPStatus.BAD_REQUEST, "The form has too many fields."
         case MultiPartParserError():
@@ -98,6 +98,14 @@ def known_failure(exception: Exception) -> tuple[int, str] | None:
         case OperationalError() if "disk is full" in str(exception):
             return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL
     return None
+
+
+def _too_large(exception: RequestDataTooBig) -> str:
+    message = str(exception)
+    if message and "settings." not in message:  # Django's own speaks to programmers
+        return message
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    return f"The request's body is larger than the {limit:,} bytes allowed here."
 
 
 _DISK_FULL = (

@@ -58,6 +58,14 @@ TRANSCRIBER_DIARIZATION_ENGINE = env.choice(
 TRANSCRIBER_DIARIZATION_MODEL = env.text("TRANSCRIBER_DIARIZATION_MODEL")
 HF_TOKEN = env.text("HF_TOKEN")
 
+# ---- Language models
+
+OPENAI_API_KEY = env.text("OPENAI_API_KEY")
+OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", ["http", "https"])
+TRANSCRIBER_LLM_MODEL = env.text("TRANSCRIBER_LLM_MODEL")
+TRANSCRIBER_LLM_CONTEXT_TOKENS = env.integer("TRANSCRIBER_LLM_CONTEXT_TOKENS", 0, minimum=0)
+TRANSCRIBER_LLM_TIMEOUT_SECONDS = env.integer("TRANSCRIBER_LLM_TIMEOUT_SECONDS", 300, minimum=1)
+
 # ---- Work
 
 TRANSCRIBER_SPEECH_WORKERS = env.integer("TRANSCRIBER_SPEECH_WORKERS", 1, minimum=1, maximum=64)
@@ -161,8 +169,8 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHand
 FILE_UPLOAD_PERMISSIONS = 0o640
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o750
 DATA_UPLOAD_MAX_MEMORY_SIZE = (
-    10 * 1024**2
-)  # a JSON body; files are limited by TRANSCRIBER_MAX_UPLOAD_BYTES
+    8 * 1024**2
+)  # a JSON body, such as the transcript of a day; files are limited by TRANSCRIBER_MAX_UPLOAD_BYTES
 
 # ---- Database
 
@@ -254,7 +262,7 @@ LOGGING = {
                 if TRANSCRIBER_LOG_LEVEL in ("DEBUG", "ERROR")
                 else "WARNING"
             }
-            for name in ("django-q", "daphne", "asyncio", "httpx")
+            for name in ("django-q", "daphne", "asyncio", "httpx", "openai")
         },
         "django.request": {
             "level": TRANSCRIBER_LOG_LEVEL if TRANSCRIBER_LOG_LEVEL == "DEBUG" else "ERROR"

@@ -12,6 +12,8 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/transcribe/", include("transcription.urls")),
+    path("api/chat/", include("chat.urls")),
+    path("api/summary/", include("summaries.urls")),
     path("admin/", admin.site.urls),
 ]
 

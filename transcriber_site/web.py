@@ -8,6 +8,7 @@ application can refuse it, and drops the connection without a word when the disk
 
 import gc
 import io
+import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any
@@ -19,6 +20,9 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 
 from transcriber_site.bodies import BodyOnDisk, Message, Receive
+
+# What searches transcripts (bm25s) would load numba where it finds it: 70 MB that are of no use here.
+sys.modules.setdefault("numba", None)  # type: ignore[arg-type]  # None: "there is no such module"
 
 FORM_BYTES = 1024**2  # what a form may hold besides its file
 

@@ -1,6 +1,7 @@
 """What finds work that lost its worker or its message: at the start of a worker, and once a minute."""
 
 import logging
+from typing import Any, Protocol
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q, QuerySet
@@ -10,6 +11,10 @@ from transcription import jobs, leases, speakers, wakeups
 from transcription.models import Chunk, Job, Leased, Stage
 
 _logger = logging.getLogger(__name__)
+
+
+class FailForGood(Protocol):
+    def __call__(self, row: Any, *, error: str) -> None: ...
 
 
 def recover() -> None:
@@ -41,6 +46,11 @@ def _claimable_preparations() -> "QuerySet[Stage]":
 
 
 def _give_up_on_killers(model: type[Leased]) -> None:
+    give_up_on_killers(model, fail_for_good=jobs.fail_for_good)
+
+
+def give_up_on_killers(model: type[Leased], *, fail_for_good: FailForGood) -> None:
+    """End what was begun too often; `fail_for_good` does what that means to whom the work was for."""
     exhausted = model._default_manager.filter(
         Q(state=Leased.State.TODO) | Q(state=Leased.State.DOING, lease_until__lt=Now()),
         attempts__gte=leases.MOST_ATTEMPTS,
@@ -51,4 +61,4 @@ def _give_up_on_killers(model: type[Leased]) -> None:
             error += f" The last error was: {row.error}"
         with transaction.atomic():
             if exhausted.filter(pk=row.pk).update(state=Leased.State.FAILED, error=error):
-                jobs.fail_for_good(row, error=error)
+                fail_for_good(row, error=error)

@@ -24,11 +24,11 @@ def group(job_id: UUID | str) -> str:
 
 
 def wake_speech_workers(*, n: int = 1) -> None:
-    _after_commit("transcription.tasks.work_on_speech", cluster=SPEECH, n=n)
+    after_commit("transcription.tasks.work_on_speech", cluster=SPEECH, n=n)
 
 
 def wake_preparers() -> None:
-    _after_commit("transcription.tasks.prepare", cluster=INTERACTIVE)
+    after_commit("transcription.tasks.prepare", cluster=INTERACTIVE)
 
 
 def wake_listeners(job_id: UUID) -> None:
@@ -47,7 +47,9 @@ def n_waiting(cluster: str) -> int:
     return int(get_broker(cluster).queue_size())
 
 
-def _after_commit(task: str, *, cluster: str, n: int = 1) -> None:
+def after_commit(task: str, *, cluster: str, n: int = 1) -> None:
+    """Have workers of `cluster` run `task`, once what the current transaction writes is there to be seen."""
+
     def enqueue() -> None:
         for _ in range(min(n, MOST_MESSAGES - n_waiting(cluster))):
             async_task(task, cluster=cluster)

@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from transcriber_site.errors import sentence
 
 FAILURES: dict[str, tuple[Exception, int, str]] = {
-    "too-big": (RequestDataTooBig(), 413, "too large"),
+    "too-big": (RequestDataTooBig(), 413, "is larger than the 8,388,608 bytes"),
     "fields": (TooManyFieldsSent("The number of fields is too high."), 400, "too many fields"),
     "suspicious": (SuspiciousOperation("Out of bounds."), 400, "Out of bounds."),
     "multipart": (MultiPartParserError("Invalid boundary"), 400, "Invalid boundary"),

@@ -6,7 +6,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-HEAVY = ("torch", "ctranslate2", "onnxruntime", "pyannote", "whisper", "faster_whisper", "numpy")
+HEAVY = (
+    *("torch", "ctranslate2", "onnxruntime", "pyannote", "whisper", "faster_whisper", "numpy"),
+    *("openai", "bm25s", "numba", "sumy", "nltk", "yake"),
+)
 
 PROGRAM = f"""
 import sys
