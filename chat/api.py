@@ -13,8 +13,8 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import services
 from chat import serializers as shapes
+from chat import services
 from chat.events import events
 from chat.llm import loading
 from chat.llm.base import Answer, LanguageModelError, Message, Question

@@ -128,7 +128,11 @@ class MessageShape(serializers.Serializer[Any]):
 
 
 class ChatRequest(TranscriptFields):
-    messages = MessageShape(many=True, allow_empty=False, max_length=MOST_MESSAGES)
+    messages = MessageShape(
+        many=True,
+        allow_empty=False,
+        max_length=MOST_MESSAGES,  # type: ignore[call-arg]  # of the list
+    )
     temperature = FiniteFloatField(default=0.7, min_value=0.0, max_value=2.0)
     max_tokens = serializers.IntegerField(default=500, min_value=1, max_value=MOST_TOKENS)
     stream = serializers.BooleanField(

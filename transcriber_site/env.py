@@ -7,6 +7,7 @@ instead be given as NAME_FILE, the path of a file that holds the value, as conta
 
 import re
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import FileAwareEnv
@@ -108,7 +109,17 @@ def url(name: str, schemes: Sequence[str]) -> str:
         raise SettingError(
             name, f"must begin with one of {allowed}"
         )  # not shown: it may hold a password
+    if value.startswith("http") and not _names_a_host(value):
+        raise SettingError(name, "must be an address such as http://localhost:8080/v1")
     return value
+
+
+def _names_a_host(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port
+        return False
 
 
 def _bytes(value: str) -> int:

@@ -1,6 +1,6 @@
 """What every language model here can do: answer questions about a transcript, and summarize one."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -132,7 +132,7 @@ class LanguageModel(Protocol):
 
     async def answer(self, question: Question) -> Answer: ...
 
-    def stream(self, question: Question) -> AsyncIterator[str | Answer]:
+    def stream(self, question: Question) -> AsyncGenerator[str | Answer, None]:
         """The answer's text in pieces, then the whole Answer."""
         ...
 

@@ -1,7 +1,7 @@
 """The built-in language model: it finds and quotes what was said, and needs neither a provider nor weights."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from chat.llm import retrieval
@@ -37,7 +37,7 @@ class Extractive:
     async def answer(self, question: Question) -> Answer:
         return await asyncio.to_thread(_answer, question)
 
-    async def stream(self, question: Question) -> AsyncIterator[str | Answer]:
+    async def stream(self, question: Question) -> AsyncGenerator[str | Answer, None]:
         answer = await self.answer(question)
         for piece in answer.text.splitlines(keepends=True):
             yield piece

@@ -1,7 +1,7 @@
 """A language model on any OpenAI-compatible server: OpenAI, vLLM, Ollama, llama.cpp …"""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -56,7 +56,7 @@ class OpenAICompatible:
                 return await _answered(reply, plan)
         raise AssertionError("the last attempt returns or raises")
 
-    async def stream(self, question: Question) -> AsyncIterator[str | Answer]:
+    async def stream(self, question: Question) -> AsyncGenerator[str | Answer, None]:
         limit = self._connection.time_limit()
         room = self._room(self._answer_tokens(question))
         for n_shrinks in range(MAX_SHRINKS + 1):

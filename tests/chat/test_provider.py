@@ -379,7 +379,7 @@ async def test_a_cancelled_answer_closes_the_connection_at_once(
 async def test_a_stream_that_is_closed_closes_the_connection_at_once(server: FaultServer) -> None:
     server.behave(fault_server.stall_stream)
     async with loading.opened("", provider_of(server)) as model:
-        async with aclosing(model.stream(ask())) as pieces:  # type: ignore[type-var]
+        async with aclosing(model.stream(ask())) as pieces:
             assert await anext(pieces) == "The launch "
         assert await holds(lambda: server.n_abandoned == 1)
 

@@ -56,6 +56,10 @@ def test_every_setting_is_in_the_readme_and_the_other_way_round() -> None:
         ("TRANSCRIBER_CORS_ORIGINS", "notes.example.org", "https://notes.example.org"),
         ("DATABASE_URL", "mongodb://somewhere/x", "postgres://"),
         ("REDIS_URL", "localhost:6379", "redis://"),
+        ("OPENAI_BASE_URL", "localhost:11434/v1", "http://, https://"),
+        ("OPENAI_BASE_URL", "http://localhost:many/v1", "http://localhost:8080/v1"),
+        ("OPENAI_BASE_URL", "http:///v1", "http://localhost:8080/v1"),
+        ("TRANSCRIBER_LLM_TIMEOUT_SECONDS", "0", "a whole number, 1 or more"),
         ("TRANSCRIBER_SECRET_KEY_FILE", "/does/not/exist", "readable file"),
     ],
 )

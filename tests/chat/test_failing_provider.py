@@ -1,0 +1,205 @@
+"""The Chat API through the real service while its provider of language models misbehaves."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.chat import fault_server as faults
+from tests.chat.fault_server import FaultServer
+from tests.service import Service, wait_for
+
+pytestmark = pytest.mark.slow
+
+KEY = "sk-a-secret"
+TIMEOUT_SECONDS = 6
+BODY = {
+    "transcript": [{"start": 72.5, "end": 75.0, "text": "The launch was moved to Friday."}],
+    "messages": [{"role": "user", "content": "When is the launch?"}],
+}
+CITATION = {"start": 72.5, "end": 75.0, "speaker": None, "text": "The launch was moved to Friday."}
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def talkative(provider: FaultServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    settings = {
+        "OPENAI_BASE_URL": provider.url,
+        "OPENAI_API_KEY": KEY,
+        "TRANSCRIBER_LLM_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
+    }
+    with Service(tmp_path_factory.mktemp("talkative"), **settings) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _well_behaved(provider: FaultServer) -> Iterator[None]:
+    provider.behave(faults.say())
+    provider.requests.clear()
+    yield
+    wait_for(lambda: provider.n_open == 0, what="the end of all connections", seconds=10)
+
+
+def ask(service: Service, **changes: Any) -> httpx.Response:
+    return service.client.post("/api/chat/", json={**BODY, **changes})
+
+
+def streamed(service: Service) -> list[str]:
+    with service.client.stream("POST", "/api/chat/", json={**BODY, "stream": True}) as response:
+        assert response.status_code == 200
+        return [line.removeprefix("data: ") for line in response.iter_lines() if line]
+
+
+def test_a_proper_answer_comes_in_the_documented_shape(
+    talkative: Service, provider: FaultServer
+) -> None:
+    answer = ask(talkative)
+    assert answer.json() == {
+        "message": {"role": "assistant", "content": faults.REPLY},
+        "model_used": faults.MODEL,
+        "usage": {"prompt": 120, "completion": 9, "total": 129},
+        "citations": [CITATION],
+        "finish_reason": "stop",
+    }
+    assert provider.requests[0]["temperature"] == 0.7
+    assert provider.requests[0]["max_tokens"] == 500
+    assert provider.keys[-1] == f"Bearer {KEY}"
+
+
+def test_a_provider_that_is_busy_is_asked_again(talkative: Service, provider: FaultServer) -> None:
+    provider.behave(faults.refuse(429, headers={"Retry-After": "0"}), faults.say())
+    assert ask(talkative).status_code == 200
+    assert len(provider.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        (faults.refuse(401), "OPENAI_API_KEY"),
+        (faults.refuse(500), "HTTP 500"),
+        (faults.refuse(429, headers={"Retry-After": "0"}), "429"),
+        (faults.hang, "TRANSCRIBER_LLM_TIMEOUT_SECONDS"),
+        (faults.send_text("{"), "not JSON"),
+        (faults.send_text("<html>", content_type="text/html"), "not JSON"),
+        (faults.cut_body, "in the middle"),
+        (faults.say(""), "empty answer"),
+    ],
+)
+def test_a_failure_is_an_error_with_its_reason(
+    talkative: Service, provider: FaultServer, behaviour: faults.Behaviour, said: str
+) -> None:
+    provider.behave(behaviour)
+    answer = ask(talkative)
+    assert answer.status_code == 503, answer.text
+    assert list(answer.json()) == ["detail"]
+    assert said in answer.json()["detail"]
+    assert KEY not in answer.text
+
+
+def test_a_request_that_the_provider_refuses_is_the_caller_s_affair(
+    talkative: Service, provider: FaultServer
+) -> None:
+    provider.behave(faults.refuse(400, {"message": "This model cannot be asked like that."}))
+    answer = ask(talkative)
+    assert answer.status_code == 400
+    assert "This model cannot be asked like that." in answer.json()["detail"]
+
+
+def test_the_built_in_model_answers_while_the_provider_is_down(
+    talkative: Service, provider: FaultServer
+) -> None:
+    provider.behave(faults.refuse(500))
+    answer = ask(talkative, model_name="local-extractive")
+    assert answer.json()["citations"] == [CITATION]
+    assert provider.requests == []
+
+
+# ---- Streams
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        (faults.refuse(401), "OPENAI_API_KEY"),
+        (faults.refuse(500), "HTTP 500"),
+        (faults.send_text("<html>", content_type="text/html"), "no stream"),
+        (faults.say(""), "empty answer"),
+    ],
+)
+def test_a_stream_that_fails_before_it_begins_is_an_error_with_its_reason(
+    talkative: Service, provider: FaultServer, behaviour: faults.Behaviour, said: str
+) -> None:
+    provider.behave(behaviour)
+    answer = ask(talkative, stream=True)
+    assert answer.status_code == 503, answer.text
+    assert said in answer.json()["detail"]
+
+
+def test_a_stream_ends_with_usage_and_citations(talkative: Service) -> None:
+    events = streamed(talkative)
+    assert events[-1] == "[DONE]"
+    last = json.loads(events[-2])
+    assert last["usage"] == faults.USAGE
+    assert last["citations"] == [CITATION]
+
+
+@pytest.mark.parametrize("behaviour", [faults.cut_stream, faults.end_stream_early])
+def test_a_stream_that_breaks_off_ends_with_an_error(
+    talkative: Service, provider: FaultServer, behaviour: faults.Behaviour
+) -> None:
+    provider.behave(behaviour)
+    events = streamed(talkative)
+    assert "The launch " in events[1]
+    assert "in the middle" in json.loads(events[-1])["error"]["message"]
+    assert "[DONE]" not in events
+
+
+def test_a_stream_comes_as_it_is_made(talkative: Service, provider: FaultServer) -> None:
+    provider.behave(faults.stall_stream)
+    body = {**BODY, "stream": True}
+    with talkative.client.stream("POST", "/api/chat/", json=body) as response:
+        lines = (line for line in response.iter_lines() if line)
+        first = [next(lines), next(lines)]
+    assert "The launch " in first[1]
+
+
+# ---- Clients that go away
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_when_the_client_goes_away_the_provider_is_not_kept_busy(
+    talkative: Service, provider: FaultServer, stream: bool
+) -> None:
+    provider.behave(faults.stall_stream if stream else faults.hang)
+    n_before = provider.n_abandoned
+    with pytest.raises(httpx.ReadTimeout):
+        talkative.client.post("/api/chat/", json={**BODY, "stream": stream}, timeout=1.0)
+    wait_for(lambda: provider.n_abandoned > n_before, what="the provider's release", seconds=2)
+    assert ask(talkative, model_name="local-extractive").status_code == 200
+
+
+# ---- Many at once
+
+
+def test_fifty_slow_answers_are_awaited_at_once(talkative: Service, provider: FaultServer) -> None:
+    provider.behave(faults.slow(5.0, faults.say()))
+
+    async def all_at_once() -> tuple[list[int], float]:
+        async with httpx.AsyncClient(base_url=talkative.url, timeout=30) as client:
+            began = time.monotonic()
+            answers = [client.post("/api/chat/", json=BODY) for _ in range(50)]
+            codes = [answer.status_code for answer in await asyncio.gather(*answers)]
+            return codes, time.monotonic() - began
+
+    codes, seconds = asyncio.run(all_at_once())
+    assert codes == [200] * 50
+    assert seconds < 7.0
