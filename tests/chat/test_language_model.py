@@ -130,7 +130,7 @@ def test_a_language_model_summarizes_in_three_formats(
 def test_what_is_longer_than_the_context_is_summarized_in_parts(
     talkative: Service, provider: RecordingProxy
 ) -> None:
-    transcript = meeting(minutes=8)
+    transcript = meeting(minutes=3)
     n_before = len(provider.exchanges)
     summary, seen = summarized(talkative, transcript=transcript, max_length=60)
     assert summary["length"] == count_words(summary["summary"]) <= 60
