@@ -14,6 +14,7 @@ urlpatterns = [
     path("api/transcribe/", include("transcription.urls")),
     path("api/chat/", include("chat.urls")),
     path("api/summary/", include("summaries.urls")),
+    path("api/retranslate/", include("retranslation.urls")),
     path("admin/", admin.site.urls),
 ]
 

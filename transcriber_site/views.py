@@ -43,6 +43,7 @@ def root(request: Request) -> Response:
         "summary": "/api/summary/",
         "chat": "/api/chat/",
         "chat_models": "/api/chat/models",
+        "retranslate": "/api/retranslate/",
         "health": reverse("health"),
         "schema": reverse("schema"),
         "docs": reverse("docs"),

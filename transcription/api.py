@@ -2,35 +2,34 @@
 
 import logging
 from datetime import datetime
-from typing import Any, BinaryIO, cast
-from uuid import UUID
+from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db.models import Count, Max
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
-from rest_framework import exceptions, serializers, status
+from rest_framework import serializers, status
 from rest_framework.decorators import api_view, parser_classes
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from transcription import jobs, live, recordings, speakers
+from transcription import jobs, live, recordings, speakers, suspects
 from transcription import serializers as shapes
+from transcription.checking import (
+    duration_of,
+    find_job,
+    not_completed,
+    probe_upload,
+    require_weights,
+    valid,
+)
 from transcription.models import Diarization, Job, Leased
-from transcription.speech import audio, catalogue, fetching, weights
-from transcription.transcript import full_text, segment_object
+from transcription.speech import weights
+from transcription.transcript import display_time, full_text, segment_object
 
 _logger = logging.getLogger(__name__)
-
-
-class TooLarge(exceptions.APIException):
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-
-
-class Unavailable(exceptions.APIException):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
 
 
 @extend_schema(responses=shapes.Models)
@@ -56,18 +55,10 @@ def models(request: Request) -> Response:
 @parser_classes([MultiPartParser])
 def start(request: Request) -> Response:
     """Upload a recording and begin to transcribe it."""
-    wish = _valid(shapes.TranscriptionRequest, request.data)
+    wish = valid(shapes.TranscriptionRequest, request.data)
     upload: TemporaryUploadedFile = wish["file"]
-    if (upload.size or 0) > settings.TRANSCRIBER_MAX_UPLOAD_BYTES:
-        raise TooLarge(_too_large())
-    _require_weights(wish["model_name"])
-    try:
-        info = audio.probe(cast("BinaryIO", upload.file))
-    except audio.NotAudioError as error:
-        raise serializers.ValidationError(
-            {"file": [f"{error} {shapes.WHAT_IS_ALLOWED}"]}
-        ) from error
-    upload.seek(0)
+    require_weights(wish["model_name"])
+    info = probe_upload(upload)
     job = jobs.create_job(
         recording=recordings.store_upload(upload=upload, info=info),
         model_name=wish["model_name"].name,
@@ -83,28 +74,11 @@ def _started(job: Job) -> Response:
     return Response({"job_id": str(job.pk), "status": "processing", "message": job.message})
 
 
-def _too_large() -> str:
-    limit = settings.TRANSCRIBER_MAX_UPLOAD_BYTES
-    return (
-        f"The file is larger than the {limit:,} bytes allowed here (TRANSCRIBER_MAX_UPLOAD_BYTES)."
-    )
-
-
-def _require_weights(model: catalogue.ModelInfo) -> None:
-    engine = settings.TRANSCRIBER_ENGINE
-    models_dir = settings.TRANSCRIBER_MODELS_DIR
-    if weights.locate(model, engine=engine, models_dir=models_dir) is not None:
-        return
-    if not fetching.can_download(model, engine=engine):
-        reason = "the model hub cannot be reached"
-        raise Unavailable(str(weights.unavailable(model, engine, models_dir, reason)))
-
-
 @extend_schema(parameters=[shapes.JobsQuery], responses={200: shapes.Jobs, 400: shapes.Problem})
 @api_view(["GET", "HEAD"])
 def list_jobs(request: Request) -> Response:
     """Jobs, the newest first."""
-    query = _valid(shapes.JobsQuery, request.query_params)
+    query = valid(shapes.JobsQuery, request.query_params)
     found = Job.objects.order_by("-created_at")
     if "status" in query:
         found = found.filter(
@@ -119,7 +93,7 @@ def list_jobs(request: Request) -> Response:
 def job_status(request: Request, job_id: str) -> Response:
     """Where a job stands; an unknown one is `not_found`, with status code 200."""
     try:
-        document = live.job_status(_job(job_id))
+        document = live.job_status(find_job(job_id))
     except Http404:
         document = live.not_found_status(job_id)
     return Response(document)
@@ -137,8 +111,8 @@ def job_status(request: Request, job_id: str) -> Response:
 @api_view(["GET", "HEAD"])
 def result(request: Request, job_id: str) -> Response:
     """The transcript. 202 with the job's status while it is under way, 409 when it failed."""
-    job = _job(job_id)
-    partial = _valid(shapes.ResultQuery, request.query_params)["partial"]
+    job = find_job(job_id)
+    partial = valid(shapes.ResultQuery, request.query_params)["partial"]
     if job.status != Job.Status.COMPLETED and not partial:
         if job.status in Job.ACTIVE:
             return Response(live.job_status(job), status=status.HTTP_202_ACCEPTED)
@@ -155,7 +129,7 @@ def result(request: Request, job_id: str) -> Response:
             "segments": [segment_object(segment) for segment in segments],
             "text": full_text(segments),
             "language": job.language or None,
-            "audio_duration": _duration(job),
+            "audio_duration": duration_of(job),
         }
     )
 
@@ -175,36 +149,57 @@ def diarize(request: Request, job_id: str) -> Response:
 
     Without numbers, those given before count; a number that is sent empty, or null, lets it be found out.
     """
-    job = _job(job_id)
+    job = find_job(job_id)
     sent, known = set(request.data), set(shapes.SpeakerNumbers().fields)
     if not sent <= known:
         unknown, allowed = ", ".join(sorted(sent - known)), ", ".join(sorted(known))
         raise serializers.ValidationError(
             f"Unknown: {unknown[:100]}. Send {allowed}, as a form or as JSON (with its Content-Type), or nothing."
         )
-    count = shapes.speaker_count(_valid(shapes.SpeakerNumbers, request.data))
+    count = shapes.speaker_count(valid(shapes.SpeakerNumbers, request.data))
     if not speakers.request_diarization(job_id=job.pk, count=count if sent else None):
         job.refresh_from_db(fields=["status"])
-        return Response({"detail": _not_completed(job)}, status=status.HTTP_409_CONFLICT)
+        return Response({"detail": not_completed(job)}, status=status.HTTP_409_CONFLICT)
     job.refresh_from_db(fields=["message"])
     _logger.info("Job %s: who speaks is to be found out anew, %s", job.pk, count)
     return _started(job)
 
 
-def _not_completed(job: Job) -> str:
-    if job.status in Job.ACTIVE:
-        return "The job is under way. Ask again when it is completed."
-    return f"The job is {job.status}: there is no full transcript. Upload the recording again."
+@extend_schema(
+    responses={200: shapes.Suspects, 404: shapes.Problem, 409: shapes.Problem},
+)
+@api_view(["GET", "HEAD"])
+def list_suspects(request: Request, job_id: str) -> Response:
+    """What a person should look at in the transcript, and why; `segment_id` is null for speech without text."""
+    job = find_job(job_id)
+    if job.status != Job.Status.COMPLETED:
+        return Response({"detail": not_completed(job)}, status=status.HTTP_409_CONFLICT)
+    found = [_suspect(suspect) for suspect in suspects.find_suspects(job=job)]
+    return Response({"suspects": found, "count": len(found)})
+
+
+def _suspect(suspect: suspects.Suspect) -> dict[str, Any]:
+    segment = suspect.segment
+    return {
+        "segment_id": segment and segment.pk,
+        "start": suspect.start,
+        "end": suspect.end,
+        "start_display": display_time(suspect.start),
+        "end_display": display_time(suspect.end),
+        "text": segment.text if segment else "",
+        "speaker": segment and segment.speaker,
+        "reasons": list(suspect.reasons),
+    }
 
 
 @extend_schema(responses={200: shapes.Debug, 404: shapes.Problem})
 @api_view(["GET", "HEAD"])
 def debug(request: Request, job_id: str) -> Response:
     """What whoever runs the service wants to know of a job."""
-    job = _job(job_id)
+    job = find_job(job_id)
     chunks = list(job.chunks.order_by("index").defer("streams", "speech"))
     segments = job.segments.aggregate(n=Count("pk"), latest=Max("end"))
-    duration = _duration(job)
+    duration = duration_of(job)
     ended = job.finished_at or (job.updated_at if job.started_at else None)
     processing = (
         (ended - job.started_at - job.paused).total_seconds() if ended and job.started_at else None
@@ -262,22 +257,3 @@ def _leased(row: Leased) -> dict[str, Any]:
 
 def _timestamp(time: datetime | None) -> float | None:
     return None if time is None else time.timestamp()
-
-
-def _duration(job: Job) -> float | None:
-    recording = job.recording
-    return recording.duration if recording.duration is not None else recording.declared_duration
-
-
-def _job(written_id: str) -> Job:
-    try:
-        return Job.objects.select_related("recording").get(pk=UUID(written_id))
-    except (ValueError, Job.DoesNotExist):
-        raise Http404("Transcription job not found or expired") from None
-
-
-def _valid(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
-    serializer = shape(data=data)
-    serializer.is_valid(raise_exception=True)
-    values: dict[str, Any] = serializer.validated_data
-    return values

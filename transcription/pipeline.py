@@ -14,21 +14,20 @@ from django.conf import settings
 from django.db import connection
 
 from transcription import diarizing, jobs, leases, speakers, wakeups
+from transcription.engine import load_engine
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Recording
 from transcription.recordings import SamplesWriter, delete_files, read_samples
-from transcription.speech import audio, catalogue, segments, weights
+from transcription.speech import audio, catalogue, segments
 from transcription.speech.chunks import PlannedChunk, Planner
 from transcription.speech.engines.base import (
     SAMPLE_RATE,
     Audio,
-    EngineSettings,
     Span,
     SpeechEngine,
     SpeechError,
     TranscribedSegment,
 )
-from transcription.speech.engines.loading import load
 from transcription.speech.voice_activity import VoiceActivity
 
 LANGUAGE_SECONDS = 30.0
@@ -300,8 +299,8 @@ def _shifted(segment: TranscribedSegment, seconds: float) -> TranscribedSegment:
 
 
 def _engine(job: Job) -> SpeechEngine:
-    """The job's model, downloaded if need be (the job's message then tells how far it is)."""
-    model = catalogue.resolve(job.model_name)
+    """The job's model; while it is downloaded, the job's message tells how far that is."""
+    name = catalogue.resolve(job.model_name).name
     told = -1
 
     def on_progress(done: int, total: int) -> None:
@@ -309,20 +308,6 @@ def _engine(job: Job) -> SpeechEngine:
         percent = 100 * done // total if total else 0
         if percent > told:
             told = percent
-            jobs.say(job_id=job.pk, message=f"Downloading the model {model.name} ({percent}%)")
+            jobs.say(job_id=job.pk, message=f"Downloading the model {name} ({percent}%)")
 
-    engine = settings.TRANSCRIBER_ENGINE
-    found = weights.ensure_weights(
-        model, engine=engine, models_dir=settings.TRANSCRIBER_MODELS_DIR, on_progress=on_progress
-    )
-    return load(
-        engine=engine,
-        weights=found.path,
-        model_name=model.name,
-        settings=EngineSettings(
-            device=settings.TRANSCRIBER_DEVICE,
-            compute_type=settings.TRANSCRIBER_COMPUTE_TYPE,
-            threads=settings.TRANSCRIBER_SPEECH_THREADS,
-            beam_size=settings.TRANSCRIBER_BEAM_SIZE,
-        ),
-    )
+    return load_engine(model_name=job.model_name, on_progress=on_progress)

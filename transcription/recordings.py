@@ -115,6 +115,13 @@ def read_samples(recording: Recording, span: Span) -> Audio:
     return to_float(np.concatenate(parts)) if parts else np.zeros(0, np.float32)
 
 
+def has_samples(recording: Recording, span: Span) -> bool:
+    """Whether all of the span can be read."""
+    first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
+    pieces = range(first // PIECE_SAMPLES, -(-last // PIECE_SAMPLES))
+    return all(default_storage.exists(_piece(recording, index)) for index in pieces)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredSamples:
     """A prepared recording's samples, read as they are needed."""

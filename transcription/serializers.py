@@ -9,6 +9,7 @@ from rest_framework.fields import empty
 from transcription.speech import catalogue
 from transcription.speech.diarization.base import AUTOMATIC, SpeakerCount
 from transcription.speech.diarization.loading import TAKE_A_COUNT
+from transcription.suspects import REASONS
 
 WHAT_IS_ALLOWED = "Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
 MOST_SPEAKERS = 50
@@ -63,7 +64,7 @@ def speaker_count(values: dict[str, Any]) -> SpeakerCount:
     )
 
 
-class TranscriptionRequest(SpeakerNumbers):
+class RecordingFile(serializers.Serializer[Any]):
     file = serializers.FileField(
         max_length=255,
         help_text="Any audio or video file.",
@@ -73,15 +74,6 @@ class TranscriptionRequest(SpeakerNumbers):
             "empty": "The file is empty.",
         },
     )
-    model_name = serializers.CharField(default="tiny.en", max_length=100)
-    language = serializers.CharField(
-        required=False,
-        allow_blank=True,
-        default="",
-        max_length=20,
-        help_text="ISO 639-1 code; detected when left out.",
-    )
-    diarize = BooleanWithDefault(default=True)
 
     def validate_file(self, file: Any) -> Any:
         declared = (file.content_type or "").lower()
@@ -90,6 +82,10 @@ class TranscriptionRequest(SpeakerNumbers):
                 f"The file is declared as {declared}. {WHAT_IS_ALLOWED}"
             )
         return file
+
+
+class ModelName(serializers.Serializer[Any]):
+    model_name = serializers.CharField(default="tiny.en", max_length=100)
 
     def validate_model_name(self, name: str) -> catalogue.ModelInfo:
         try:
@@ -102,6 +98,16 @@ class TranscriptionRequest(SpeakerNumbers):
                 "GET /api/transcribe/models lists what it can."
             )
         return model
+
+
+class ModelAndLanguage(ModelName):
+    language = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=20,
+        help_text="ISO 639-1 code; detected when left out.",
+    )
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         values = super().validate(values)
@@ -116,6 +122,10 @@ class TranscriptionRequest(SpeakerNumbers):
         if model.is_english_only:
             language = "en"
         return {**values, "language": language}
+
+
+class TranscriptionRequest(RecordingFile, ModelAndLanguage, SpeakerNumbers):
+    diarize = BooleanWithDefault(default=True)
 
 
 class JobsQuery(serializers.Serializer[Any]):
@@ -173,6 +183,22 @@ class Result(serializers.Serializer[Any]):
     text = serializers.CharField()
     language = serializers.CharField(allow_null=True)
     audio_duration = serializers.FloatField(allow_null=True)
+
+
+class Suspect(serializers.Serializer[Any]):
+    segment_id = serializers.IntegerField(allow_null=True)
+    start = serializers.FloatField()
+    end = serializers.FloatField()
+    start_display = serializers.CharField()
+    end_display = serializers.CharField()
+    text = serializers.CharField(allow_blank=True)
+    speaker = serializers.CharField(allow_null=True)
+    reasons = serializers.ListField(child=serializers.ChoiceField(choices=REASONS))
+
+
+class Suspects(serializers.Serializer[Any]):
+    suspects = Suspect(many=True)
+    count = serializers.IntegerField()
 
 
 class Problem(serializers.Serializer[Any]):

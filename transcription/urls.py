@@ -9,5 +9,6 @@ urlpatterns = [
     path("status/<str:job_id>", api.job_status, name="transcription-status"),
     path("result/<str:job_id>", api.result, name="transcription-result"),
     path("diarize/<str:job_id>", api.diarize, name="transcription-diarize"),
+    path("suspects/<str:job_id>", api.list_suspects, name="transcription-suspects"),
     path("debug/<str:job_id>", api.debug, name="transcription-debug"),
 ]

@@ -1,0 +1,101 @@
+"""Ranges that were transcribed once more, what came out, and what was decided about it. The rows are the truth."""
+
+import uuid
+
+from django.db import models
+
+from transcription.models import Job, Leased
+
+
+class Batch(models.Model):
+    """All suspect segments of a job, transcribed once more in the background."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="retranslation_batches")
+    model_name = models.CharField(max_length=50)
+    asked_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        verbose_name_plural = "batches"
+
+    def __str__(self) -> str:
+        return f"suspects of {self.job_id} with {self.model_name}"
+
+
+class Retranslation(Leased):
+    """A range, or a clip of one, transcribed once more. Times are seconds from the start of the recording."""
+
+    class Decision(models.TextChoices):
+        NONE = "none"
+        ACCEPTED = "accepted"
+        REJECTED = "rejected"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    job = models.ForeignKey(
+        Job, on_delete=models.CASCADE, null=True, blank=True, related_name="retranslations"
+    )
+    batch = models.ForeignKey(
+        Batch, on_delete=models.CASCADE, null=True, blank=True, related_name="retranslations"
+    )
+    segment_id = models.CharField(max_length=100, help_text="As it was asked for.")
+    start = models.FloatField()
+    end = models.FloatField()
+    clip = models.FileField(
+        max_length=255, blank=True, help_text="What was sent to be transcribed; gone once it is."
+    )
+    reasons = models.JSONField(default=list, blank=True, help_text="Why it was suspect, as codes.")
+    model_name = models.CharField(max_length=50)
+    requested_language = models.CharField(max_length=5, blank=True)
+    asked_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    old_text = models.TextField(blank=True)
+    text = models.TextField(blank=True)
+    words = models.JSONField(
+        default=list, help_text="Objects with start, end, text and probability."
+    )
+    confidence = models.FloatField(null=True, blank=True, help_text="Mean probability of a word.")
+    speaker = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001  # the API says null
+    language = models.CharField(max_length=5, blank=True, help_text="Given or detected.")
+    model_used = models.CharField(max_length=100, blank=True)
+    device = models.CharField(max_length=10, blank=True)
+
+    decision = models.CharField(max_length=8, choices=Decision.choices, default=Decision.NONE)
+    decided_by = models.CharField(max_length=150, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        indexes = (
+            models.Index(fields=("state", "lease_until")),
+            models.Index(fields=("job", "-created_at")),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.start:.2f}–{self.end:.2f} of {self.job_id or 'a clip'} with {self.model_name}"
+        )
+
+
+class SegmentChange(models.Model):
+    """What a retranslation would do, or did, to one segment: the segment's history.
+
+    `before` and `after` hold the fields of the row; None where there was or is no such segment.
+    """
+
+    retranslation = models.ForeignKey(
+        Retranslation, on_delete=models.CASCADE, related_name="changes"
+    )
+    segment_pk = models.BigIntegerField(
+        null=True, db_index=True, help_text="None until a segment that it adds is there."
+    )
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+
+    class Meta:
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"segment {self.segment_pk} by {self.retranslation_id}"

@@ -1,0 +1,317 @@
+"""What people decide about retranslations: proposed, accepted, rejected, undone.
+
+A proposal notes the segments that it would change as they are. It is accepted only while they still are so, in one
+transaction that holds the job's row, as does all else that changes segments: of two who decide at once one is first.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now
+
+from retranslation import splicing
+from retranslation.models import Retranslation, SegmentChange
+from retranslation.splicing import ConflictError, Fields, Planned
+from transcription import wakeups
+from transcription.models import Chunk, Diarization, Job, Leased, Segment, Stage
+from transcription.speech.diarization.base import Turn
+from transcription.speech.engines.base import Span
+
+Conflict = ConflictError
+"""The rows do not let it be done; its text says why."""
+
+Decision = Retranslation.Decision
+
+COMPARED_FIELDS = ("start", "end", "text", "words", "speaker")
+"""Whoever changed one of these meanwhile would not find their change again."""
+
+CHANGED_MEANWHILE = "The transcript was changed here meanwhile: transcribe this part again."
+CHANGED_SINCE = "What was put into the transcript was changed since: it cannot be taken back."
+NOT_TRANSCRIBED_YET = "This part of the recording is not transcribed yet."
+NO_JOB = "This was a clip without a job_id: there is no transcript to put it into."
+
+MESSAGES = {
+    Leased.State.TODO: "Waiting for a worker",
+    Leased.State.DOING: "Transcribing",
+    Leased.State.DONE: "Completed",
+}
+API_STATUS = {
+    Leased.State.TODO: "processing",
+    Leased.State.DOING: "processing",
+    Leased.State.DONE: "completed",
+    Leased.State.FAILED: "failed",
+}
+
+
+def propose(*, retranslation: Retranslation) -> None:
+    """Note what accepting it would change. Best in the transaction that commits its text; again does no harm.
+
+    Where nothing could be changed as the rows are, nothing is noted; who accepts it is told why.
+    """
+    with transaction.atomic():
+        job = _held_job(retranslation)
+        if job is None:
+            return
+        try:
+            planned = _plan(job, retranslation)
+        except ConflictError:
+            planned = []
+        retranslation.changes.all().delete()
+        SegmentChange.objects.bulk_create(
+            _change(retranslation, plan, segment_pk=plan.segment_pk) for plan in planned
+        )
+
+
+def accept(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
+    """Put it into the transcript, all or nothing. Returns its document.
+
+    Raises Conflict, and Retranslation.DoesNotExist.
+    """
+    with transaction.atomic():
+        retranslation = Retranslation.objects.get(pk=retranslation_id)
+        job = _held_job(retranslation)
+        if job is None:
+            raise ConflictError(NO_JOB)
+        _decide(retranslation, was=Decision.NONE, now=Decision.ACCEPTED, by=decided_by)
+        planned = _plan(job, retranslation)
+        changes = retranslation.changes.all()
+        if not _is_as_proposed(planned, changes):
+            raise ConflictError(CHANGED_MEANWHILE)
+        changes.delete()
+        SegmentChange.objects.bulk_create(
+            _change(retranslation, plan, segment_pk=_write(job, plan.segment_pk, plan.after))
+            for plan in planned
+        )
+        _revise(job, gone={plan.segment_pk for plan in planned if plan.after is None})
+    return document(retranslation)
+
+
+def reject(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
+    """Drop it: the transcript stays as it is. Raises Conflict, and Retranslation.DoesNotExist."""
+    with transaction.atomic():
+        retranslation = Retranslation.objects.get(pk=retranslation_id)
+        _decide(retranslation, was=Decision.NONE, now=Decision.REJECTED, by=decided_by)
+    return document(retranslation)
+
+
+def undo(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
+    """Take a decision back, after which it may be decided again; an accepted one's segments are as they were.
+
+    Raises Conflict, and Retranslation.DoesNotExist.
+    """
+    with transaction.atomic():
+        retranslation = Retranslation.objects.get(pk=retranslation_id)
+        job = _held_job(retranslation)
+        retranslation.refresh_from_db(fields=["decision", "decided_at"])  # now nobody decides
+        was = Decision(retranslation.decision)
+        if was == Decision.NONE:
+            raise ConflictError("Nothing was decided about it that could be undone.")
+        if was == Decision.ACCEPTED and job is not None:
+            _restore(job, retranslation)
+        _decide(retranslation, was=was, now=Decision.NONE, by=decided_by)
+    return document(retranslation)
+
+
+def history(*, job: Job, segment_pk: int) -> list[SegmentChange]:
+    """What was done to a segment, or proposed, oldest first, each with its retranslation."""
+    changes = SegmentChange.objects.filter(retranslation__job=job, segment_pk=segment_pk)
+    when = Coalesce("retranslation__decided_at", "retranslation__created_at")
+    return list(changes.select_related("retranslation").order_by(when, "pk"))
+
+
+def document(retranslation: Retranslation) -> dict[str, Any]:
+    """A retranslation in the API's shape. Many are to be fetched with prefetch_related("changes")."""
+    state = Leased.State(retranslation.state)
+    decided_at = retranslation.decided_at
+    return {
+        "id": str(retranslation.pk),
+        "job_id": None if retranslation.job_id is None else str(retranslation.job_id),
+        "segment_id": retranslation.segment_id,
+        "start_time": retranslation.start,
+        "end_time": retranslation.end,
+        "status": API_STATUS[state],
+        "message": MESSAGES.get(state, retranslation.error),
+        "old_text": retranslation.old_text,
+        "text": retranslation.text,
+        "confidence": retranslation.confidence,
+        "speaker": retranslation.speaker,
+        "reasons": retranslation.reasons,
+        "model_used": retranslation.model_used,
+        "decision": retranslation.decision,
+        "asked_by": retranslation.asked_by,
+        "created_at": retranslation.created_at.timestamp(),
+        "decided_by": retranslation.decided_by,
+        "decided_at": None if decided_at is None else decided_at.timestamp(),
+        "changes": [
+            {
+                "segment_id": change.segment_pk,
+                "old_text": None if change.before is None else change.before["text"],
+                "new_text": None if change.after is None else change.after["text"],
+            }
+            for change in retranslation.changes.all()
+        ],
+    }
+
+
+# ---- What would change
+
+
+def _held_job(retranslation: Retranslation) -> Job | None:
+    """The job, held until the transaction ends."""
+    if retranslation.job_id is None:
+        return None
+    return Job.objects.select_for_update().filter(pk=retranslation.job_id).first()
+
+
+def _plan(job: Job, retranslation: Retranslation) -> list[Planned]:
+    span = Span(retranslation.start, retranslation.end)
+    chunks = list(job.chunks.defer("streams", "speech").order_by("index"))
+    _check_transcribed(job, chunks, span)
+    # Held too: an editor may know nothing of the job's row.
+    overlapping = job.segments.select_for_update().filter(start__lt=span.end, end__gt=span.start)
+    segments = list(overlapping.order_by("start", "pk"))
+    named = [one for one in segments if str(one.pk) == retranslation.segment_id]
+    if named:
+        return splicing.plan_named(span=span, words=retranslation.words, segment=named[0])
+    return splicing.plan_range(
+        span=span,
+        words=retranslation.words,
+        segments=segments,
+        chunks=chunks,
+        turns=_turns(job),
+    )
+
+
+def _check_transcribed(job: Job, chunks: Sequence[Chunk], span: Span) -> None:
+    """What is transcribed later would say once more what is put there now."""
+    undone = any(
+        chunk.state != Leased.State.DONE and chunk.start < span.end and chunk.end > span.start
+        for chunk in chunks
+    )
+    known_until = max((chunk.end for chunk in chunks), default=0.0)
+    preparing = job.stages.filter(kind=Stage.Kind.PREPARE).exclude(state=Leased.State.DONE)
+    if undone or (known_until < span.end and preparing.exists()):
+        raise ConflictError(NOT_TRANSCRIBED_YET)
+
+
+def _turns(job: Job) -> list[Turn]:
+    exclusive = Diarization.objects.filter(job=job).values_list("exclusive", flat=True).first()
+    return [Turn(*turn) for turn in exclusive or ()]
+
+
+def _change(
+    retranslation: Retranslation, plan: Planned, *, segment_pk: int | None
+) -> SegmentChange:
+    return SegmentChange(
+        retranslation=retranslation, segment_pk=segment_pk, before=plan.before, after=plan.after
+    )
+
+
+def _is_as_proposed(planned: Sequence[Planned], changes: Iterable[SegmentChange]) -> bool:
+    """Whether the segments are as they were noted; who says what is added may have been found out since."""
+    are = [(plan.segment_pk, plan.before) for plan in planned if plan.segment is not None]
+    were = [(one.segment_pk, one.before) for one in changes if one.before is not None]
+    adds = any(plan.segment is None for plan in planned)
+    added = any(one.before is None for one in changes)
+    return (
+        adds == added
+        and len(are) == len(were)
+        and all(
+            pk == noted_pk and _is_same(fields, noted)
+            for (pk, fields), (noted_pk, noted) in zip(are, were, strict=True)
+        )
+    )
+
+
+def _is_same(one: Fields | None, other: Fields | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return all(one[name] == other[name] for name in COMPARED_FIELDS)
+
+
+# ---- Changing it
+
+
+def _decide(retranslation: Retranslation, *, was: str, now: Decision, by: str) -> None:
+    decided_at = None if now == Decision.NONE else Now()
+    decided = Retranslation.objects.filter(
+        pk=retranslation.pk, state=Leased.State.DONE, decision=was
+    ).update(
+        decision=now,
+        decided_at=decided_at,
+        decided_by="" if decided_at is None else by[:150],
+    )
+    retranslation.refresh_from_db()
+    if decided:
+        return
+    if retranslation.state != Leased.State.DONE:  # not finished, or it failed
+        raise ConflictError(
+            f"There is nothing to decide about yet: {_state_in_words(retranslation)}"
+        )
+    raise ConflictError(f"It was {retranslation.decision} already.")  # somebody else was first
+
+
+def _state_in_words(retranslation: Retranslation) -> str:
+    state = Leased.State(retranslation.state)
+    return f"{API_STATUS[state]}. {MESSAGES.get(state, retranslation.error)}"
+
+
+def _write(job: Job, segment_pk: int | None, fields: Fields | None) -> int | None:
+    """Bring a segment's row to these fields; returns its id, if there is to be one."""
+    if segment_pk is not None:
+        rows = Segment.objects.filter(pk=segment_pk)
+        if fields is None:
+            rows.delete()
+            return segment_pk
+        if rows.update(**fields):
+            return segment_pk
+    assert fields is not None, "a segment that was not there cannot go"
+    return Segment.objects.create(pk=segment_pk, job=job, **fields).pk
+
+
+def _restore(job: Job, retranslation: Retranslation) -> None:
+    later = Retranslation.objects.filter(
+        job=job,
+        decision=Decision.ACCEPTED,
+        decided_at__gt=retranslation.decided_at,
+        start__lt=retranslation.end,
+        end__gt=retranslation.start,
+    )
+    if later.exists():
+        raise ConflictError("Another one was accepted here since: undo that first.")
+    changes = list(retranslation.changes.all())
+    _check_unchanged(job, changes)
+    gone = set()
+    for change in changes:
+        _write(job, change.segment_pk, change.before)
+        if change.before is None:  # it may be added once more, as another
+            gone.add(change.segment_pk)
+            change.segment_pk = None
+    SegmentChange.objects.bulk_update(changes, ["segment_pk"])
+    back = {change.segment_pk for change in changes if change.after is None}
+    _revise(job, gone=gone, back=back)
+
+
+def _check_unchanged(job: Job, changes: Sequence[SegmentChange]) -> None:
+    ids = [change.segment_pk for change in changes]
+    segments = job.segments.select_for_update().in_bulk([pk for pk in ids if pk is not None])
+    chunk_ids = set(job.chunks.values_list("pk", flat=True))
+    for change in changes:
+        segment = segments.get(change.segment_pk or 0)
+        is_now = None if segment is None else splicing.fields_of(segment)
+        is_there = change.before is None or change.before["chunk_id"] in chunk_ids
+        if not is_there or not _is_same(is_now, change.after):
+            raise ConflictError(CHANGED_SINCE)
+
+
+def _revise(job: Job, *, gone: set[int | None], back: set[int | None] | None = None) -> None:
+    """Let those who listen, and those who come back, learn what changed."""
+    removed = [pk for pk in job.removed_segments if pk not in (back or set())]
+    removed += sorted(pk for pk in gone if pk is not None)
+    Job.objects.filter(pk=job.pk).update(
+        revision=F("revision") + 1, removed_segments=removed, updated_at=Now()
+    )
+    wakeups.wake_listeners(job.pk)

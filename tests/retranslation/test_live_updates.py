@@ -1,0 +1,223 @@
+"""Whoever listens to a job while something is accepted, or comes back later, ends with exactly the result."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from asgiref.sync import sync_to_async
+
+from tests.retranslation.proposed import accept, heard, undo
+from tests.service import Service
+from tests.transcription.conftest import Heard
+from tests.transcription.conftest import hear as hear_socket
+from tests.transcription.diarized import (
+    add_chunk,
+    add_segment,
+    claim,
+    commit,
+    diarize,
+    ids,
+    make_job,
+    now,
+)
+from tests.transcription.media import samples_of, write
+from tests.transcription.test_live_speakers import Listener, hear, listening, result_of
+from transcription import jobs, live, speakers
+from transcription.models import Job, Leased
+from transcription.transcript import segment_object
+
+ONE, TWO = "SPEAKER_1", "SPEAKER_2"
+TURNS = [(0, 3, ONE), (3, 8, TWO)]
+
+in_rows = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+async def job() -> AsyncIterator[Job]:
+    """Completed once; who speaks is being found anew."""
+    yield await sync_to_async(_found_anew)()
+    assert not live._feeds, "a feed outlived its listeners"
+
+
+def _found_anew() -> Job:
+    job = make_job("how are you", "fine thanks", "good to hear")
+    diarize(job, TURNS)
+    assert speakers.request_diarization(job_id=job.pk)
+    return now(job)
+
+
+def _end(job: Job) -> None:
+    commit(claim(), TURNS)
+    assert now(job).status == Job.Status.COMPLETED
+
+
+def _change_a_text(job: Job) -> None:
+    accept(heard(job, 3.0, 5.0, "Fine, thanks."))
+
+
+def _remove_a_segment(job: Job) -> None:
+    accept(heard(job, 3.0, 5.0, ""))
+
+
+def _add_a_segment(job: Job) -> None:
+    accept(heard(job, 30.0, 33.0, "Is anybody there"))
+
+
+def _take_back(job: Job) -> None:
+    proposal = heard(job, 2.0, 33.0, "they thanks good to")
+    accept(proposal)
+    undo(proposal)
+
+
+def _all_at_once(job: Job) -> None:
+    for act in (_change_a_text, _remove_a_segment, _add_a_segment, _take_back):
+        act(job)
+
+
+ALL = [_change_a_text, _remove_a_segment, _add_a_segment, _take_back, _all_at_once]
+Act = Callable[[Job], None]
+
+
+@in_rows
+@pytest.mark.parametrize("act", ALL)
+async def test_a_listener_of_a_job_under_way_hears_of_it_at_once(job: Job, act: Act) -> None:
+    early = asyncio.create_task(hear(job))
+    before = await sync_to_async(ids)(job)
+    feed = await _feed_that_told(job, len(before))
+    revision = (await sync_to_async(now)(job)).revision
+    await sync_to_async(act)(job)
+    async with asyncio.timeout(10):
+        while feed._revision in (None, revision):
+            await asyncio.sleep(0.05)
+        told = (await _heard_so_far(job)).segments
+        while {pk: json.loads(message) for pk, message in feed._current.items()} != told:
+            await asyncio.sleep(0.05)
+    await sync_to_async(_end)(job)
+    async with asyncio.timeout(10):
+        heard_all = await early
+    assert heard_all.transcript == await sync_to_async(result_of)(job)
+    if act is not _take_back:  # that may be over between two looks
+        assert "speakers" in heard_all.kinds
+
+
+async def _feed_that_told(job: Job, n_segments: int) -> live.JobFeed:
+    async with asyncio.timeout(10):
+        while job.pk not in live._feeds or len(live._feeds[job.pk]._current) < n_segments:
+            await asyncio.sleep(0.05)
+    return live._feeds[job.pk]
+
+
+@in_rows
+@pytest.mark.parametrize("act", [_remove_a_segment, _add_a_segment, _all_at_once])
+@pytest.mark.parametrize("position", [0, 1, 2])
+async def test_who_comes_back_later_has_what_was_accepted_too(
+    job: Job, act: Act, position: int
+) -> None:
+    before = await _heard_so_far(job)
+    after = before.transcript[position]["id"]
+    had = Listener({one["id"]: one for one in before.transcript[: position + 1]})
+    await sync_to_async(act)(job)
+    await sync_to_async(_end)(job)
+    back = await hear(job, after=after, had=had)
+    assert back.transcript == await sync_to_async(result_of)(job)
+
+
+@in_rows
+@pytest.mark.parametrize("act", [_take_back, _all_at_once])
+async def test_who_comes_back_while_others_listen_has_it_too(job: Job, act: Act) -> None:
+    others = asyncio.create_task(hear(job))
+    before = await _heard_so_far(job)
+    had = Listener({one["id"]: one for one in before.transcript[:2]})
+    await _feed_that_told(job, 3)
+    await sync_to_async(act)(job)
+    await asyncio.sleep(2 * live.LOOK_SECONDS)
+    back = await listening(job, lambda: _end(job), after=before.transcript[1]["id"], had=had)
+    expected = await sync_to_async(result_of)(job)
+    assert back.transcript == (await others).transcript == expected
+
+
+@in_rows
+async def test_who_comes_back_after_a_segment_that_is_gone_or_new_misses_nothing(job: Job) -> None:
+    first, second, third = await sync_to_async(ids)(job)
+    await sync_to_async(_remove_a_segment)(job)
+    await sync_to_async(_add_a_segment)(job)
+    *_, added = await sync_to_async(ids)(job)
+    before = await _heard_so_far(job)
+    await sync_to_async(_end)(job)
+    for after in (first, second, third, added):
+        back = await hear(job, after=after, had=before)
+        assert back.transcript == await sync_to_async(result_of)(job)
+
+
+async def _heard_so_far(job: Job) -> Listener:
+    """What somebody has who listened to all that there is, and went before the end."""
+    segments = await sync_to_async(lambda: list(job.segments.all()))()
+    return Listener({segment.pk: segment_object(segment) for segment in segments})
+
+
+@in_rows
+async def test_what_is_accepted_while_chunks_are_still_to_come() -> None:
+    def start() -> Job:
+        job = make_job("how are you", "fine thanks", diarize=False)
+        job.chunks.update(end=10.0)
+        last = add_chunk(job, 1, state=Leased.State.DOING)
+        type(last).objects.filter(pk=last.pk).update(start=10.0)
+        return job
+
+    def end() -> None:
+        add_segment(growing.chunks.get(index=1), "good to hear", 10.0)
+        growing.chunks.update(state=Leased.State.DONE)
+        jobs.advance(growing.pk)
+
+    growing = await sync_to_async(start)()
+    early = asyncio.create_task(hear(growing))
+    await _feed_that_told(growing, 2)
+    await sync_to_async(_change_a_text)(growing)
+    late = asyncio.create_task(hear(growing))
+    await asyncio.sleep(2 * live.LOOK_SECONDS)
+    await sync_to_async(end)()
+    async with asyncio.timeout(10):
+        first, second = await early, await late
+    assert first.kinds.count("speakers") == 1
+    result = await sync_to_async(result_of)(growing)
+    assert [one["text"] for one in result] == ["how are you", "Fine, thanks.", "good to hear"]
+    assert first.transcript == second.transcript == result
+
+
+@pytest.mark.slow
+def test_a_socket_of_the_service_gets_an_accepted_change_of_a_job_under_way(
+    service: Service, audio_dir: Path, tmp_path: Path
+) -> None:
+    samples = samples_of(audio_dir / "reading-10min.flac")
+    job_id = service.upload(write(tmp_path / "half.wav", samples[: len(samples) // 2]))
+    heard = asyncio.run(_listen_and_accept(service, job_id))
+    listener = Listener()
+    for message in heard.messages:
+        listener.apply(message)
+    result = service.result(job_id)["segments"]
+    assert listener.transcript == result
+    assert "speakers" in listener.kinds
+
+
+async def _listen_and_accept(service: Service, job_id: str) -> Heard:
+    listening = asyncio.create_task(hear_socket(service, job_id))
+    async with httpx.AsyncClient(base_url=service.url, timeout=120) as client:
+        first = (await hear_socket(service, job_id, segments=1)).segments[0]
+        answer = await client.post(
+            f"/api/retranslate/segment-from-full?job_id={job_id}",
+            json={
+                "segment_id": str(first["id"]),
+                "start_time": first["start"],
+                "end_time": first["end"],
+                "model_name": "base",
+            },
+        )
+        assert answer.status_code == 200, answer.text
+        accepted = await client.post(f"/api/retranslate/{answer.json()['id']}/accept")
+        assert accepted.status_code == 200, accepted.text
+        status = (await client.get(f"/api/transcribe/status/{job_id}")).json()
+        assert status["status"] == "processing", "the job ended before anything was accepted"
+    return await listening

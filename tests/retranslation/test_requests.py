@@ -1,0 +1,365 @@
+"""Somebody asks for a range to be transcribed once more: what is accepted, refused, kept, and listed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db.models import Q
+from django.test import Client
+from django.test.utils import override_settings
+
+from retranslation import services, work
+from retranslation.models import Batch, Retranslation
+from tests.retranslation.recorded import make_job
+from tests.transcription.media import silence, write
+from transcription import operations, recordings
+from transcription.leases import Lease
+from transcription.models import Job, Leased, Recording
+from transcription.speech import fetching
+from transcription.speech.engines.base import Span
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+API = "/api/retranslate"
+RANGE = {"segment_id": "seg-1", "start_time": 3.3, "end_time": 7.6, "model_name": "base"}
+
+
+@pytest.fixture(autouse=True)
+def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
+    with override_settings(MEDIA_ROOT=tmp_path / "files"):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def nobody_waits() -> Iterator[None]:
+    """No worker runs here, so whoever asks is answered at once that it takes too long."""
+    with override_settings(TRANSCRIBER_RETRANSLATION_SECONDS=0):
+        yield
+
+
+def ask(client: Client, job: Job | str, **values: Any) -> Any:
+    job_id = job.pk if isinstance(job, Job) else job
+    body = {**RANGE, **values}
+    return client.post(
+        f"{API}/segment-from-full?job_id={job_id}",
+        {name: value for name, value in body.items() if value is not None},
+        content_type="application/json",
+    )
+
+
+def send(client: Client, data: bytes, *, name: str = "clip.flac", **values: Any) -> Any:
+    file = SimpleUploadedFile(name, data, "audio/flac")
+    return client.post(f"{API}/segment", {"file": file, **RANGE, **values})
+
+
+def refused(answer: Any, status: int) -> str:
+    assert answer.status_code == status, answer.content
+    assert list(answer.json()) == ["detail"]
+    assert not Retranslation.objects.exists()
+    return str(answer.json()["detail"])
+
+
+def request(job: Job, *, start: float = 3.3, end: float = 7.6, **values: Any) -> Retranslation:
+    wish = {
+        "segment_id": "seg-1",
+        "model_name": "tiny.en",
+        "language": "en",
+        "asked_by": "somebody",
+    }
+    return services.request_range(job=job, span=Span(start, end), **{**wish, **values})
+
+
+# ---- A range of a stored recording
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"start_time": -0.1}, "start_time"),
+        ({"start_time": 7.6}, "later than start_time"),
+        ({"start_time": 9.0}, "later than start_time"),
+        ({"start_time": "nan"}, "start_time"),
+        ({"end_time": "inf"}, "end_time"),
+        ({"end_time": "soon"}, "end_time"),
+        ({"end_time": 700.0}, "600 s"),
+        ({"end_time": 11.2}, "11.000 s long"),
+        ({"start_time": 11.0, "end_time": 11.05}, "11.000 s long"),
+        ({"start_time": None}, "start_time"),
+        ({"segment_id": None}, "segment_id"),
+        ({"segment_id": "s" * 101}, "segment_id"),
+        ({"model_name": "huge"}, "Known models: tiny.en"),
+        ({"language": "tlh"}, "does not know the language 'tlh'"),
+        ({"model_name": "tiny.en", "language": "de"}, "does not know the language 'de'"),
+    ],
+)
+def test_a_wrong_value_is_named(client: Client, values: dict[str, Any], told: str) -> None:
+    assert told in refused(ask(client, make_job(), **values), 400)
+
+
+@pytest.mark.parametrize("job_id", [str(uuid4()), "42"])
+def test_an_unknown_job_is_not_found(client: Client, job_id: str) -> None:
+    assert "not found" in refused(ask(client, job_id), 404)
+
+
+def test_the_job_must_be_named(client: Client) -> None:
+    answer = client.post(f"{API}/segment-from-full", RANGE, content_type="application/json")
+    assert "job_id" in refused(answer, 400)
+
+
+def test_a_recording_that_is_gone_is_said_to_be_gone(client: Client) -> None:
+    job = make_job()
+    recordings.delete_files(job.recording)
+    assert "gone" in refused(ask(client, job), 404)
+
+
+def test_a_recording_that_is_still_read_has_no_ranges_yet(client: Client) -> None:
+    job = make_job(status=Job.Status.RUNNING)
+    Recording.objects.filter(pk=job.recording_id).update(duration=None, declared_duration=60.0)
+    assert "has not been read to its end" in refused(ask(client, job), 409)
+
+
+def test_a_model_that_is_not_to_be_had_is_named_with_the_remedy(client: Client) -> None:
+    detail = refused(ask(client, make_job(), model_name=None), 503)
+    assert "large-v3-turbo" in detail
+    assert "manage.py models download large-v3-turbo" in detail
+    here = detail.split("Models that are here: ")[1]
+    assert {"tiny.en", "base"} <= set(here.rstrip(".").split(", "))
+
+
+def test_an_end_that_somebody_rounded_up_is_the_end_of_the_recording(
+    client: Client, nobody_waits: None
+) -> None:
+    ask(client, make_job(), end_time=11.04)
+    assert Retranslation.objects.get().end == 11.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_job", "model", "taken"),
+    [
+        ("", "en", "base", "en"),
+        ("de", "en", "base", "de"),
+        ("", "", "base", ""),
+        ("", "de", "tiny.en", "en"),
+    ],
+)
+def test_the_language_is_that_asked_for_or_the_job_s(
+    asked: str, of_job: str, model: str, taken: str
+) -> None:
+    job = make_job(language=of_job)
+    assert request(job, language=asked, model_name=model).requested_language == taken
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [("whisper-base", "whisper-base"), ("base", "base"), ("openai/whisper-base", "base")],
+)
+def test_a_model_keeps_the_documented_form_of_its_name(
+    client: Client, nobody_waits: None, written: str, kept: str
+) -> None:
+    ask(client, make_job(), model_name=written)
+    assert Retranslation.objects.get().model_name == kept
+
+
+def test_a_longer_range_may_take_longer() -> None:
+    job = make_job(silence(300), said=())
+    waits = [services.seconds_to_wait(request(job, start=0, end=end)) for end in (10, 60, 300)]
+    assert waits == [120, 120, 600]
+
+
+def test_who_asks_is_noted(client: Client, admin_client: Client, nobody_waits: None) -> None:
+    job = make_job()
+    for one in (client, admin_client):
+        assert ask(one, job).status_code == 504
+    names = Retranslation.objects.order_by("created_at").values_list("asked_by", flat=True)
+    assert list(names) == ["127.0.0.1", "admin"]
+
+
+@pytest.mark.slow
+def test_what_took_too_long_is_kept_and_found_later(client: Client, nobody_waits: None) -> None:
+    answer = ask(client, make_job())
+    assert answer.status_code == 504
+    made = Retranslation.objects.get()
+    address = f"{API}/{made.pk}"
+    assert address in answer.json()["detail"]
+    assert client.get(address).json()["status"] == "processing"
+    assert work.work_on_one(services.waiting())
+    document = client.get(address).json()
+    assert (document["status"], document["decision"]) == ("completed", "none")
+    assert "country" in document["text"]
+    assert client.head(address).status_code == 200
+
+
+@pytest.fixture
+def fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody begins to wait, a worker gives it up."""
+
+    def fail(retranslation: Retranslation) -> float:
+        Retranslation.objects.update(state=Leased.State.DOING)
+        lease = Lease(retranslation, still_wanted=Q)
+        services.fail(
+            lease=lease, retranslation=retranslation, error="It is no use.", can_retry=False
+        )
+        return 60.0
+
+    monkeypatch.setattr(services, "seconds_to_wait", fail)
+
+
+def test_a_failed_one_says_why(client: Client, fails_at_once: None) -> None:
+    answer = ask(client, make_job())
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == "The retranslation failed: It is no use."
+
+
+def test_a_model_that_could_not_be_fetched_after_all_is_named(
+    client: Client, fails_at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter((True, False))
+    monkeypatch.setattr(fetching, "can_download", lambda *_, **__: next(answers))
+    answer = ask(client, make_job(), model_name="small")
+    assert answer.status_code == 503
+    assert "manage.py models download small" in answer.json()["detail"]
+    assert Retranslation.objects.get().state == Leased.State.FAILED, "it can be tried again"
+
+
+# ---- A clip
+
+
+@pytest.fixture(scope="module")
+def jfk(audio_dir: Path) -> bytes:
+    return (audio_dir / "jfk.flac").read_bytes()
+
+
+def stored() -> list[str]:
+    return (
+        default_storage.listdir("retranslations")[1]
+        if default_storage.exists("retranslations")
+        else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "told"),
+    [
+        (b"Dear diary", "clip.flac", "not audio"),
+        (b"", "clip.flac", "empty"),
+    ],
+)
+def test_a_clip_that_is_no_audio_is_refused(
+    client: Client, data: bytes, name: str, told: str
+) -> None:
+    assert told in refused(send(client, data, name=name), 400)
+    assert stored() == []
+
+
+def test_a_clip_must_be_there_and_short(client: Client, tmp_path: Path) -> None:
+    assert "`file`" in refused(client.post(f"{API}/segment", RANGE), 400)
+    long = write(tmp_path / "long.flac", silence(601), codec="flac").read_bytes()
+    assert "601 s long" in refused(send(client, long), 400)
+    assert stored() == []
+
+
+def test_a_clip_of_a_job_must_lie_in_its_recording(client: Client, jfk: bytes) -> None:
+    assert "not found" in refused(send(client, jfk, job_id=str(uuid4())), 404)
+    far: dict[str, Any] = {"job_id": str(make_job().pk), "start_time": 20.0, "end_time": 31.0}
+    assert "11.000 s long" in refused(send(client, jfk, **far), 400)
+
+
+def test_a_clip_goes_with_its_job_or_its_row(
+    client: Client, jfk: bytes, nobody_waits: None
+) -> None:
+    job = make_job()
+    assert send(client, jfk, job_id=str(job.pk)).status_code == 504
+    assert send(client, jfk).status_code == 504
+    assert len(stored()) == 2
+    assert operations.delete_job(job_id=job.pk)
+    [alone] = Retranslation.objects.all()
+    assert stored() == [Path(str(alone.clip)).name]
+    assert services.delete_retranslation(retranslation_id=alone.pk)
+    assert stored() == []
+    assert not services.delete_retranslation(retranslation_id=alone.pk)
+
+
+# ---- What there is
+
+
+def test_they_are_listed_newest_first(client: Client) -> None:
+    job, other = make_job(), make_job()
+    ids = [str(request(job, segment_id=f"seg-{n}").pk) for n in range(3)]
+    request(other)
+    found = client.get(f"{API}/?job_id={job.pk}").json()
+    assert [row["id"] for row in found["retranslations"]] == ids[::-1]
+    assert found["count"] == 3
+    assert client.get(f"{API}/").json()["count"] == 4
+    assert client.get(f"{API}/?limit=1").json()["count"] == 1
+    [one] = client.get(f"{API}/?job_id={job.pk}&segment_id=seg-1").json()["retranslations"]
+    assert one["id"] == ids[1]
+    assert one["asked_by"] == "somebody"
+    assert client.get(f"{API}/?job_id={uuid4()}").status_code == 404
+    assert client.get(f"{API}/?limit=many").status_code == 400
+
+
+def test_what_is_not_finished_cannot_be_accepted(client: Client) -> None:
+    made = request(make_job())
+    answer = client.post(f"{API}/{made.pk}/accept")
+    assert answer.status_code == 409
+    assert "processing" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("what", ["accept", "reject", "undo"])
+@pytest.mark.parametrize("written", [str(uuid4()), "seg-1"])
+def test_nothing_is_decided_about_what_is_not_there(
+    client: Client, what: str, written: str
+) -> None:
+    assert client.post(f"{API}/{written}/{what}").status_code == 404
+    assert client.get(f"{API}/{written}").status_code == 404
+
+
+# ---- All that is suspect
+
+
+def post_suspects(client: Client, job: Job, model_name: str = "base") -> Any:
+    return client.post(f"{API}/suspects?job_id={job.pk}&model_name={model_name}")
+
+
+def test_suspects_need_a_completed_job_and_a_model_for_its_language(client: Client) -> None:
+    assert "under way" in refused(post_suspects(client, make_job(status=Job.Status.RUNNING)), 409)
+    german = make_job(language="de")
+    assert "English alone" in refused(post_suspects(client, german, "tiny.en"), 400)
+    assert "download" in refused(post_suspects(client, make_job(), "small"), 503)
+    gone = make_job()
+    recordings.delete_files(gone.recording)
+    assert "gone" in refused(post_suspects(client, gone), 404)
+    assert client.get(f"{API}/suspects/{uuid4()}").status_code == 404
+    assert not Batch.objects.exists()
+
+
+def test_where_nothing_is_suspect_that_is_said_at_once(client: Client) -> None:
+    answer = post_suspects(client, make_job()).json()
+    assert answer["status"] == "completed"
+    assert "Nothing" in answer["message"]
+    found = client.get(f"{API}/suspects/{answer['job_id']}").json()
+    assert (found["progress"], found["retranslations"]) == (100, [])
+
+
+def test_each_suspect_becomes_a_proposal_in_waiting(client: Client) -> None:
+    job = make_job()
+    doubtful = job.segments.all()[1]
+    job.segments.filter(pk=doubtful.pk).update(avg_logprob=-1.5)
+    answer = post_suspects(client, job).json()
+    assert answer["status"] == "processing"
+    found = client.get(f"{API}/suspects/{answer['job_id']}").json()
+    assert found["progress"] == 0
+    [row] = found["retranslations"]
+    assert (row["segment_id"], row["reasons"]) == (str(doubtful.pk), ["low_log_probability"])
+    assert (row["start_time"], row["end_time"]) == (doubtful.start, doubtful.end)
+    doubtful.refresh_from_db()
+    assert doubtful.text == "Ask what your country can do for you."

@@ -1,0 +1,85 @@
+"""What endpoints of several apps check in the same way, and refuse with the same words."""
+
+from typing import Any, BinaryIO, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.http import Http404
+from rest_framework import exceptions, serializers, status
+
+from transcription.models import Job
+from transcription.serializers import WHAT_IS_ALLOWED
+from transcription.speech import audio, catalogue, fetching, weights
+
+
+class TooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+
+
+class Unavailable(exceptions.APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+
+
+def valid(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
+    serializer = shape(data=data)
+    serializer.is_valid(raise_exception=True)
+    values: dict[str, Any] = serializer.validated_data
+    return values
+
+
+def find_job(written_id: str) -> Job:
+    """The job with its recording. Raises Http404."""
+    try:
+        return Job.objects.select_related("recording").get(pk=UUID(written_id))
+    except (ValueError, Job.DoesNotExist):
+        raise Http404("Transcription job not found or expired") from None
+
+
+def probe_upload(upload: TemporaryUploadedFile) -> audio.AudioInfo:
+    """What an upload holds; it is then at its start again. Refuses what is too large or no audio."""
+    limit = settings.TRANSCRIBER_MAX_UPLOAD_BYTES
+    if (upload.size or 0) > limit:
+        raise TooLarge(
+            f"The file is larger than the {limit:,} bytes allowed here "
+            "(TRANSCRIBER_MAX_UPLOAD_BYTES)."
+        )
+    try:
+        info = audio.probe(cast("BinaryIO", upload.file))
+    except audio.NotAudioError as error:
+        raise serializers.ValidationError({"file": [f"{error} {WHAT_IS_ALLOWED}"]}) from error
+    upload.seek(0)
+    return info
+
+
+def require_weights(model: catalogue.ModelInfo) -> None:
+    """Refuse a model whose weights are neither here nor to be had, naming the remedy and what is here."""
+    engine = settings.TRANSCRIBER_ENGINE
+    models_dir = settings.TRANSCRIBER_MODELS_DIR
+    if weights.locate(model, engine=engine, models_dir=models_dir) is not None:
+        return
+    if not fetching.can_download(model, engine=engine):
+        reason = "the model hub cannot be reached"
+        problem = weights.unavailable(model, engine, models_dir, reason)
+        raise Unavailable(f"{problem} {_what_is_here()}")
+
+
+def _what_is_here() -> str:
+    found = weights.listing(
+        engine=settings.TRANSCRIBER_ENGINE, models_dir=settings.TRANSCRIBER_MODELS_DIR
+    )
+    names = ", ".join(model.name for model in found if model.is_downloaded)
+    return f"Models that are here: {names}." if names else "No model is here."
+
+
+def not_completed(job: Job) -> str:
+    """Why what needs a full transcript is refused."""
+    if job.status in Job.ACTIVE:
+        return "The job is under way. Ask again when it is completed."
+    return f"The job is {job.status}: there is no full transcript. Upload the recording again."
+
+
+def duration_of(job: Job) -> float | None:
+    """Seconds: as decoded, else as declared; None while neither is known."""
+    recording = job.recording
+    return recording.duration if recording.duration is not None else recording.declared_duration

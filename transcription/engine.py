@@ -1,0 +1,31 @@
+"""The speech engine as this installation is set up."""
+
+from django.conf import settings
+
+from transcription.speech import catalogue, weights
+from transcription.speech.engines.base import EngineSettings, SpeechEngine
+from transcription.speech.engines.loading import load
+from transcription.speech.fetching import OnBytes
+
+
+def load_engine(*, model_name: str, on_progress: OnBytes | None = None) -> SpeechEngine:
+    """The model, downloaded if need be: `on_progress` is told the bytes that are here, and those in all.
+
+    A process keeps one model; it is loaded anew when another was asked for meanwhile. Raises SpeechError.
+    """
+    model = catalogue.resolve(model_name)
+    engine = settings.TRANSCRIBER_ENGINE
+    found = weights.ensure_weights(
+        model, engine=engine, models_dir=settings.TRANSCRIBER_MODELS_DIR, on_progress=on_progress
+    )
+    return load(
+        engine=engine,
+        weights=found.path,
+        model_name=model.name,
+        settings=EngineSettings(
+            device=settings.TRANSCRIBER_DEVICE,
+            compute_type=settings.TRANSCRIBER_COMPUTE_TYPE,
+            threads=settings.TRANSCRIBER_SPEECH_THREADS,
+            beam_size=settings.TRANSCRIBER_BEAM_SIZE,
+        ),
+    )

@@ -1,0 +1,91 @@
+"""A range of a recording transcribed by itself: all that is said in it, and nothing that is said around it.
+
+The model is given a little more than the range, because half a word at an edge would be heard as another one. What
+is said in that context is cut from the text again by the times of its words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from transcription.speech import chunks, segments
+from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechEngine, Word
+from transcription.speech.segments import TOLERANCE_SECONDS
+from transcription.speech.voice_activity import VoiceActivity
+
+CONTEXT_SECONDS = 4.0
+"""What is given to the model before and after a range, if somebody speaks across its edge.
+
+Of what is beyond a silence no word can be cut, and the model would only be tempted to go on from it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeText:
+    """What is said in a range; times are seconds from the start of the recording."""
+
+    text: str
+    words: tuple[Word, ...]
+    confidence: float | None
+    """The mean probability of the words; None where there are none."""
+    language: str
+    """Given or detected, an ISO 639-1 code."""
+
+
+def with_context(span: Span, *, duration: float) -> Span:
+    """The part of a recording of `duration` seconds that is to be read to transcribe `span`."""
+    return Span(max(0.0, span.start - CONTEXT_SECONDS), min(duration, span.end + CONTEXT_SECONDS))
+
+
+def transcribe_range(
+    engine: SpeechEngine, audio: Audio, *, origin: float, span: Span, language: str
+) -> RangeText:
+    """Transcribe `span` of a recording, of which `audio` begins at `origin` and holds the span with its context.
+
+    All times are seconds from the start of the recording. Without a `language` it is detected from what is
+    spoken; where nobody speaks it stays empty. Raises SpeechError.
+    """
+    duration = len(audio) / SAMPLE_RATE
+    heard = _heard(_speech(audio), Span(span.start - origin, span.end - origin), duration)
+    audio = audio[round(heard.start * SAMPLE_RATE) : round(heard.end * SAMPLE_RATE)]
+    origin += heard.start
+    spoken = _speech(audio)
+    if not spoken:
+        return RangeText(text="", words=(), confidence=None, language=language)
+    language = language or engine.detect_language(audio[round(spoken[0].start * SAMPLE_RATE) :])
+    words = [
+        word
+        for chunk in chunks.plan(spoken, heard.duration)
+        for segment in segments.transcribe(
+            engine, audio, chunk.streams, chunk.speech, language=language
+        )
+        for word in (_moved(word, origin) for word in segment.words)
+        if span.start <= (word.start + word.end) / 2 < span.end
+    ]
+    return RangeText(
+        text="".join(word.text for word in words).strip(),
+        words=tuple(words),
+        confidence=sum(word.probability for word in words) / len(words) if words else None,
+        language=language,
+    )
+
+
+def _speech(audio: Audio) -> list[Span]:
+    activity = VoiceActivity()
+    return activity.feed(audio) + activity.finish()
+
+
+def _heard(speech: Sequence[Span], inside: Span, duration: float) -> Span:
+    """What the model is to hear: the range, and where somebody speaks across an edge the context beyond it."""
+
+    def in_silence(edge: float) -> bool:
+        # Voice activity starts late, never early.
+        return not any(span.start - TOLERANCE_SECONDS < edge < span.end for span in speech)
+
+    return Span(
+        inside.start if in_silence(inside.start) else 0.0,
+        inside.end if in_silence(inside.end) else duration,
+    )
+
+
+def _moved(word: Word, seconds: float) -> Word:
+    return replace(word, start=round(word.start + seconds, 3), end=round(word.end + seconds, 3))
