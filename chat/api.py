@@ -9,15 +9,16 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework.decorators import api_view
+from rest_framework.decorators import api_view, parser_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat import serializers as shapes
 from chat import services
-from chat.events import events
+from chat.events import Pieces, events
 from chat.llm import loading
 from chat.llm.base import Answer, LanguageModelError, Message, Question
+from transcriber_site.parsers import JSONParser
 from transcription.serializers import Problem
 
 _logger = logging.getLogger(__name__)
@@ -47,12 +48,11 @@ def models(request: Request) -> Response:
     },
 )
 @api_view(["POST"])
+@parser_classes([JSONParser])
 def chat(request: Request) -> HttpResponseBase:
-    """Ask about a transcript.
-
-    The view waits in a thread of its own; what is waited for runs in the event loop, and is cancelled there
-    when the client goes away.
-    """
+    """Ask about a transcript."""
+    # The view waits in a thread of its own; what is waited for runs in the event loop, and is cancelled there
+    # when the client goes away.
     serializer = shapes.ChatRequest(data=request.data)
     serializer.is_valid(raise_exception=True)
     wish: dict[str, Any] = serializer.validated_data
@@ -90,11 +90,17 @@ def document(answer: Answer) -> dict[str, Any]:
 
 def _streamed(model_name: str, question: Question) -> StreamingHttpResponse:
     """The answer as it comes. What goes wrong before its first piece has a status code of its own."""
-    model = async_to_sync(services.model_id)(model_name)
-    pieces = services.stream(model_name=model_name, question=question)
-    first = async_to_sync(anext)(pieces)
+    pieces = Pieces(services.stream(model_name=model_name, question=question))
+
+    async def begin() -> str:
+        model = await services.model_id(model_name)
+        await pieces.begin()
+        return model
+
+    # In one call: a client that goes away cancels the first that its view makes.
+    model = async_to_sync(begin)()
     response = StreamingHttpResponse(
-        events(first, pieces, model=model), content_type="text/event-stream; charset=utf-8"
+        events(pieces, model=model), content_type="text/event-stream; charset=utf-8"
     )
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"  # a proxy would hold the pieces back

@@ -1,5 +1,6 @@
 """An answer as server-sent events, in the shape of OpenAI's `chat.completion.chunk`."""
 
+import asyncio
 import json
 import logging
 import time
@@ -12,10 +13,39 @@ from typing import Any
 from chat.llm.base import Answer, LanguageModelError
 
 _logger = logging.getLogger(__name__)
-Pieces = AsyncGenerator[str | Answer, None]
+TAKEN_SECONDS = 5.0
 
 
-async def events(first: str | Answer, rest: Pieces, *, model: str) -> AsyncIterator[str]:
+class Pieces:
+    """An answer's pieces, begun in one task and gone on with in another.
+
+    If nobody goes on with them, because the client went away in between, they are closed: whoever makes them
+    is not kept at it until the garbage collector comes by.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[str | Answer, None]) -> None:
+        self._pieces = pieces
+        self._is_taken = False
+        self._closing: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Wait for the first piece."""
+        self._first = await anext(self._pieces)
+        asyncio.get_running_loop().call_later(TAKEN_SECONDS, self._close_unless_taken)
+
+    async def all(self) -> AsyncGenerator[str | Answer, None]:
+        self._is_taken = True
+        async with aclosing(self._pieces):
+            yield self._first
+            async for piece in self._pieces:
+                yield piece
+
+    def _close_unless_taken(self) -> None:
+        if not self._is_taken:
+            self._closing = asyncio.ensure_future(self._pieces.aclose())
+
+
+async def events(answer: Pieces, *, model: str) -> AsyncIterator[str]:
     """A chunk for each piece of text, one that says why it ended, one with usage and citations, then [DONE].
 
     An answer that breaks off ends with an object `error`, and without [DONE].
@@ -27,7 +57,7 @@ async def events(first: str | Answer, rest: Pieces, *, model: str) -> AsyncItera
         "model": model,
     }
     try:
-        async with aclosing(_with_first(first, rest)) as pieces:
+        async with aclosing(answer.all()) as pieces:
             yield _event(head | _choice({"role": "assistant", "content": ""}))
             async for piece in pieces:
                 if isinstance(piece, Answer):
@@ -39,13 +69,10 @@ async def events(first: str | Answer, rest: Pieces, *, model: str) -> AsyncItera
     except LanguageModelError as error:
         _logger.warning("An answer by %s broke off: %s", model, error)
         yield _event({"error": {"message": str(error), "type": error.problem}})
-
-
-async def _with_first(first: str | Answer, rest: Pieces) -> Pieces:
-    async with aclosing(rest):
-        yield first
-        async for piece in rest:
-            yield piece
+    except Exception:
+        _logger.exception("An answer by %s broke off.", model)
+        reason = "Something went wrong here. Whoever runs the service finds the reason in its log."
+        yield _event({"error": {"message": reason, "type": "internal"}})
 
 
 def _choice(delta: dict[str, str], *, finish_reason: str | None = None) -> dict[str, Any]:
@@ -63,4 +90,4 @@ def _ending(answer: Answer) -> dict[str, Any]:
 
 
 def _event(document: dict[str, Any]) -> str:
-    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
+    return f"data: {json.dumps(document)}\n\n"

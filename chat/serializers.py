@@ -8,9 +8,11 @@ from rest_framework import serializers
 
 from chat.llm.base import Passage
 from chat.llm.loading import DEFAULT_MODEL
+from chat.llm.text import well_formed
 
 MOST_TOKENS = 100_000
 MOST_MESSAGES = 1000
+MOST_SECONDS = 1e9
 
 
 class SegmentShape(serializers.Serializer[Any]):
@@ -68,12 +70,7 @@ def _problem(item: Any) -> str:
 def _is_time(value: Any) -> bool:
     if value is None:
         return True
-    return type(value) in (int, float) and math.isfinite(value) and value >= 0
-
-
-def well_formed(text: str) -> str:
-    """Without what JSON lets through and neither a database nor a provider takes: halves of surrogates, NUL."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
+    return type(value) in (int, float) and 0 <= value <= MOST_SECONDS  # NaN is not
 
 
 class TextField(serializers.CharField):

@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.decorators import api_view
+from rest_framework.decorators import api_view, parser_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
@@ -20,6 +20,7 @@ from chat.llm.base import LanguageModelError, Style
 from summaries import serializers as shapes
 from summaries import services
 from summaries.models import Summary
+from transcriber_site.parsers import JSONParser
 from transcription.models import Leased
 from transcription.serializers import JobStatus, Problem, Started
 
@@ -40,6 +41,7 @@ _logger = logging.getLogger(__name__)
     responses={200: Started, 400: Problem, 404: Problem, 409: Problem, 413: Problem},
 )
 @api_view(["POST"])
+@parser_classes([JSONParser])
 def start(request: Request) -> Response:
     """Begin to summarize a transcript."""
     serializer = shapes.SummaryRequest(data=request.data)

@@ -11,8 +11,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from chat.llm.base import Passage, Style, Transcript
-from chat.llm.text import count_words
-from chat.serializers import well_formed
+from chat.llm.text import count_words, well_formed
 from summaries.models import Summary
 from transcription import leases, wakeups
 from transcription.leases import Lease, LeaseLostError

@@ -21,6 +21,7 @@ def _no_provider(settings: Any) -> None:
     """Whatever the environment says: no test talks to a language model that it did not start itself."""
     for name in NO_PROVIDER:
         setattr(settings, name, "")
+    settings.TRANSCRIBER_LLM_CONTEXT_TOKENS = 0
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from django.core.checks import CheckMessage, Error, register
 
 from transcriber_site import env
 
+LEAST_CONTEXT_TOKENS = 512
 _PACKAGES = {"faster-whisper": "faster_whisper", "openai-whisper": "whisper"}
 _DIARIZATION_PACKAGES = {"pyannote": "pyannote.audio", "senko": "senko"}
 
@@ -94,6 +95,20 @@ def _is_installed(package: str) -> bool:
         return find_spec(package) is not None
     except ModuleNotFoundError:
         return False  # what it would lie in is not there either
+
+
+@register("transcriber")
+def check_llm_context(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    tokens = settings.TRANSCRIBER_LLM_CONTEXT_TOKENS
+    if not 0 < tokens < LEAST_CONTEXT_TOKENS:
+        return []
+    return [
+        Error(
+            f"TRANSCRIBER_LLM_CONTEXT_TOKENS={tokens} has no room for a question and its answer.",
+            hint=f"Set {LEAST_CONTEXT_TOKENS} or more, or 0 to go by what the provider says.",
+            id="transcriber.E004",
+        )
+    ]
 
 
 @register("transcriber")

@@ -139,6 +139,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 USE_TZ = True
+TIME_ZONE = "UTC"  # as in the log
 USE_I18N = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CSRF_FAILURE_VIEW = "transcriber_site.errors.csrf_failure"
@@ -263,7 +264,7 @@ LOGGING = {
                 if TRANSCRIBER_LOG_LEVEL in ("DEBUG", "ERROR")
                 else "WARNING"
             }
-            for name in ("django-q", "daphne", "asyncio", "httpx", "openai")
+            for name in ("django-q", "daphne", "asyncio", "httpx", "httpx2", "openai")
         },
         "django.request": {
             "level": TRANSCRIBER_LOG_LEVEL if TRANSCRIBER_LOG_LEVEL == "DEBUG" else "ERROR"

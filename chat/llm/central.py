@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chat.llm.base import Passage, Style, Transcript
-from chat.llm.keyphrases import keyphrases
+from chat.llm.keyphrases import FILLERS, keyphrases
 from chat.llm.terms import Words, language_for, words_for
 from chat.llm.text import count_words, cut_to_words, line, one_line, sentences
 
@@ -153,10 +153,9 @@ def _by_centrality(spoken: Sequence[Passage], words: Words) -> list[int]:
     long = {index for index in worth if count_words(spoken[index].text) > _LONGEST_SENTENCE}
     # Rounded, since sums over sets differ in their last digits from process to process.
     ordered = sorted(worth, key=lambda index: (index in long, -round(rating_of[index], 6), index))
-    # A short recording may well have said something in few words; after all the others, these too.
-    rest = [
-        i for i, own in enumerate(terms) if i not in rating_of and len(spoken) <= _SHORT and own
-    ]
+    # In a conversation much is said in few words; after all the others, these too.
+    fillers = set(words.terms(" ".join(FILLERS)).content)
+    rest = [i for i, own in enumerate(terms) if i not in rating_of and set(own) - fillers]
     return ordered + [i for i in rest if frozenset(terms[i]) not in seen]
 
 

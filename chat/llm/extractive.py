@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chat.llm import retrieval
 from chat.llm.base import Answer, ModelCard, Passage, Question, Style, Transcript, Usage
-from chat.llm.text import count_tokens, cut_to_tokens, line, one_line
+from chat.llm.text import clock, count_tokens, cut_to_tokens, line, one_line
 
 NAME = "local-extractive"
 CARD = ModelCard(
@@ -18,6 +18,7 @@ CARD = ModelCard(
     ),
 )
 FOUND = "I find and quote passages; I do not understand them. Closest to your question:"
+FOUND_SHORT = "I only quote:"
 NOTHING_FOUND = (
     "I find and quote passages; I do not understand them. Nothing in the transcript has the words of your"
     " question. Try words that were spoken, a time such as 00:12:30, or ask for a summary: POST /api/summary/."
@@ -87,10 +88,12 @@ def _quoted(
     """The answer, the passages that it quotes, and whether it ends before all is said."""
     indices = _worth_quoting(transcript, texts)
     if not indices:
-        whole = NOTHING_FOUND if any(p.text.strip() for p in transcript.passages) else EMPTY
+        has_words = any(passage.text.strip() for passage in transcript.passages)
+        whole = f"{NOTHING_FOUND} {_overview(transcript)}".strip() if has_words else EMPTY
         text = cut_to_tokens(whole, max_tokens)
         return text, (), text != whole
-    left = max_tokens - count_tokens(FOUND)
+    intro = FOUND if count_tokens(FOUND) * 3 <= max_tokens else FOUND_SHORT
+    left = max_tokens - count_tokens(intro)
     quotes: dict[int, str] = {}
     is_cut = False
     for index in indices:
@@ -104,10 +107,19 @@ def _quoted(
             quotes[index] = quote
             left -= count_tokens(quote) + 1
     if not quotes:
-        return cut_to_tokens(FOUND, max_tokens), (), True
+        return cut_to_tokens(intro, max_tokens), (), True
     order = sorted(quotes)
-    text = "\n".join([FOUND, *(quotes[index] for index in order)])
+    text = "\n".join([intro, *(quotes[index] for index in order)])
     return text, tuple(transcript.passages[index] for index in order), is_cut
+
+
+def _overview(transcript: Transcript) -> str:
+    """Who speaks, and how long: what a transcript tells of itself without a word being searched for."""
+    speakers = list(dict.fromkeys(p.speaker for p in transcript.passages if p.speaker))
+    ends = [p.end for p in transcript.passages if p.end is not None]
+    who = f"{len(speakers)} speakers: {', '.join(speakers)}." if len(speakers) > 1 else ""
+    until = f"The last words are at {clock(max(ends))}." if ends else ""
+    return " ".join(part for part in (who, until) if part)
 
 
 def _worth_quoting(transcript: Transcript, texts: Sequence[str]) -> list[int]:

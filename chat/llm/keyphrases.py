@@ -17,7 +17,9 @@ _WORDS_A_PHRASE = 3
 _LONGEST_PHRASE = 60
 """Characters: YAKE takes whole clauses of Thai for words."""
 _CANDIDATES = 80
-_ENDS_SENTENCE = re.compile(r"[.!?…。！？]\W*$")
+_SENTENCE_ENDS = tuple(".!?…。！？")
+_PUNCTUATION_RUN = re.compile(r"(?:[^\w\s]\s?){4,}+")  # says nothing, and takes YAKE minutes
+_AFTER_SENTENCE = " \"'”’»)]」』）"
 _HAN_OR_KATAKANA = re.compile(
     r"[\u30a1-\u30fa\u30fc]{2,}|[\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff]{2,}"
 )
@@ -33,7 +35,7 @@ _FILLING = (
     " genau okay also ja nein halt eben quasi danke gut alles klar voila ben donc euh oui non merci"
     " vale bueno pues entonces claro gracias si speaker"
 )
-_FILLERS = frozenset(_FILLING.split())
+FILLERS = frozenset(_FILLING.split())
 
 
 def keyphrases(transcript: Transcript, *, limit: int = 8) -> list[str]:
@@ -72,7 +74,7 @@ def _choose(
         parts = [fold(part) for part in re.findall(r"[^\W_]+", candidate)]
         if len(candidate) > _LONGEST_PHRASE:
             continue
-        if not content or len(set(parts)) < len(parts) or _FILLERS.intersection(parts):
+        if not content or len(set(parts)) < len(parts) or FILLERS.intersection(parts):
             continue
         if all(part.isdigit() for part in parts) or unwanted.intersection(terms.content):
             continue
@@ -90,8 +92,8 @@ def _plain_text(transcript: Transcript) -> str:
     for passage in transcript.passages:
         said = SPEAKER_LABEL.sub(" ", one_line(passage.text))
         # YAKE makes no phrase across a sentence's end, and passages end where speakers take turns.
-        lines.append(said if _ENDS_SENTENCE.search(said) else f"{said}.")
-    return "\n".join(lines)
+        lines.append(said if said.rstrip(_AFTER_SENTENCE).endswith(_SENTENCE_ENDS) else f"{said}.")
+    return _PUNCTUATION_RUN.sub(". ", "\n".join(lines))
 
 
 def _speakers(transcript: Transcript) -> set[str]:

@@ -145,4 +145,4 @@ def _told_context(entry: Mapping[str, Any]) -> int | None:
     meta = entry.get("meta")
     values = [entry.get(field) for field in _CONTEXT_FIELDS]
     values.append(meta.get("n_ctx") if isinstance(meta, dict) else None)  # llama.cpp
-    return next((each for each in values if isinstance(each, int) and each > 0), None)
+    return next((each for each in values if type(each) is int and each > 0), None)

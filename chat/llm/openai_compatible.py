@@ -113,7 +113,10 @@ class OpenAICompatible:
                 self._learn(error)
                 transcript = await self._condensed(transcript)
             else:
-                return text.cut_to_words(replies.shaped(reply, style), max_words)
+                written = replies.shaped(reply, style)
+                if not written:
+                    raise self._connection.nothing_said(self._model)
+                return text.cut_to_words(written, max_words)
         raise LanguageModelError(
             f"The transcript is too long for {self._model}, which reads {self._context_tokens} tokens at once.",
             problem=Problem.TOO_LONG,

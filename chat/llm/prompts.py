@@ -17,7 +17,7 @@ GAP = "[…]"
 MESSAGE_TOKENS = 8
 """What a chat template adds to each message, and more."""
 
-_INVISIBLE = r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
+_INVISIBLE = r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*+"
 _DELIMITER = re.compile(rf"<(?={_INVISIBLE}/?{_INVISIBLE}transcript)", re.IGNORECASE)
 # What could be read as markup: our delimiters, or the control tokens of a chat template (<|im_end|>, [/INST]),
 # which servers such as llama.cpp obey wherever they stand.

@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, 
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 
-from chat.llm import provider_errors
+from chat.llm import provider_errors, text
 from chat.llm.base import LanguageModelError, Message, Provider, Usage
 from chat.llm.replies import Thinking, without_thoughts
 
@@ -25,6 +25,9 @@ OPENAI_URL = "https://api.openai.com/v1"
 MAX_RETRIES = 2
 CONNECT_SECONDS = 10.0
 LISTING_SECONDS = 30.0
+MAX_NAME = 200
+MAX_CHARACTERS = 1_000_000
+"""Of an answer: more than that is a server that does not stop."""
 
 # Which of our parameters a server may refuse, and the words by which its refusal tells.
 _REFUSABLE = {
@@ -69,14 +72,16 @@ class Reply:
     finish_reason: str
 
 
+_refused_by: dict[tuple[str, str], set[str]] = {}
+"""Which parameters a model at an address does not take: found out once, not with each question."""
+
+
 class Connection:
     """One client of a provider; every method raises LanguageModelError."""
 
     def __init__(self, provider: Provider, client: "openai.AsyncOpenAI") -> None:
         self.provider = provider
         self._client = client
-        self._refused: set[str] = set()
-        """Which parameters the provider does not take."""
 
     def time_limit(self) -> TimeLimit:
         return TimeLimit(self.provider.timeout_seconds)
@@ -100,7 +105,7 @@ class Connection:
         entries = answered.get("data") if isinstance(answered, dict) else answered
         if not isinstance(entries, list):
             raise provider_errors.nonsense(self.provider, "something that is no list of models")
-        return [each for each in entries if isinstance(each, dict) and each.get("id")]
+        return [each for each in entries if isinstance(each, dict) and _is_name(each.get("id"))]
 
     async def complete(self, request: Request, limit: TimeLimit) -> Reply:
         with self._telling(request.model):
@@ -113,6 +118,7 @@ class Connection:
             raise provider_errors.nonsense(self.provider, "JSON that holds no answer")
         finish = str(choice.get("finish_reason") or "stop")
         content = without_thoughts(_string(message.get("content")))
+        self._check_length(content)
         if not content:
             raise self._nothing(request, _string(message.get("refusal")), finish)
         return self._reply(request, answered, content, finish)
@@ -127,6 +133,7 @@ class Connection:
         try:
             while (event := await self._next(events, request, limit)) is not None:
                 if piece := heard.take(event):
+                    self._check_length(heard.text)
                     yield piece
         finally:
             await events.close()
@@ -172,7 +179,7 @@ class Connection:
                 refused = provider_errors.parameter_named(error, left)
                 if not refused:
                     raise
-                self._refused.add(refused)
+                self._refused(request).add(refused)
 
     def _body(self, request: Request, *, stream: bool) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -185,9 +192,20 @@ class Connection:
             body["response_format"] = request.response_format
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        if "max_tokens" in self._refused:
+        refused = self._refused(request)
+        if "max_tokens" in refused:
             body["max_completion_tokens"] = request.max_tokens
-        return {name: value for name, value in body.items() if name not in self._refused}
+        return {name: value for name, value in body.items() if name not in refused}
+
+    def _refused(self, request: Request) -> set[str]:
+        return _refused_by.setdefault((base_url(self.provider), request.model), set())
+
+    def _check_length(self, content: str) -> None:
+        if len(content) > MAX_CHARACTERS:
+            raise provider_errors.nonsense(self.provider, "an answer that does not end")
+
+    def nothing_said(self, model: str) -> LanguageModelError:
+        return provider_errors.empty(self.provider, model, max_tokens=None)
 
     def _reply(
         self, request: Request, answered: Mapping[str, Any], content: str, finish: str
@@ -213,10 +231,17 @@ class Connection:
         import httpx2
         import openai
 
-        # Within a stream some of what httpx raises reaches us as it is; broken JSON is a ValueError.
+        # Within a stream some of what httpx raises reaches us as it is; broken JSON is a ValueError, or nested
+        # too deeply.
         try:
             yield
-        except (openai.OpenAIError, httpx2.HTTPError, TimeoutError, ValueError) as error:
+        except (
+            openai.OpenAIError,
+            httpx2.HTTPError,
+            TimeoutError,
+            ValueError,
+            RecursionError,
+        ) as error:
             raise provider_errors.told(error, provider=self.provider, model=model) from error
 
 
@@ -256,17 +281,23 @@ async def connect(provider: Provider) -> AsyncIterator[Connection]:
     # None may be left to the library: it would take them from environment variables of its own.
     seconds = provider.timeout_seconds
     timeout = httpx2.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
-    async with openai.AsyncOpenAI(
-        api_key=provider.api_key or "none",
-        admin_api_key="",
-        organization="",
-        project="",
-        webhook_secret="",
-        base_url=base_url(provider),
-        timeout=timeout,
-        max_retries=MAX_RETRIES,
-        http_client=openai.DefaultAsyncHttpxClient(verify=_ssl_context(), timeout=timeout),
-    ) as client:
+    async with (
+        openai.AsyncOpenAI(
+            api_key=provider.api_key or "none",
+            admin_api_key="",
+            organization="",
+            project="",
+            webhook_secret="",
+            base_url=base_url(provider),
+            timeout=timeout,
+            max_retries=MAX_RETRIES,
+            http_client=openai.DefaultAsyncHttpxClient(
+                verify=_ssl_context(),
+                timeout=timeout,
+                follow_redirects=False,  # what people said goes to the server that was chosen, and no other
+            ),
+        ) as client
+    ):
         client.organization = client.project = None  # else it would send them as empty headers
         yield Connection(provider, client)
 
@@ -301,12 +332,20 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return text.well_formed(value) if isinstance(value, str) else ""
+
+
+def _is_name(value: object) -> bool:
+    return bool(_string(value)) and value == _string(value) and len(_string(value)) <= MAX_NAME
 
 
 def _usage(value: object) -> Usage | None:
     told = _mapping(value)
     prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(completion, int):
+    if not _is_count(prompt) or not _is_count(completion):
         return None
     return Usage(prompt=prompt, completion=completion)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 10**12

@@ -18,14 +18,16 @@ _CONTEXT_MESSAGE = re.compile(
     r"maximum context length|context[ _](?:length|size|window)|prompt is too long|too many (?:input )?tokens",
     re.IGNORECASE,
 )
-_N_CONTEXT = re.compile(r"(?:context (?:length|size|window)|n_ctx)\D{0,20}?(\d{2,})", re.IGNORECASE)
+_N_CONTEXT = re.compile(
+    r"(?:context (?:length|size|window)|n_ctx)\D{0,20}?(\d{2,9})", re.IGNORECASE
+)
 _N_PROMPT = [
     re.compile(
-        r"(\d+) (?:tokens )?(?:in|from|of) the (?:input )?(?:messages|prompt)", re.IGNORECASE
+        r"(\d{1,9}) (?:tokens )?(?:in|from|of) the (?:input )?(?:messages|prompt)", re.IGNORECASE
     ),
-    re.compile(r"resulted in (\d+) tokens", re.IGNORECASE),
-    re.compile(r"(\d+) (?:input|prompt) tokens", re.IGNORECASE),
-    re.compile(r"request(?:ed)? \((\d+) tokens\)", re.IGNORECASE),
+    re.compile(r"resulted in (\d{1,9}) tokens", re.IGNORECASE),
+    re.compile(r"(\d{1,9}) (?:input|prompt) tokens", re.IGNORECASE),
+    re.compile(r"request(?:ed)? \((\d{1,9}) tokens\)", re.IGNORECASE),
 ]
 
 
@@ -118,14 +120,14 @@ def parameter_named(error: "openai.APIStatusError", names: Mapping[str, tuple[st
     """Which of the parameters the refusal is about, by the words that tell each; empty: none of them."""
     if context_exceeded(error):
         return ""
-    if error.param and error.param in names:
+    if isinstance(error.param, str) and error.param in names:
         return error.param
     message = error.message.casefold()
     return next((name for name, words in names.items() if any(w in message for w in words)), "")
 
 
 def context_exceeded(error: "openai.APIError") -> bool:
-    if {error.code, error.type} & _CONTEXT_CODES:
+    if {str(error.code), str(error.type)} & _CONTEXT_CODES:
         return True
     return bool(_CONTEXT_MESSAGE.search(error.message))
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from chat.llm import retrieval, terms, text
 from chat.llm.base import Passage, Style, Transcript
 
+MAX_CITATIONS = 20
+"""Who cites hours of talk as a whole is shown what of it the answer's words come from."""
 MAX_CITATIONS_BY_WORDS = 3
 LEAST_SHARED_WORDS = 2
 
@@ -51,6 +53,10 @@ class Thinking:
 
 
 def without_thoughts(content: str) -> str:
+    if _THINK not in content:
+        content = content.rpartition(_THOUGHT)[
+            2
+        ]  # some chat templates open the thoughts themselves
     thinking = Thinking()
     return (thinking.feed(content) + thinking.end()).strip()
 
@@ -72,6 +78,9 @@ def citations(answer: str, sent: Transcript) -> tuple[Passage, ...]:
         found.update(_positions(cited, sent.passages, answer))
     if not found:
         found.update(_by_words(answer, sent))
+    if len(found) > MAX_CITATIONS:
+        shared = _shared_words(answer, sent)
+        found = set(sorted(found, key=lambda at: -shared[at])[:MAX_CITATIONS])
     return tuple(sent.passages[position] for position in sorted(found))
 
 
@@ -100,11 +109,17 @@ def shaped(reply: str, style: Style) -> str:
     if style is Style.PARAGRAPH:
         kept = [_BULLET.sub("", line) for line in lines if not _HEADING.match(line)]
         return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
-    points = [line for line in lines if line and not _HEADING.match(line)]
-    if any(_BULLET.match(line) for line in points):
-        # What is no point of the list is a word before or after it.
-        points = [line for line in points if _BULLET.match(line)]
-    return "\n".join(f"- {_BULLET.sub('', line)}" for line in points)
+    points: list[str] = []
+    is_list = False
+    for line in lines:
+        if not line or _HEADING.match(line) or (not is_list and line.endswith(":")):
+            continue  # "Here is the summary:"
+        if is_list and not _BULLET.match(line):
+            points[-1] += f"{':' if points[-1].endswith('**') else ''} {line}"  # it goes on
+            continue
+        is_list = bool(_BULLET.match(line))
+        points.append(_BULLET.sub("", line))
+    return "\n".join(f"- {point}" for point in points)
 
 
 def _cited(answer: str) -> list[_Cited]:

@@ -87,14 +87,13 @@ def ranked(transcript: Transcript, texts: Sequence[str]) -> list[Hit]:
         return []
     words = words_for(transcript)
     timed = _timed(transcript, texts, words)
-    # "What was said at minute 170?" asks for that minute, not for all who said "said".
-    scores = _scores(transcript, texts, words, everyday_words=not timed)
+    scores = _scores(transcript, texts, words)
     best = max(scores.values(), default=0.0)
     # A time that is asked for counts more than any word, unless it is so long that it would drown the words.
     rest = best + 0.5 if len(timed) <= _NARROW or not best else _BESIDE_WORDS * best
     without_words = [index for index in timed if index not in scores]
     scores.update({index: scores[index] + best + 1.0 for index in timed if index in scores})
-    scores.update({at: rest - place * 1e-6 for place, at in enumerate(_spread(without_words))})
+    scores.update({at: rest - place * 1e-6 for place, at in enumerate(without_words)})
     order = sorted(scores, key=lambda index: (-scores[index], index))
     return [Hit(index, scores[index]) for index in order]
 
@@ -166,10 +165,8 @@ def shortened(
     return dataclasses.replace(passage, text=text)
 
 
-def _scores(
-    transcript: Transcript, texts: Sequence[str], words: Words, *, everyday_words: bool
-) -> dict[int, float]:
-    """Of the passages that have a word of `texts`, by index; by everyday words only if there is no other."""
+def _scores(transcript: Transcript, texts: Sequence[str], words: Words) -> dict[int, float]:
+    """Of the passages that have a word of `texts`, by index; function words alone find nothing."""
     said = [words.terms(passage.text) for passage in transcript.passages]
     speakers = {p.speaker: words.terms(p.speaker or "").content for p in transcript.passages}
     index = _Index(
@@ -181,10 +178,7 @@ def _scores(
     content_weights, common_weights = _weights(texts, words)
     content = index.scores(content_weights)
     if content is None:
-        if not everyday_words:
-            return {}
-        common_scores = index.scores({t: w for t, w in common_weights.items() if len(t) > 4})
-        return common_scores or {}
+        return {}
     common_scores = index.scores(common_weights) or {}
     return {
         at: (score + common_scores.get(at, 0.0))
@@ -209,12 +203,15 @@ def _weights(texts: Sequence[str], words: Words) -> tuple[dict[str, float], dict
 
 
 def _timed(transcript: Transcript, texts: Sequence[str], words: Words) -> list[int]:
-    """The passages said at the times that the question names, or the message before one without content."""
-    for text in texts[:3]:
-        found = _at_times(transcript, text)
-        if found or words.terms(times.without(text)).content:
-            return found
-    return []
+    """The passages said at the times that the question names, those that matter most first.
+
+    A question without content ("And who was that?") is still about the times that were named before it.
+    """
+    found = _at_times(transcript, texts[0])
+    if found or words.terms(times.without(texts[0])).content:
+        return found
+    earlier = (_at_times(transcript, text) for text in texts[1:3])
+    return next(filter(None, earlier), [])
 
 
 def _at_times(transcript: Transcript, text: str) -> list[int]:
@@ -227,8 +224,24 @@ def _at_times(transcript: Transcript, text: str) -> list[int]:
         within = [i for i, start, end in timed if start < span.end and (end or start) >= span.start]
         if not within:  # nobody spoke just then
             within = [min(timed, key=lambda each: abs(each[1] - span.start))[0]]
-        found.update(dict.fromkeys(within))
-    return sorted(found)
+        found.update(dict.fromkeys(_from_within(span, within, transcript.passages)))
+    return list(found)
+
+
+def _from_within(
+    span: times.Span, indices: Sequence[int], passages: Sequence[Passage]
+) -> list[int]:
+    """The passages of a span: around a point in time the nearest first, else spread over it."""
+    point = span.point
+    if point is None:
+        return _spread(indices)
+
+    def distance(index: int) -> float:
+        start = passages[index].start or 0.0
+        end = passages[index].end
+        return max(start - point, 0.0, point - (start if end is None else end))
+
+    return sorted(indices, key=distance)
 
 
 def _spread(indices: Sequence[int]) -> list[int]:

@@ -13,26 +13,40 @@ from chat.llm.text import UNSPACED, language_of, stop_words
 _PAIRED = re.compile(f"[{UNSPACED}\uac00-\ud7a3]+")  # Korean glues its particles to the words
 _HIRAGANA = re.compile(r"[\u3041-\u3096]+")
 _ACCENTS = re.compile(r"[\u0300-\u036f]")
-_GROUPED = re.compile(
-    r"\d{1,3}(?:[.,'’\u00a0\u202f]\d{3})+(?![\w.,]*\d)"
-)  # 1,250 or 1.250 or 1'250
-_PIECES = re.compile(rf"{_GROUPED.pattern}|\d+[.,]\d+|[^\W_]+")
+# 1,250 or 1.250 or 1'250. Bounded, as everything here that is searched for in megabytes of anything.
+_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:[.,'’\u00a0\u202f]\d{3}){1,6}(?![.,]?\d)")
+_PIECES = re.compile(rf"{_GROUPED.pattern}|\d{{1,20}}[.,]\d{{1,20}}|[^\W_]+")
 _LEADING_NUMBER = re.compile(r"(\d+)[^\W\d]+")
 SMALL_NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 SPEAKER_LABEL = re.compile(
     r"\b(?:speaker|sprecher(?:in)?|locut(?:eur|rice)|interlocut(?:eur|or)|hablante|orador|falante"
-    rf"|parlante|spreker|talare|mówca|спикер|话者|話者|説話者|说话人)[\s_#-]*0*(\d+|(?:{'|'.join(SMALL_NUMBERS)})\b)"
+    rf"|parlante|spreker|talare|mówca|спикер|话者|話者|説話者|说话人)[\s_#-]{{0,4}}0{{0,4}}(\d{{1,4}}(?!\d)|(?:{'|'.join(SMALL_NUMBERS)})\b)"
 )
-# On the English stop-word list, but what meetings are about.
-_MEANING_SOMETHING = (
-    "act announce announced area bill billion buy call case cases changes computer copy cry date"
-    " effect fire fix fifteen fifty forty eleven twelve twenty thirty sixty seventy eighty ninety"
-    " hundred thousand million trillion group home important information interest join keys member"
-    " members microsoft move name net number numbers open opened opening order ordered orders page"
-    " pages place places point points present presented problem problems research result results"
-    " room rooms site state states system test text top tv web website work world young"
-)
-_MEANINGFUL = frozenset(_MEANING_SOMETHING.split())
+# bm25s has the function words alone of these ("what", "because"); longer lists take "ask" and "system" for noise.
+_FUNCTION_WORDS = {
+    "da": "DANISH",
+    "de": "GERMAN",
+    "en": "EN_PLUS",
+    "es": "SPANISH",
+    "fr": "FRENCH",
+    "it": "ITALIAN",
+    "nl": "DUTCH",
+    "no": "NORWEGIAN",
+    "pt": "PORTUGUESE",
+    "ru": "RUSSIAN",
+    "sv": "SWEDISH",
+    "tr": "TURKISH",
+}
+# What questions about any talk are made of: "What did they say about the budget?"
+_ASKING = {
+    "de": "sagen sagt sagte sagten gesagt sprechen spricht sprach gesprochen erwähnt passiert",
+    "en": (
+        "say says said saying tell tells told talk talks talked talking mention mentions mentioned discuss"
+        " discussed happen happens happened anything something everything anyone anybody somebody"
+    ),
+    "es": "dice dicen dijo dijeron dicho habla hablan habló hablaron mencionó",
+    "fr": "dit disent parle parlent parlé mentionné passé",
+}
 _STEMMERS = {
     "ar": "arabic",
     "ca": "catalan",
@@ -90,9 +104,8 @@ class Words:
     def __init__(self, language: str) -> None:
         self.language = language
         self._stemmer = _stemmer(language)
-        self._stop_words = stop_words(language) | {fold(word) for word in stop_words(language)}
-        if language == "en":
-            self._stop_words -= _MEANINGFUL
+        common = _function_words(language)
+        self._stop_words = common | {fold(word) for word in common}
         self._seen: dict[str, Terms] = {}
 
     def terms(self, text: str) -> Terms:
@@ -176,3 +189,17 @@ def _algorithms() -> frozenset[str]:
     import Stemmer
 
     return frozenset(Stemmer.algorithms())
+
+
+@cache
+def _function_words(language: str) -> frozenset[str]:
+    if language not in _FUNCTION_WORDS:
+        return stop_words(language)
+    asking = _ASKING.get(language, "").split()
+    from bm25s import stopwords
+
+    # "don't" and "l'heure" are two words here.
+    found = getattr(stopwords, f"STOPWORDS_{_FUNCTION_WORDS[language]}")
+    return frozenset(
+        part for word in (*found, *asking) for part in (word, *word.split("'")) if part
+    )

@@ -23,7 +23,7 @@ _TOKENS = re.compile(
 )
 _ASCII_LETTERS = re.compile("[A-Za-z]+")
 _ASCII_OTHERS = re.compile(r"[^A-Za-z\s]|\n")
-_SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]*(?=\s)|[。！？｡]+[」』”’）]*|\n+""")
+_SENTENCE_END = re.compile(r"""(?<![.!?…])[.!?…]++["'”’»)\]]*+(?=\s)|[。！？｡]+[」』”’）]*|\n+""")
 _ABBREVIATED = (
     "dr mr mrs ms prof st no vs etc e.g i.e approx inc ltd jr sr fig bzw ca usw z.b d.h u.a nr str"
     " ing evtl ggf inkl mme mlle p.ex sra srta ud uds art av cf hr fr"
@@ -123,6 +123,11 @@ def one_line(text: str) -> str:
             " " if unicodedata.category(c) in _INVISIBLE and c not in _JOINERS else c for c in text
         )
     return " ".join(text.split())
+
+
+def well_formed(text: str) -> str:
+    """Without what JSON lets through and neither a database nor a provider takes: halves of surrogates, NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def clock(seconds: float) -> str:

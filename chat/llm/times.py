@@ -12,6 +12,8 @@ class Span:
 
     start: float
     end: float
+    point: float | None = None
+    """What it lies around, if one moment was named."""
 
 
 _AROUND_BEFORE, _AROUND_AFTER = 15.0, 45.0
@@ -53,11 +55,16 @@ _MINUTE = re.compile(
     rf"\b{_MINUTES}\s+(\d{{1,4}})\b|\b(\d{{1,4}})(?:st|nd|rd|th|\.|e|eme|o)\s+minut\w*"
     rf"|\b(\d{{1,4}})\s+{_MINUTES}\s+(?:in|into|mark)\b|(?<!\d)(\d{{1,4}})分"
 )
+_SECONDS = r"(?:seconds?|secs?|s|sekunden?|secondes?|segundos?|secondi)"
+_SECOND = re.compile(
+    rf"\b(?:at|after|around|about|bei|nach|a|apres|vers|dopo)\s+(\d{{1,5}})\s*{_SECONDS}\b"
+    rf"|\bseconds?\s+(\d{{1,5}})\b"
+)
 _FIRST = re.compile(
-    rf"\b(?:first|opening|erste[nr]?|premieres?|primer[oa]s|primi|primeiros)\s+{_NUMBER}\s*{_MINUTES}"
+    rf"\b(?:first|opening|erste[nr]?|premieres?|primer[oa]s|primi|primeiros)\s+(?:{_NUMBER}\s*)?{_MINUTES}"
 )
 _LAST = re.compile(
-    rf"\b(?:last|final|closing|letzte[nr]?|dernieres?|ultim[oai]s?)\s+{_NUMBER}\s*{_MINUTES}"
+    rf"\b(?:last|final|closing|letzte[nr]?|dernieres?|ultim[oai]s?)\s+(?:{_NUMBER}\s*)?{_MINUTES}"
     rf"|\b{_NUMBER}\s+(?:dernieres?|ultim[oai]s?)\s+{_MINUTES}"
 )
 _OF_TALK = (
@@ -91,17 +98,27 @@ def spans(question: str, *, duration: float) -> list[Span]:
 def without(question: str) -> str:
     """`question` without the times that it names, which nobody says in those words."""
     rest = fold(question)
-    for pattern in (_LONG_CLOCK, _HOUR_AND_MINUTE, _MINUTE, _FIRST, _LAST, _BEGINNING, _END):
+    for pattern in (
+        _LONG_CLOCK,
+        _HOUR_AND_MINUTE,
+        _MINUTE,
+        _SECOND,
+        _FIRST,
+        _LAST,
+        _BEGINNING,
+        _END,
+    ):
         rest = pattern.sub(" ", rest)
     return _SHORT_CLOCK.sub(" ", rest)
 
 
 def _points(text: str, duration: float) -> list[Span]:
-    points = [3600.0 * int(h) + 60 * int(m) + int(s) for h, m, s in _LONG_CLOCK.findall(text)]
+    points = [float("".join(groups)) for groups in _SECOND.findall(text)]
+    points += [3600.0 * int(h) + 60 * int(m) + int(s) for h, m, s in _LONG_CLOCK.findall(text)]
     for first, second in _SHORT_CLOCK.findall(text):
         # 2:50 may mean 2 h 50 or 2 min 50: whatever the recording is long enough for.
         points += [60.0 * int(first) + int(second), 3600.0 * int(first) + 60 * int(second)]
-    around = [Span(at - _AROUND_BEFORE, at + _AROUND_AFTER) for at in points if at < duration]
+    around = [Span(at - _AROUND_BEFORE, at + _AROUND_AFTER, at) for at in points if at < duration]
     return around + [
         Span(3600.0 * int(h) + 60 * int(m), 3600.0 * int(h) + 60 * int(m) + 60)
         for h, m in _HOUR_AND_MINUTE.findall(text)
@@ -114,7 +131,8 @@ def _minutes(text: str) -> list[Span]:
 
 
 def _edges(text: str, duration: float) -> list[Span]:
-    edge = min(_EDGE_MOST, max(_EDGE_LEAST, _EDGE_SHARE * duration))
+    least = min(_EDGE_LEAST, duration / 4)
+    edge = min(_EDGE_MOST, max(least, _EDGE_SHARE * duration))
     found = [Span(0.0, 60.0 * _number(word)) for word in _FIRST.findall(text)]
     found += [
         Span(duration - 60.0 * _number("".join(words)), duration) for words in _LAST.findall(text)
@@ -127,4 +145,5 @@ def _edges(text: str, duration: float) -> list[Span]:
 
 
 def _number(word: str) -> int:
-    return int(word) if word.isdigit() else _NUMBERS[word]
+    """One where there is none: "the last minute"."""
+    return int(word) if word.isdigit() else _NUMBERS.get(word, 1)

@@ -429,3 +429,60 @@ def test_summarizing_is_silent_and_the_same_in_every_process() -> None:
         assert (done.returncode, done.stderr) == (0, "")
         outputs.add(done.stdout)
     assert len(outputs) == 1
+
+
+# -- a short talk on the telephone
+
+CALL = Transcript(
+    tuple(
+        Passage(text, 4.0 * i, 4.0 * i + 3.5, f"SPEAKER_{i % 2 + 1}")
+        for i, text in enumerate(
+            [
+                "Hello, this is Diane calling from New Jersey.",
+                "And I'm Sheila, in Texas.",
+                "Are you from there originally?",
+                "No, from Chicago.",
+                "They call me a Yankee here.",
+                "I thought you sounded like it.",
+                "Let us ask Peter.",
+                "He knows all about the weather.",
+            ]
+        )
+    ),
+    "en",
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "first_to_find"),
+    [
+        ("What happens at 00:00:13?", 3),
+        ("What is said at 18 seconds?", 4),
+        ("What did they say at the end?", 7),
+        ("Whom should we ask?", 6),
+        ("Who is from Chicago?", 3),
+    ],
+)
+async def test_what_is_asked_for_is_among_the_quotes(asked: str, first_to_find: int) -> None:
+    answer = await MODEL.answer(question(CALL, asked))
+    assert CALL.passages[first_to_find] in answer.citations
+
+
+@pytest.mark.parametrize(
+    "asked", ["What do they say about pizza?", "What is this about?", "Who is it?", "How many?"]
+)
+async def test_function_words_find_nothing(asked: str) -> None:
+    answer = await MODEL.answer(question(CALL, asked))
+    assert answer.citations == ()
+    assert "2 speakers: SPEAKER_1, SPEAKER_2. The last words are at 00:00:31." in answer.text
+
+
+async def test_a_conversation_of_short_sentences_has_a_summary() -> None:
+    summary = await MODEL.summarize(CALL, style=Style.PARAGRAPH, max_words=100)
+    assert "Diane" in summary
+    assert count_words(summary) >= 15
+
+
+async def test_few_tokens_hold_a_quote_all_the_same() -> None:
+    answer = await MODEL.answer(question(CALL, "Who is from Chicago?", max_tokens=40))
+    assert "Chicago" in answer.text

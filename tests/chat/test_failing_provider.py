@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -92,6 +93,8 @@ def test_a_provider_that_is_busy_is_asked_again(talkative: Service, provider: Fa
         (faults.send_text("<html>", content_type="text/html"), "not JSON"),
         (faults.cut_body, "in the middle"),
         (faults.say(""), "empty answer"),
+        (faults.send_text("[" * 100_000), "not JSON"),
+        (faults.refuse(500, {"message": "odd", "code": ["a"], "type": {"b": 1}}), "HTTP 500"),
     ],
 )
 def test_a_failure_is_an_error_with_its_reason(
@@ -152,6 +155,27 @@ def test_a_stream_ends_with_usage_and_citations(talkative: Service) -> None:
     assert last["citations"] == [CITATION]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_half_a_character_does_no_harm(
+    talkative: Service, provider: FaultServer, stream: bool
+) -> None:
+    provider.behave(faults.say("Friday \ud83d it is."))
+    if stream:
+        assert streamed(talkative)[-1] == "[DONE]"
+    else:
+        assert ask(talkative).json()["message"]["content"] == "Friday ? it is."
+
+
+def test_a_transcript_is_not_carried_on_to_another_server(
+    talkative: Service, provider: FaultServer
+) -> None:
+    with FaultServer() as other:
+        to_other = {"Location": f"{other.url}/chat/completions"}
+        provider.behave(faults.refuse(307, headers=to_other))
+        assert ask(talkative).status_code == 503
+        assert other.requests == []
+
+
 @pytest.mark.parametrize("behaviour", [faults.cut_stream, faults.end_stream_early])
 def test_a_stream_that_breaks_off_ends_with_an_error(
     talkative: Service, provider: FaultServer, behaviour: faults.Behaviour
@@ -185,6 +209,22 @@ def test_when_the_client_goes_away_the_provider_is_not_kept_busy(
         talkative.client.post("/api/chat/", json={**BODY, "stream": stream}, timeout=1.0)
     wait_for(lambda: provider.n_abandoned > n_before, what="the provider's release", seconds=2)
     assert ask(talkative, model_name="local-extractive").status_code == 200
+
+
+def test_streams_that_nobody_reads_leave_no_connection(
+    talkative: Service, provider: FaultServer
+) -> None:
+    body = json.dumps({**BODY, "stream": True}).encode()
+    head = f"POST /api/chat/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    request = head.encode() + b"Content-Type: application/json\r\n\r\n" + body
+    provider.behave(faults.slow(0.05, faults.say("word " * 500)))
+    for i in range(40):  # which go away at all moments
+        with socket.create_connection(("127.0.0.1", talkative.port)) as client:
+            client.sendall(request)
+            time.sleep(0.003 * i)
+    wait_for(lambda: len(provider.requests) > 10, what="some of the requests", seconds=10)
+    time.sleep(1)
+    wait_for(lambda: provider.n_open == 0, what="the end of all connections", seconds=10)
 
 
 # ---- Many at once

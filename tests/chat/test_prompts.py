@@ -227,3 +227,41 @@ async def test_a_message_longer_than_the_context_is_refused_with_its_size(
     server.models = [{"id": "small", "context_length": 1000}]
     with pytest.raises(LanguageModelError, match=r"about \d{4} tokens"):
         await sent(server, Message("user", "why " * 2000))
+
+
+# -- summaries, however they are written
+
+
+@pytest.mark.parametrize(
+    ("written", "points"),
+    [
+        ("* One\n* Two", ["One", "Two"]),
+        ("Here is the summary:\n1. One\n2. Two", ["One", "Two"]),
+        (
+            "1. **Budget**\n   It was approved.\n2. **Hiring**\n   Two.",
+            ["**Budget**: It was approved.", "**Hiring**: Two."],
+        ),
+        ("- One that\n  goes on\n- Two", ["One that goes on", "Two"]),
+        ("One\n- Two", ["One", "Two"]),
+        ("## Summary\n\n- One", ["One"]),
+        ("One.\nTwo.", ["One.", "Two."]),
+        ("## Summary", []),
+    ],
+)
+def test_points_are_kept_whole(written: str, points: list[str]) -> None:
+    shaped = replies.shaped(written, Style.BULLET_POINTS)
+    assert shaped.splitlines() == [f"- {point}" for point in points]
+
+
+def test_who_cites_everything_is_shown_the_passages_that_share_the_words() -> None:
+    talk = Transcript(
+        tuple(Passage(f"Item {i} was sold.", 5.0 * i, 5.0 * i + 4) for i in range(2000)), "en"
+    )
+    found = replies.citations("All of it, item 1234 too [00:00:00 - 02:46:00].", talk)
+    assert 1 <= len(found) <= 20
+    assert "Item 1234 was sold." in [passage.text for passage in found]
+
+
+@pytest.mark.parametrize("content", ["<think>Hm.</think>\nFriday.", "Hm.</think>\nFriday."])
+def test_thoughts_are_left_out(content: str) -> None:
+    assert replies.without_thoughts(content) == "Friday."

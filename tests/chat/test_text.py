@@ -1,8 +1,13 @@
 """Texts are counted, cut and shown alike everywhere."""
 
+import time
+
 import pytest
 
-from chat.llm.base import Passage
+from chat.llm import prompts
+from chat.llm.base import Message, Passage, Question, Transcript
+from chat.llm.extractive import Extractive
+from chat.llm.keyphrases import keyphrases
 from chat.llm.text import (
     clock,
     count_tokens,
@@ -135,3 +140,38 @@ def test_a_line_tells_what_its_passage_knows() -> None:
 )
 def test_a_language_is_told_by_its_everyday_words_or_its_script(language: str, text: str) -> None:
     assert language_of(text) == language
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "1" + ",111" * 25_000 + "1",
+        "1,111," * 20_000,
+        "." * 100_000 + "a budget",
+        ". " * 50_000 + "a budget",
+        ".'" * 50_000,
+        "<" + " " * 100_000,
+        "< " * 50_000,
+        "speaker " + "1" * 5_000,
+        "speaker" + " " * 100_000,
+        "[" * 100_000,
+        "a" * 100_000,
+        "1" * 100_000,
+        "budget " * 15_000,
+        "minute " * 15_000,
+        "at the   " * 10_000,
+    ],
+    ids=lambda odd: odd[:12],
+)
+async def test_no_text_keeps_the_service_busy_for_long(odd: str) -> None:
+    question = Question(
+        (Message("user", odd),), Transcript((Passage(odd, 0.0, 9.0, odd),)), max_tokens=100
+    )
+    await Extractive().answer(Question((Message("user", "Which budget?"),), question.transcript))
+    began = time.process_time()
+    sentences(odd)
+    prompts.without_delimiters(odd)
+    prompts.defused_line(question.transcript.passages[0])
+    await Extractive().answer(question)
+    keyphrases(Transcript((Passage(odd),)))
+    assert time.process_time() - began < 5.0

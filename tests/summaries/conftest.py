@@ -31,13 +31,6 @@ def provider(script: Script, settings: LazySettings) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(autouse=True)
-def _no_provider(settings: LazySettings) -> None:
-    """Whatever the environment of the tests says."""
-    settings.OPENAI_BASE_URL = settings.OPENAI_API_KEY = settings.TRANSCRIBER_LLM_MODEL = ""
-    settings.TRANSCRIBER_LLM_CONTEXT_TOKENS = 0
-
-
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     """Progress and message, each time that they were written."""

@@ -15,6 +15,7 @@ from summaries import recovery, services, summarizing
 from summaries.apps import schedule_recovery
 from summaries.crew import Crew
 from summaries.models import Summary
+from tests.chat import fault_server as faults
 from tests.service import free_port, wait_for
 from tests.summaries.making import begin, failing_after, let_it_be_due, now, work
 from tests.summaries.provider import MODEL, NAMES, NOTES, SUMMARY, Asked, Script, said
@@ -127,6 +128,31 @@ def test_what_trying_again_cannot_help_fails_at_once(provider: str, script: Scri
     assert now(summary).state == Leased.State.FAILED
     assert now(summary).message
     assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        (faults.hang, "TRANSCRIBER_LLM_TIMEOUT_SECONDS"),
+        (faults.send_text("{"), "not JSON"),
+        (faults.cut_body, "in the middle"),
+        (faults.say("## Summary"), "empty answer"),
+    ],
+)
+def test_a_provider_that_misbehaves_is_told_with_its_reason(
+    settings: LazySettings, behaviour: faults.Behaviour, said: str
+) -> None:
+    settings.TRANSCRIBER_LLM_TIMEOUT_SECONDS = 3
+    settings.TRANSCRIBER_CHUNK_ATTEMPTS = 1
+    with faults.FaultServer() as server:
+        settings.OPENAI_BASE_URL = server.url
+        server.behave(behaviour)
+        summary = begin(n_segments=3, model_name=faults.MODEL)
+        work()
+    failed = now(summary)
+    assert failed.state == Leased.State.FAILED
+    assert said in failed.message
+    assert (failed.summary, failed.length) == ("", 0)
 
 
 def test_a_model_that_is_gone_by_now_is_named(provider: str) -> None:

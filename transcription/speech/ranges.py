@@ -18,6 +18,8 @@ CONTEXT_SECONDS = 4.0
 Of what is beyond a silence no word can be cut, and the model would only be tempted to go on from it.
 """
 
+BREATH_SECONDS = 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class RangeText:
@@ -75,16 +77,23 @@ def _speech(audio: Audio) -> list[Span]:
 
 
 def _heard(speech: Sequence[Span], inside: Span, duration: float) -> Span:
-    """What the model is to hear: the range, and where somebody speaks across an edge the context beyond it."""
+    """What the model is to hear: the range, and where somebody speaks across an edge the context beyond it.
 
-    def in_silence(edge: float) -> bool:
-        # Voice activity starts late, never early.
-        return not any(span.start - TOLERANCE_SECONDS < edge < span.end for span in speech)
-
-    return Span(
-        inside.start if in_silence(inside.start) else 0.0,
-        inside.end if in_silence(inside.end) else duration,
-    )
+    Where speech begins or ends close to an edge in silence, some of that silence belongs to it: voice activity
+    hears soft sounds late, and the model wants a breath before the first word.
+    """
+    start, end = inside.start, inside.end
+    before = max((span.end for span in speech if span.start < start), default=0.0)
+    after = min((span.start for span in speech if span.end > end), default=duration)
+    if before > start:
+        start = 0.0
+    elif any(0.0 <= span.start - start < BREATH_SECONDS for span in speech):
+        start = max(start - BREATH_SECONDS, min(before + TOLERANCE_SECONDS, start))
+    if after < end:
+        end = duration
+    elif any(0.0 <= end - span.end < BREATH_SECONDS for span in speech):
+        end = min(end + BREATH_SECONDS, max(after - TOLERANCE_SECONDS, end))
+    return Span(max(start, 0.0), min(end, duration))
 
 
 def _moved(word: Word, seconds: float) -> Word:
