@@ -1,4 +1,4 @@
-"""`python -m bench [speech] [service] [diarization]`: measure, print tables, and keep the figures in bench/results/."""
+"""`python -m bench [speech] [service] [retranslation] [diarization]`: measure, print tables, and keep the figures in bench/results/."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import diarization, service, speech
+from bench import diarization, retranslation, service, speech
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -21,6 +21,9 @@ def main(parts: list[str]) -> None:
     if not parts or "service" in parts:
         figures["service"] = service.measure()
         print_service(figures["service"])
+    if not parts or "retranslation" in parts:
+        figures["retranslation"] = retranslation.measure()
+        print_service(figures["retranslation"])
     if not parts or "diarization" in parts:
         figures["diarization"] = diarization.measure()
         print_diarization(figures["diarization"])

@@ -29,7 +29,7 @@ STATUS_SECONDS = 20
 
 def measure(*, rounds: int = 3) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        long_file = _repeated(READING, Path(folder) / "65min.wav", seconds=65 * 60)
+        long_file = repeated(READING, Path(folder) / "65min.wav", seconds=65 * 60)
         with Service(Path(folder) / "data", TRANSCRIBER_SPEECH_THREADS="2") as service:
             service.transcribe(WARM_UP)
             rows = [_whole_job(service, rounds)]
@@ -77,19 +77,19 @@ def _long_job(service: Service, file: Path) -> list[dict[str, Any]]:
     status = service.status(job_id)
     assert status["status"] == "completed", status
     return [
-        _row("first live segment after the upload of 65 minutes", first[0] - uploaded, "s", 3.0),
-        _row(
+        row("first live segment after the upload of 65 minutes", first[0] - uploaded, "s", 3.0),
+        row(
             f"status during a job, {STATUS_RATE}/s: 99th percentile",
             1000 * float(np.percentile(latencies, 99)),
             "ms",
             50.0,
         ),
-        _row("web process, peak memory", peak.megabytes["web"], "MB", 150.0),
-        _row("speech worker, peak memory, 65 minutes", peak.megabytes["speech"], "MB", 1000.0),
-        _row(
+        row("web process, peak memory", peak.megabytes["web"], "MB", 150.0),
+        row("speech worker, peak memory, 65 minutes", peak.megabytes["speech"], "MB", 1000.0),
+        row(
             "interactive worker, peak memory, 65 minutes", peak.megabytes["interactive"], "MB", None
         ),
-        _row(
+        row(
             "65 minutes: seconds of work per second of audio",
             service.debug(job_id)["real_time_factor"],
             "",
@@ -98,7 +98,7 @@ def _long_job(service: Service, file: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _row(what: str, value: float, unit: str, limit: float | None) -> dict[str, Any]:
+def row(what: str, value: float, unit: str, limit: float | None) -> dict[str, Any]:
     return {"what": what, "value": round(value, 3), "unit": unit, "limit": limit}
 
 
@@ -164,7 +164,7 @@ class _Peak:
                     self.megabytes[role] = max(self.megabytes[role], megabytes)
 
 
-def _repeated(source: Path, target: Path, *, seconds: int) -> Path:
+def repeated(source: Path, target: Path, *, seconds: int) -> Path:
     """A wav file that holds `source` over and over."""
     samples = np.concatenate(list(audio.decode(source)))
     with wave.open(str(target), "wb") as file:

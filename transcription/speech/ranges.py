@@ -17,8 +17,8 @@ CONTEXT_SECONDS = 4.0
 
 Of what is beyond a silence no word can be cut, and the model would only be tempted to go on from it.
 """
-
-BREATH_SECONDS = 0.3
+CLOSE_SECONDS, BREATH_SECONDS = 0.1, 0.3
+"""An edge in silence that is so close to speech is moved so far from it, if there is silence enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +79,19 @@ def _speech(audio: Audio) -> list[Span]:
 def _heard(speech: Sequence[Span], inside: Span, duration: float) -> Span:
     """What the model is to hear: the range, and where somebody speaks across an edge the context beyond it.
 
-    Where speech begins or ends close to an edge in silence, some of that silence belongs to it: voice activity
-    hears soft sounds late, and the model wants a breath before the first word.
+    Voice activity hears soft sounds late, and the model wants a breath before the first word: speech that begins
+    or ends close to an edge gets some of the silence beyond.
     """
     start, end = inside.start, inside.end
     before = max((span.end for span in speech if span.start < start), default=0.0)
     after = min((span.start for span in speech if span.end > end), default=duration)
     if before > start:
         start = 0.0
-    elif any(0.0 <= span.start - start < BREATH_SECONDS for span in speech):
+    elif any(0.0 <= span.start - start < CLOSE_SECONDS for span in speech):
         start = max(start - BREATH_SECONDS, min(before + TOLERANCE_SECONDS, start))
     if after < end:
         end = duration
-    elif any(0.0 <= end - span.end < BREATH_SECONDS for span in speech):
+    elif any(0.0 <= end - span.end < CLOSE_SECONDS for span in speech):
         end = min(end + BREATH_SECONDS, max(after - TOLERANCE_SECONDS, end))
     return Span(max(start, 0.0), min(end, duration))
 
