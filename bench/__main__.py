@@ -1,4 +1,7 @@
-"""`python -m bench [speech] [service] [retranslation] [diarization]`: measure, print tables, and keep the figures in bench/results/."""
+"""`python -m bench [speech] [service] [retranslation] [diarization]`: measure, print tables, keep the figures.
+
+They are kept in bench/results/.
+"""
 
 import json
 import os

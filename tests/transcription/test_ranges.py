@@ -210,3 +210,11 @@ def test_where_nobody_speaks_there_is_no_text_and_no_confidence(
     rng = np.random.default_rng(1)
     samples = (noise * rng.standard_normal(20 * SAMPLE_RATE)).astype(np.float32)
     assert transcribed(base, samples, Span(5.0, 15.0), language="") == RangeText("", (), None, "")
+
+
+def test_a_range_that_begins_with_its_first_word_does_not_lose_it(
+    base: SpeechEngine, audio_dir: Path
+) -> None:
+    samples = audio.read_all(audio_dir / "jfk.flac")
+    found = transcribed(base, samples, Span(3.25, 7.8))
+    assert " ".join(normal(found.words)) == "ask not what your country can do for you"

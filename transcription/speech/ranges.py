@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from transcription.speech import chunks, segments
 from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechEngine, Word
-from transcription.speech.segments import TOLERANCE_SECONDS
 from transcription.speech.voice_activity import VoiceActivity
 
 CONTEXT_SECONDS = 4.0
@@ -17,8 +16,8 @@ CONTEXT_SECONDS = 4.0
 
 Of what is beyond a silence no word can be cut, and the model would only be tempted to go on from it.
 """
-CLOSE_SECONDS, BREATH_SECONDS = 0.1, 0.3
-"""An edge in silence that is so close to speech is moved so far from it, if there is silence enough."""
+CLOSE_SECONDS = 0.1
+"""So near to speech an edge is not in silence: voice activity hears soft sounds late, and words run on a little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +76,17 @@ def _speech(audio: Audio) -> list[Span]:
 
 
 def _heard(speech: Sequence[Span], inside: Span, duration: float) -> Span:
-    """What the model is to hear: the range, and where somebody speaks across an edge the context beyond it.
+    """What the model is to hear: the range, and where somebody speaks across an edge the context beyond it."""
 
-    Voice activity hears soft sounds late, and the model wants a breath before the first word: speech that begins
-    or ends close to an edge gets some of the silence beyond.
-    """
-    start, end = inside.start, inside.end
-    before = max((span.end for span in speech if span.start < start), default=0.0)
-    after = min((span.start for span in speech if span.end > end), default=duration)
-    if before > start:
-        start = 0.0
-    elif any(0.0 <= span.start - start < CLOSE_SECONDS for span in speech):
-        start = max(start - BREATH_SECONDS, min(before + TOLERANCE_SECONDS, start))
-    if after < end:
-        end = duration
-    elif any(0.0 <= end - span.end < CLOSE_SECONDS for span in speech):
-        end = min(end + BREATH_SECONDS, max(after - TOLERANCE_SECONDS, end))
-    return Span(max(start, 0.0), min(end, duration))
+    def in_silence(edge: float) -> bool:
+        return not any(
+            span.start - CLOSE_SECONDS < edge < span.end + CLOSE_SECONDS for span in speech
+        )
+
+    return Span(
+        inside.start if in_silence(inside.start) else 0.0,
+        inside.end if in_silence(inside.end) else duration,
+    )
 
 
 def _moved(word: Word, seconds: float) -> Word:
