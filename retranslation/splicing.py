@@ -5,12 +5,13 @@ shares its time with none, it belongs to the nearest, unless it is part of speec
 that becomes a segment of its own. What a range's edge cuts off of a segment stays as it is.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
 from transcription.models import Chunk, Segment
+from transcription.phrases import is_as_heard, text_of
 from transcription.speech.diarization.attribution import attribute, parts
 from transcription.speech.diarization.base import Turn
 from transcription.speech.engines.base import Span
@@ -74,10 +75,6 @@ def fields_of(segment: Segment) -> Fields:
     return {name: getattr(segment, name) for name in FIELDS}
 
 
-def text_of(words: Iterable[Word]) -> str:
-    return "".join(word["text"] for word in words).strip()
-
-
 def plan_named(*, span: Span, words: Sequence[Word], segment: Segment) -> list[Planned]:
     """All new words go to this one segment. Raises ConflictError."""
     return [_filled(_opened(segment, span), words, span)]
@@ -131,7 +128,7 @@ def _is_touched(segment: Segment, span: Span) -> bool:
 def _opened(segment: Segment, span: Span) -> _Open:
     if _is_inside(segment, span):
         return _Open(segment, [], [])
-    if not segment.words or segment.text != text_of(segment.words):
+    if not is_as_heard(segment):
         # Nobody knows which part of such a text lies in the range.
         raise ConflictError(
             f"Segment {segment.pk} lies only partly in the range, and its text was edited: "

@@ -116,7 +116,7 @@ def _runs(segments: Iterable[Segment]) -> Iterator[_Run]:
     for segment in segments:
         phrases.setdefault(segment.phrase or segment.pk, []).append(segment)
     for phrase in phrases.values():
-        for as_heard, adjacent in groupby(phrase, key=_is_as_heard):
+        for as_heard, adjacent in groupby(phrase, key=is_as_heard):
             if not as_heard:
                 yield from (_Run([segment], []) for segment in adjacent)
                 continue
@@ -124,11 +124,12 @@ def _runs(segments: Iterable[Segment]) -> Iterator[_Run]:
             yield _Run(run, [word for segment in run for word in segment.words])
 
 
-def _is_as_heard(segment: Segment) -> bool:
-    return bool(segment.words) and segment.text == _text(segment.words)
+def is_as_heard(segment: Segment) -> bool:
+    """Whether its text is what its words say: nobody has put it right."""
+    return bool(segment.words) and segment.text == text_of(segment.words)
 
 
-def _text(words: Sequence[dict[str, Any]]) -> str:
+def text_of(words: Sequence[dict[str, Any]]) -> str:
     return "".join(word["text"] for word in words).strip()
 
 
@@ -143,7 +144,7 @@ def _split(run: _Run, attributions: Sequence[Attribution], changes: _Changes) ->
         values = {
             "start": start if index == 0 else words[0]["start"],
             "end": end if index == len(found) - 1 else words[-1]["end"],
-            "text": _text(words),
+            "text": text_of(words),
             "words": words,
             "speaker": part.speaker,
             "speaker_confidence": part.confidence,

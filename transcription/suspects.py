@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from transcription.models import Job, Segment
+from transcription.phrases import is_as_heard
 from transcription.speech.engines.base import Span
 from transcription.speech.segments import MISSED_SPEECH_SECONDS, PHRASE_PAUSE_SECONDS
 
@@ -82,8 +83,7 @@ def find_suspects(*, job: Job) -> list[Suspect]:
 
 
 def _is_edited(segment: Segment) -> bool:
-    heard = "".join(word["text"] for word in segment.words).strip()
-    return bool(segment.words) and segment.text != heard
+    return bool(segment.words) and not is_as_heard(segment)
 
 
 # ---- Loops

@@ -71,7 +71,7 @@ def test_words_go_to_the_segments_that_they_share_their_time_with(job: Job) -> N
         (3.0, 5.0, ONE),
         (5.0, 8.0, ONE),
     ]
-    assert all(phrases._is_as_heard(segment) for segment in job.segments.all())
+    assert all(phrases.is_as_heard(segment) for segment in job.segments.all())
 
 
 def test_a_segment_is_extended_only_where_a_word_reaches_beyond_it(job: Job) -> None:
@@ -110,7 +110,7 @@ def test_a_segment_that_is_partly_inside_loses_its_words_in_the_range_alone(job:
     accept(heard(job, 2.0, 4.0, "they Nine"))
     assert texts(job) == ["how are they", "Nine thanks", "good to hear"]
     for segment in job.segments.all():
-        assert segment.text == phrases._text(segment.words)
+        assert segment.text == phrases.text_of(segment.words)
         times = [time for word in segment.words for time in (word["start"], word["end"])]
         assert times == sorted(times)
 

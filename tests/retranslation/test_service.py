@@ -139,6 +139,7 @@ def test_all_that_is_suspect_is_transcribed_in_the_background(
     for row in done["retranslations"]:
         assert (row["status"], row["decision"], row["model_used"]) == ("completed", "none", "base")
         assert "low_log_probability" in row["reasons"]
+        assert row["text"]
     assert retranslating.result(job_id)["segments"] == before
 
 
