@@ -40,6 +40,8 @@ from transcription.speech.engines.base import Span
 from transcription.suspects import find_suspects
 
 LOOK_SECONDS = 0.05
+CLIP_SECONDS = 0.5
+"""Where clips are cut and how they are encoded makes them so much longer or shorter."""
 TOLERANCE_SECONDS = 0.1
 """So much beyond the end of a recording is how somebody rounded."""
 OVER = (Leased.State.DONE, Leased.State.FAILED)
@@ -80,6 +82,8 @@ def segment(request: Request) -> Response:
                 f"{services.MOST_SECONDS:.0f} s are allowed. Send it in parts."
             }
         )
+    if job is not None:
+        _check_length(span, info.duration)
     asked = services.request_clip(
         upload=upload,
         job=job,
@@ -115,6 +119,19 @@ def segment_from_full(request: Request) -> Response:
         asked_by=_person(request),
     )
     return _answer(asked)
+
+
+def _check_length(span: Span, seconds: float | None) -> None:
+    """A clip whose words are to take the place of others must be as long as these."""
+    if seconds is not None and abs(seconds - span.duration) > max(
+        CLIP_SECONDS, 0.1 * span.duration
+    ):
+        raise ValidationError(
+            {
+                "file": f"The clip is {seconds:.2f} s long, the range {span.duration:.2f} s: "
+                "send what lies between start_time and end_time."
+            }
+        )
 
 
 def _asked_span(wish: dict[str, Any]) -> Span:

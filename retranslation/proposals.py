@@ -25,6 +25,8 @@ Conflict = ConflictError
 
 Decision = Retranslation.Decision
 
+BEYOND_SECONDS = 0.5
+"""So much more than a segment is asked for so that none of its words are missed."""
 COMPARED_FIELDS = ("start", "end", "text", "words", "speaker")
 """Whoever changed one of these meanwhile would not find their change again."""
 
@@ -173,7 +175,7 @@ def _plan(job: Job, retranslation: Retranslation) -> list[Planned]:
     # Held too: an editor may know nothing of the job's row.
     overlapping = job.segments.select_for_update().filter(start__lt=span.end, end__gt=span.start)
     segments = list(overlapping.order_by("start", "pk"))
-    named = [one for one in segments if str(one.pk) == retranslation.segment_id]
+    named = [one for one in segments if _is_named(one, retranslation)]
     if named:
         return splicing.plan_named(span=span, words=retranslation.words, segment=named[0])
     return splicing.plan_range(
@@ -182,6 +184,15 @@ def _plan(job: Job, retranslation: Retranslation) -> list[Planned]:
         segments=segments,
         chunks=chunks,
         turns=_turns(job),
+    )
+
+
+def _is_named(segment: Segment, retranslation: Retranslation) -> bool:
+    """Whether this segment alone is meant: a range that goes far beyond it holds words of its neighbours."""
+    return (
+        str(segment.pk) == retranslation.segment_id
+        and segment.start - retranslation.start <= BEYOND_SECONDS
+        and retranslation.end - segment.end <= BEYOND_SECONDS
     )
 
 

@@ -8,6 +8,8 @@ from rest_framework import serializers
 from retranslation.services import MOST_SECONDS
 from transcription.serializers import ModelAndLanguage, ModelName, RecordingFile, Started
 
+LEAST_SECONDS = 0.01
+"""Half of the shortest word that there is."""
 DEFAULT_MODEL = "whisper-large-v3-turbo"
 
 
@@ -34,12 +36,14 @@ class RangeRequest(ModelAndLanguage):
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         values = super().validate(values)
         length = values["end_time"] - values["start_time"]
-        if length <= 0:
-            raise serializers.ValidationError({"end_time": "It must be later than start_time."})
+        if length < LEAST_SECONDS:
+            raise serializers.ValidationError(
+                {"end_time": f"It must be later than start_time, by {LEAST_SECONDS} s at least."}
+            )
         if length > MOST_SECONDS:
             raise serializers.ValidationError(
                 {
-                    "end_time": f"The range is {length:.0f} s long; {MOST_SECONDS:.0f} s are allowed. "
+                    "end_time": f"The range is {length:.6g} s long; {MOST_SECONDS:.0f} s are allowed. "
                     "Send it in parts."
                 }
             )

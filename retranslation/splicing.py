@@ -7,6 +7,7 @@ that becomes a segment of its own. What a range's edge cuts off of a segment sta
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from transcription.speech.diarization.attribution import attribute, parts
 from transcription.speech.diarization.base import Turn
 from transcription.speech.engines.base import Span
 from transcription.speech.segments import (
+    MISPLACED_SECONDS,
     MISSED_SPEECH_SECONDS,
     PHRASE_PAUSE_SECONDS,
     TOLERANCE_SECONDS,
@@ -93,8 +95,10 @@ def plan_range(
     Raises ConflictError.
     """
     opened = [_opened(segment, span) for segment in segments if _is_touched(segment, span)]
-    of_segment, missed = _shared_out(words, [one.segment for one in opened])
+    of_segment, missed = _shared_out(words, opened, span)
     changed = [_filled(one, new, span) for one, new in zip(opened, of_segment, strict=True)]
+    for before, after in pairwise(one.after for one in changed if one.after is not None):
+        _set_apart(before, after)
     added = [
         Planned(None, fields)
         for run in missed
@@ -142,13 +146,15 @@ def _opened(segment: Segment, span: Span) -> _Open:
 
 
 def _shared_out(
-    words: Sequence[Word], segments: Sequence[Segment]
+    words: Sequence[Word], opened: Sequence[_Open], span: Span
 ) -> tuple[list[list[Word]], list[list[Word]]]:
     """The words of each segment, and runs of words that belong to none."""
+    segments = [one.segment for one in opened]
     of_segment: list[list[Word]] = [[] for _ in segments]
     missed: list[list[Word]] = []
-    for index, group in groupby(words, key=lambda word: _most_shared(word, segments)):
-        run = list(group)
+    owners = zip(_owners(words, opened, span), words, strict=True)
+    for index, group in groupby(owners, key=lambda owned: owned[0]):
+        run = [word for _, word in group]
         if index is not None:
             of_segment[index] += run
         elif _was_missed(run, segments):
@@ -157,6 +163,42 @@ def _shared_out(
             for word in run:
                 of_segment[_nearest(word, segments)].append(word)
     return of_segment, missed
+
+
+def _owners(words: Sequence[Word], opened: Sequence[_Open], span: Span) -> list[int | None]:
+    """For each word the index of its segment: that which said the same word, else that which it shares most time with.
+
+    Two models place the same word up to half a second apart, which is more than many an answer takes.
+    """
+    old = [
+        (word, index)
+        for index, one in enumerate(opened)
+        for word in one.segment.words
+        if word not in one.kept_before and word not in one.kept_after
+    ]
+    matcher = SequenceMatcher(
+        a=[_said(word) for word, _ in old], b=[_said(word) for word in words], autojunk=False
+    )
+    same = {
+        block.b + n: old[block.a + n][1]
+        for block in matcher.get_matching_blocks()
+        for n in range(block.size)
+        if abs(_middle(old[block.a + n][0]) - _middle(words[block.b + n])) < MISPLACED_SECONDS
+    }
+    segments = [one.segment for one in opened]
+    owners: list[int | None] = []
+    least = 0
+    for position, word in enumerate(words):
+        index = same.get(position, _most_shared(word, segments))
+        if index is not None:
+            most = min((same[at] for at in same if at > position), default=len(segments) - 1)
+            index = least = max(least, min(index, most))
+        owners.append(index)
+    return owners
+
+
+def _said(word: Word) -> str:
+    return "".join(letter for letter in word["text"].casefold() if letter.isalnum())
 
 
 def _most_shared(word: Word, segments: Sequence[Segment]) -> int | None:
@@ -200,6 +242,18 @@ def _filled(opened: _Open, new: Sequence[Word], span: Span) -> Planned:
             "words": words,
         },
     )
+
+
+def _set_apart(before: Fields, after: Fields) -> None:
+    """Two segments one after the other, whose words have new times, do not overlap."""
+    if not before["words"] or not after["words"] or before["end"] <= after["start"]:
+        return
+    last, first = before["words"][-1], after["words"][0]
+    last["end"] = min(last["end"], max(first["start"], last["start"]))
+    before["end"] = max(last["end"], min(before["end"], first["start"]))
+    after["start"] = max(after["start"], before["end"])
+    first["start"] = max(first["start"], after["start"])
+    first["end"] = max(first["end"], first["start"])
 
 
 def _without_overlap(words: Sequence[Word], edges: Sequence[float]) -> list[Word]:

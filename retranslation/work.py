@@ -14,9 +14,10 @@ from transcription import leases
 from transcription.engine import load_engine
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Job, Segment
+from transcription.phrases import is_as_heard
 from transcription.recordings import has_samples, read_samples
 from transcription.speech import audio, ranges
-from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechError
+from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechError, Word
 
 _logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def _work_on(retranslation: Retranslation, lease: Lease) -> None:
         origin=origin,
         span=span,
         language=retranslation.requested_language,
+        known=_known(retranslation, span),
     )
     services.finish(
         lease=lease,
@@ -118,6 +120,20 @@ def _clip(retranslation: Retranslation) -> Audio:
 
 
 # ---- What was there before
+
+
+def _known(retranslation: Retranslation, span: Span) -> list[Word]:
+    """The words of the transcript in the range and around it; none for a clip, which begins and ends where it does."""
+    if retranslation.job is None or retranslation.clip:
+        return []
+    around = ranges.with_context(span, duration=span.end + ranges.CONTEXT_SECONDS)
+    found = retranslation.job.segments.filter(start__lt=around.end, end__gt=around.start)
+    return [
+        Word(**word)
+        for segment in found.order_by("start", "pk")
+        if is_as_heard(segment)
+        for word in segment.words
+    ]
 
 
 def _what_was_there(retranslation: Retranslation) -> dict[str, Any]:

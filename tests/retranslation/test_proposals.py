@@ -74,6 +74,18 @@ def test_words_go_to_the_segments_that_they_share_their_time_with(job: Job) -> N
     assert all(phrases.is_as_heard(segment) for segment in job.segments.all())
 
 
+def test_a_word_that_was_said_before_stays_with_its_segment(job: Job) -> None:
+    accept(heard(job, 0.0, 8.0, "How are you Fine thanks Glad to hear", at=0.6))
+    assert texts(job) == ["How are you", "Fine thanks", "Glad to hear"]
+
+
+def test_a_named_segment_does_not_take_the_words_of_its_neighbours(job: Job) -> None:
+    first = job.segments.first()
+    assert first is not None
+    accept(heard(job, 0.0, 8.0, "How were you Quite fine Glad to hear", segment_id=first.pk))
+    assert texts(job) == ["How were you", "Quite fine", "Glad to hear"]
+
+
 def test_a_segment_is_extended_only_where_a_word_reaches_beyond_it(job: Job) -> None:
     chunk = job.chunks.get()
     last = add_segment(chunk, "see you", 20.0)

@@ -273,11 +273,19 @@ def test_a_clip_of_a_job_must_lie_in_its_recording(client: Client, jfk: bytes) -
     assert "11.000 s long" in refused(send(client, jfk, **far), 400)
 
 
+def test_a_clip_of_a_job_is_as_long_as_the_range_whose_place_it_is_to_take(
+    client: Client, jfk: bytes
+) -> None:
+    said = refused(send(client, jfk, job_id=str(make_job().pk)), 400)
+    assert "The clip is 11.00 s long, the range" in said
+
+
 def test_a_clip_goes_with_its_job_or_its_row(
     client: Client, jfk: bytes, nobody_waits: None
 ) -> None:
     job = make_job()
-    assert send(client, jfk, job_id=str(job.pk)).status_code == 504
+    whole: dict[str, Any] = {"job_id": str(job.pk), "start_time": 0.0, "end_time": 11.0}
+    assert send(client, jfk, **whole).status_code == 504
     assert send(client, jfk).status_code == 504
     assert len(stored()) == 2
     assert operations.delete_job(job_id=job.pk)

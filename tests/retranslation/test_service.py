@@ -5,6 +5,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,45 @@ def test_a_range_is_transcribed_with_another_model_and_accepted(
     undone = retranslating.client.post(f"{API}/{made['id']}/undo")
     assert undone.json()["decision"] == "none"
     assert retranslating.result(job_id)["segments"] == before
+
+
+def spoken(segments: list[dict[str, Any]]) -> list[str]:
+    """Every word of a transcript, as it sounds."""
+    text = " ".join(segment["text"] for segment in segments).casefold()
+    return ["".join(filter(str.isalnum, word)) for word in text.split()]
+
+
+def test_two_models_that_place_words_otherwise_leave_each_of_them_once(
+    retranslating: Service, audio_dir: Path
+) -> None:
+    job_id = retranslating.upload(audio_dir / "conversation" / "sample.flac")
+    assert retranslating.finished(job_id)["status"] == "completed"
+    before = retranslating.result(job_id)["segments"]
+    for start, end in (
+        (15.0, 22.0),
+        (20.5, 26.0),
+        (18.0, 27.0),
+    ):  # all edges in the midst of speech
+        made = ask(retranslating, job_id, start_time=start, end_time=end).json()
+        accepted = retranslating.client.post(f"{API}/{made['id']}/accept")
+        assert accepted.status_code == 200, accepted.text
+        after = retranslating.result(job_id)["segments"]
+        assert spoken(after) == spoken(before), (start, end)
+        assert all(a["end"] <= b["start"] for a, b in pairwise(after))
+        assert retranslating.client.post(f"{API}/{made['id']}/undo").status_code == 200
+        assert retranslating.result(job_id)["segments"] == before
+
+
+def test_a_segment_asked_for_by_its_own_times_has_its_own_words(
+    retranslating: Service, audio_dir: Path
+) -> None:
+    job_id = retranslating.upload(audio_dir / "jfk.flac")
+    assert retranslating.finished(job_id)["status"] == "completed"
+    segments = retranslating.result(job_id)["segments"]
+    for segment in segments:
+        times = {"start_time": segment["start"], "end_time": segment["end"]}
+        made = ask(retranslating, job_id, segment_id=str(segment["id"]), **times).json()
+        assert spoken([made]) == spoken([segment])
 
 
 def test_a_clip_is_transcribed_and_not_kept(retranslating: Service, audio_dir: Path) -> None:

@@ -20,10 +20,8 @@ from transcription.speech.engines.base import (
     SpeechEngine,
     Word,
 )
-from transcription.speech.ranges import RangeText, transcribe_range, with_context
+from transcription.speech.ranges import RangeText, cut, transcribe_range, with_context
 from transcription.speech.voice_activity import VoiceActivity
-
-pytestmark = pytest.mark.slow
 
 SECONDS = 360.0
 COMPARED_SECONDS = 150.0
@@ -123,6 +121,7 @@ def within_speech(speech: list[Span]) -> list[Span]:
     return spans
 
 
+@pytest.mark.slow
 def test_a_range_between_silences_is_heard_as_if_it_were_alone(
     base: SpeechEngine, reading: Audio, speech: list[Span]
 ) -> None:
@@ -141,6 +140,7 @@ def neighbours_or_losses(compared: jiwer.WordOutput) -> bool:
     return any(side.type in ("insert", "delete") for side in (alignment[0], alignment[-1]))
 
 
+@pytest.mark.slow
 def test_a_range_cut_out_of_speech_has_its_own_words_and_all_of_them(
     base: SpeechEngine, reading: Audio, speech: list[Span], full: list[Word]
 ) -> None:
@@ -181,6 +181,7 @@ def allowed(full: list[Word], span: Span) -> Iterator[list[Word]]:
             yield near[first : len(near) - last]
 
 
+@pytest.mark.slow
 def test_words_have_the_times_of_the_recording_and_the_text_is_theirs(
     base: SpeechEngine, reading: Audio
 ) -> None:
@@ -196,6 +197,7 @@ def test_words_have_the_times_of_the_recording_and_the_text_is_theirs(
     assert 0.3 < found.confidence < 1
 
 
+@pytest.mark.slow
 def test_the_language_is_heard_where_none_is_given(base: SpeechEngine, audio_dir: Path) -> None:
     samples = audio.read_all(audio_dir / "multilingual.mp3")
     assert transcribed(base, samples, Span(2.0, 8.0), language="").language == "en"
@@ -203,6 +205,7 @@ def test_the_language_is_heard_where_none_is_given(base: SpeechEngine, audio_dir
     assert transcribed(base, samples, Span(end - 8.0, end), language="").language != "en"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_where_nobody_speaks_there_is_no_text_and_no_confidence(
     base: SpeechEngine, noise: float
@@ -212,9 +215,37 @@ def test_where_nobody_speaks_there_is_no_text_and_no_confidence(
     assert transcribed(base, samples, Span(5.0, 15.0), language="") == RangeText("", (), None, "")
 
 
+@pytest.mark.slow
 def test_a_range_that_begins_with_its_first_word_does_not_lose_it(
     base: SpeechEngine, audio_dir: Path
 ) -> None:
     samples = audio.read_all(audio_dir / "jfk.flac")
     found = transcribed(base, samples, Span(3.25, 7.8))
     assert " ".join(normal(found.words)) == "ask not what your country can do for you"
+
+
+def heard(text: str, start: float) -> list[Word]:
+    return [
+        Word(start + 0.4 * n, start + 0.4 * n + 0.3, f" {word}", 0.9)
+        for n, word in enumerate(text.split())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("edge", "n_before"),
+    [(0.9, 2), (1.0, 3), (1.4, 4)],
+)
+def test_a_range_is_cut_between_the_same_words_wherever_two_models_place_them(
+    edge: float, n_before: int
+) -> None:
+    known = heard("we moved the server room to Leipzig", 0.0)
+    for shift in (-0.5, -0.2, 0.0, 0.2, 0.5):
+        words = heard("we moved a server room to Leipzig", shift)
+        assert cut(words, edge, known) == n_before, shift
+
+
+def test_where_other_words_were_heard_a_range_is_cut_by_time() -> None:
+    words = heard("they took all machines away", 0.0)
+    assert cut(words, 0.9, heard("we moved the server room", 0.1)) == 2
+    assert cut(words, 0.9, []) == 2
+    assert cut([], 0.9, heard("we moved", 0.0)) == 0

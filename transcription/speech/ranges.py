@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from transcription.speech import chunks, segments
 from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechEngine, Word
+from transcription.speech.segments import MISPLACED_SECONDS, SHORTEST_WORD_SECONDS
 from transcription.speech.voice_activity import VoiceActivity
 
 CONTEXT_SECONDS = 4.0
@@ -38,11 +39,19 @@ def with_context(span: Span, *, duration: float) -> Span:
 
 
 def transcribe_range(
-    engine: SpeechEngine, audio: Audio, *, origin: float, span: Span, language: str
+    engine: SpeechEngine,
+    audio: Audio,
+    *,
+    origin: float,
+    span: Span,
+    language: str,
+    known: Sequence[Word] = (),
 ) -> RangeText:
     """Transcribe `span` of a recording, of which `audio` begins at `origin` and holds the span with its context.
 
-    All times are seconds from the start of the recording. Without a `language` it is detected from what is
+    All times are seconds from the start of the recording. `known` is what another model heard there and around it,
+    in order of time, if anything: two models place the same word up to half a second apart, and a range cut by
+    the one's times is cut between the same words of the other. Without a `language` it is detected from what is
     spoken; where nobody speaks it stays empty. Raises SpeechError.
     """
     duration = len(audio) / SAMPLE_RATE
@@ -60,8 +69,9 @@ def transcribe_range(
             engine, audio, chunk.streams, chunk.speech, language=language
         )
         for word in (_moved(word, origin) for word in segment.words)
-        if span.start <= (word.start + word.end) / 2 < span.end
     ]
+    first = cut(words, span.start, known)
+    words = [_clipped(word, span) for word in words[first : cut(words, span.end, known)]]
     return RangeText(
         text="".join(word.text for word in words).strip(),
         words=tuple(words),
@@ -87,6 +97,43 @@ def _heard(speech: Sequence[Span], inside: Span, duration: float) -> Span:
         inside.start if in_silence(inside.start) else 0.0,
         inside.end if in_silence(inside.end) else duration,
     )
+
+
+def cut(words: Sequence[Word], edge: float, known: Sequence[Word]) -> int:
+    """How many of `words` come before `edge`: by their middles, or as `known` words next to it tell."""
+    by_time = sum(_middle(word) < edge for word in words)
+    last = next((said(w) for w in reversed(known) if _middle(w) < edge), "")
+    following = next((said(w) for w in known if _middle(w) >= edge), "")
+
+    def likeness(index: int) -> tuple[int, float]:
+        same = index > 0 and said(words[index - 1]) == last
+        same_after = index < len(words) and said(words[index]) == following
+        return same + same_after, -abs(index - by_time)
+
+    near = [
+        index
+        for index in range(len(words) + 1)
+        if index == by_time
+        or (index < by_time and edge - words[index].end < MISPLACED_SECONDS)
+        or (index > by_time and words[index - 1].start - edge < MISPLACED_SECONDS)
+    ]
+    return max(near, key=likeness)
+
+
+def said(word: Word) -> str:
+    """The word without case and punctuation."""
+    return "".join(letter for letter in word.text.casefold() if letter.isalnum())
+
+
+def _middle(word: Word) -> float:
+    return (word.start + word.end) / 2
+
+
+def _clipped(word: Word, span: Span) -> Word:
+    """The word with times inside the span, and some length."""
+    start = min(max(word.start, span.start), max(span.start, span.end - SHORTEST_WORD_SECONDS))
+    end = min(max(word.end, start + SHORTEST_WORD_SECONDS), max(span.end, start))
+    return replace(word, start=round(start, 3), end=round(end, 3))
 
 
 def _moved(word: Word, seconds: float) -> Word:

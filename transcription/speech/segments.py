@@ -24,6 +24,8 @@ TOLERANCE_SECONDS = 0.06
 """Voice activity's own frames are 0.03 s."""
 SHORTEST_WORD_SECONDS = 0.02
 """What Whisper's alignment counts in."""
+MISPLACED_SECONDS = 1.2
+"""So far from where one model heard a word another may put it, beside a pause above all."""
 
 SENTENCE_END = tuple(".?!。？！…")
 SENTENCE_PAUSE_SECONDS = 0.2
