@@ -18,6 +18,7 @@ _LONGEST_PHRASE = 60
 """Characters: YAKE takes whole clauses of Thai for words."""
 _CANDIDATES = 80
 _SENTENCE_ENDS = tuple(".!?…。！？")
+_SENTENCE_WITHIN = re.compile(r"[.!?…]\s")
 _PUNCTUATION_RUN = re.compile(r"(?:[^\w\s]\s?){4,}+")  # says nothing, and takes YAKE minutes
 _AFTER_SENTENCE = " \"'”’»)]」』）"
 _HAN_OR_KATAKANA = re.compile(
@@ -32,6 +33,7 @@ _YAKE_CODES = {"cs": "cz"}
 _FILLING = (
     "yeah yep yes okay ok um uh mhm hmm gonna wanna guys lot bit sort kind thing things stuff mean guess"
     " right exactly sure oh ah well really actually basically maybe good great nice thanks thank today"
+    " hello hi hey bye goodbye hallo tschüss bonjour salut hola"
     " genau okay also ja nein halt eben quasi danke gut alles klar voila ben donc euh oui non merci"
     " vale bueno pues entonces claro gracias si speaker"
 )
@@ -72,7 +74,7 @@ def _choose(
         terms = words.terms(candidate)
         content = frozenset(terms.content) - unwanted
         parts = [fold(part) for part in re.findall(r"[^\W_]+", candidate)]
-        if len(candidate) > _LONGEST_PHRASE:
+        if len(candidate) > _LONGEST_PHRASE or _SENTENCE_WITHIN.search(candidate):
             continue
         if not content or len(set(parts)) < len(parts) or FILLERS.intersection(parts):
             continue

@@ -483,6 +483,13 @@ async def test_a_conversation_of_short_sentences_has_a_summary() -> None:
     assert count_words(summary) >= 15
 
 
+async def test_greetings_and_what_crosses_a_sentence_s_end_are_no_topics() -> None:
+    said = "I need the design. Okay. Hello. Oh, hello. Sheila sells houses in Texas. Hello again."
+    topics = await MODEL.topics(Transcript((Passage(said),), "en"), summary="")
+    assert topics
+    assert not any("." in topic or "hello" in topic.casefold() for topic in topics)
+
+
 async def test_few_tokens_hold_a_quote_all_the_same() -> None:
     answer = await MODEL.answer(question(CALL, "Who is from Chicago?", max_tokens=40))
     assert "Chicago" in answer.text
