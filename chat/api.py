@@ -19,6 +19,7 @@ from chat.events import Pieces, events
 from chat.llm import loading
 from chat.llm.base import Answer, LanguageModelError, Message, Question
 from transcriber_site.parsers import JSONParser
+from transcription.checking import valid
 from transcription.serializers import Problem
 
 _logger = logging.getLogger(__name__)
@@ -53,9 +54,7 @@ def chat(request: Request) -> HttpResponseBase:
     """Ask about a transcript."""
     # The view waits in a thread of its own; what is waited for runs in the event loop, and is cancelled there
     # when the client goes away.
-    serializer = shapes.ChatRequest(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    wish: dict[str, Any] = serializer.validated_data
+    wish = valid(shapes.ChatRequest, request.data)
     question = Question(
         messages=tuple(Message(m["role"], m["content"]) for m in wish["messages"]),
         transcript=services.transcript_of(wish),

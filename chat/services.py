@@ -7,7 +7,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import close_old_connections
-from django.http import Http404
 from rest_framework import exceptions, status
 
 from chat import passages
@@ -22,6 +21,7 @@ from chat.llm.base import (
     Transcript,
 )
 from chat.llm.text import sentences
+from transcription.checking import Unavailable, find_job, not_completed
 from transcription.models import Job
 
 
@@ -31,10 +31,6 @@ class NotCompleted(exceptions.APIException):
 
 class Refused(exceptions.APIException):
     status_code = status.HTTP_400_BAD_REQUEST
-
-
-class Unavailable(exceptions.APIException):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
 
 
 def provider() -> Provider:
@@ -62,13 +58,9 @@ def transcript_of(values: dict[str, Any]) -> Transcript:
 
 
 def _transcript_of_job(job_id: UUID) -> Transcript:
-    job = Job.objects.filter(pk=job_id).first()
-    if job is None:
-        raise Http404("Transcription job not found or expired")
-    if job.status in Job.ACTIVE:
-        raise NotCompleted("The transcription job is under way. Ask again when it is completed.")
+    job = find_job(str(job_id))
     if job.status != Job.Status.COMPLETED:
-        raise NotCompleted(f"The transcription job is {job.status}: there is no full transcript.")
+        raise NotCompleted(not_completed(job))
     return passages.of_job(job)
 
 

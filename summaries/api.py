@@ -21,6 +21,7 @@ from summaries import serializers as shapes
 from summaries import services
 from summaries.models import Summary
 from transcriber_site.parsers import JSONParser
+from transcription.checking import valid
 from transcription.models import Leased
 from transcription.serializers import JobStatus, Problem, Started
 
@@ -44,9 +45,7 @@ _logger = logging.getLogger(__name__)
 @parser_classes([JSONParser])
 def start(request: Request) -> Response:
     """Begin to summarize a transcript."""
-    serializer = shapes.SummaryRequest(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    wish: dict[str, Any] = serializer.validated_data
+    wish = valid(shapes.SummaryRequest, request.data)
     transcript = chat.transcript_of(wish)
     _require_model(wish["model_name"])
     summary = services.create_summary(

@@ -21,7 +21,7 @@ def recover() -> None:
     """Set going again what stands still; safe to call at any time, by anyone."""
     for model in (Stage, Chunk):
         leases.release_of_the_dead(model)
-        _give_up_on_killers(model)
+        give_up_on_killers(model, fail_for_good=jobs.fail_for_good)
     unfinished = Job.objects.filter(status__in=Job.ACTIVE).exclude(
         chunks__state__in=(Leased.State.TODO, Leased.State.DOING)
     )
@@ -43,10 +43,6 @@ def _claimable_preparations() -> "QuerySet[Stage]":
     return Stage.objects.filter(
         leases.claimable(), kind=Stage.Kind.PREPARE, job__status__in=Job.ACTIVE
     )
-
-
-def _give_up_on_killers(model: type[Leased]) -> None:
-    give_up_on_killers(model, fail_for_good=jobs.fail_for_good)
 
 
 def give_up_on_killers(model: type[Leased], *, fail_for_good: FailForGood) -> None:

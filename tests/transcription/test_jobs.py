@@ -440,7 +440,7 @@ def test_a_preparation_that_kills_its_workers_is_given_up() -> None:
     ("module", "function"),
     [
         (leases, "release_of_the_dead"),
-        (recovery, "_give_up_on_killers"),
+        (recovery, "give_up_on_killers"),
         (jobs, "advance"),
         (jobs, "claimable_chunks"),
         (wakeups, "n_waiting"),
