@@ -5,6 +5,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from transcriber_site import views
+from transcription.urls import page_urlpatterns
 
 urlpatterns = [
     path("", views.root, name="root"),
@@ -15,6 +16,7 @@ urlpatterns = [
     path("api/chat/", include("chat.urls")),
     path("api/summary/", include("summaries.urls")),
     path("api/retranslate/", include("retranslation.urls")),
+    path("app/", include(page_urlpatterns)),
     path("admin/", admin.site.urls),
 ]
 

@@ -47,6 +47,7 @@ def root(request: Request) -> Response:
         "health": reverse("health"),
         "schema": reverse("schema"),
         "docs": reverse("docs"),
+        "app": reverse("app"),
         "admin": reverse("admin:index"),
     }
     return Response({"name": "Transcriber", "version": __version__, "endpoints": endpoints})

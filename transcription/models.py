@@ -191,6 +191,9 @@ class Diarization(models.Model):
         help_text="[start, end, speaker, voice] of each turn, one speaker at a time."
     )
     centroids = models.JSONField(help_text="The mean embedding of each speaker's voice.")
+    names = models.JSONField(
+        default=dict, blank=True, help_text="What people call the speakers, by their labels."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -202,3 +205,55 @@ class Diarization(models.Model):
         for start, end, speaker, _voice in self.exclusive:
             seconds[speaker] = seconds.get(speaker, 0.0) + end - start
         return seconds
+
+    def named_turns(self) -> list[tuple[float, float, str, float | None]]:
+        """The exclusive turns as start, end, speaker and voice, with the names that people gave."""
+        return [
+            (start, end, self.names.get(speaker, speaker), voice)
+            for start, end, speaker, voice in self.exclusive
+        ]
+
+
+class Edit(models.Model):
+    """What a person did to a transcript by hand, in one go; `changes` has what it did to each segment."""
+
+    class Kind(models.TextChoices):
+        TEXT = "text"
+        SPEAKER = "speaker"
+        SPLIT = "split"
+        MERGE = "merge"
+        REMOVE = "remove"
+        RENAME = "rename"
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="edits")
+    kind = models.CharField(max_length=7, choices=Kind.choices)
+    summary = models.CharField(max_length=255, help_text="What was done, in words.")
+    names_before = models.JSONField(
+        null=True, blank=True, help_text="Of a renaming: what the speakers were called."
+    )
+    names_after = models.JSONField(null=True, blank=True)
+    done_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    undone_by = models.CharField(max_length=150, blank=True)
+    undone_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-pk",)
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+class SegmentEdit(models.Model):
+    """What an edit did to one segment: the fields that it changed, or the whole row where there was or is none."""
+
+    edit = models.ForeignKey(Edit, on_delete=models.CASCADE, related_name="changes")
+    segment_pk = models.BigIntegerField(db_index=True)
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+
+    class Meta:
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"segment {self.segment_pk} by edit {self.edit_id}"

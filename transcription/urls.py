@@ -1,6 +1,6 @@
 from django.urls import path
 
-from transcription import api
+from transcription import api, pages
 
 urlpatterns = [
     path("", api.start, name="transcribe"),
@@ -11,4 +11,9 @@ urlpatterns = [
     path("diarize/<str:job_id>", api.diarize, name="transcription-diarize"),
     path("suspects/<str:job_id>", api.list_suspects, name="transcription-suspects"),
     path("debug/<str:job_id>", api.debug, name="transcription-debug"),
+]
+
+page_urlpatterns = [
+    path("", pages.app, name="app"),
+    path("jobs/<str:job_id>/", pages.review, name="review"),
 ]
