@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth import get_user
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db.models import Q, QuerySet
 from django.http import Http404
@@ -26,8 +25,10 @@ from retranslation import proposals, services
 from retranslation import serializers as shapes
 from retranslation.models import Batch, Retranslation
 from transcription.checking import (
+    Conflict,
     find_job,
     not_completed,
+    person,
     probe_upload,
     require_weights,
     valid,
@@ -48,10 +49,6 @@ OVER = (Leased.State.DONE, Leased.State.FAILED)
 PROBLEMS: dict[int, Any] = dict.fromkeys((400, 404, 409, 503, 504), Problem)
 
 _logger = logging.getLogger(__name__)
-
-
-class Conflict(exceptions.APIException):
-    status_code = status.HTTP_409_CONFLICT
 
 
 class TimedOut(exceptions.APIException):
@@ -91,7 +88,7 @@ def segment(request: Request) -> Response:
         span=span,
         model_name=_name_of(wish["model_name"], request.data),
         language=wish["language"],
-        asked_by=_person(request),
+        asked_by=person(request),
     )
     return _answer(asked)
 
@@ -116,7 +113,7 @@ def segment_from_full(request: Request) -> Response:
         span=span,
         model_name=_name_of(wish["model_name"], request.data),
         language=wish["language"],
-        asked_by=_person(request),
+        asked_by=person(request),
     )
     return _answer(asked)
 
@@ -155,14 +152,6 @@ def _name_of(model: catalogue.ModelInfo, data: Any) -> str:
     written = str(data.get("model_name", shapes.DEFAULT_MODEL)).strip().lower()
     long_name = f"whisper-{model.name}"
     return long_name if written == long_name else model.name
-
-
-def _person(request: Request) -> str:
-    """Who asks: the name of who is logged in, else the address."""
-    user = get_user(request._request)  # of the session; the API itself asks for no account
-    if user.is_authenticated:
-        return str(user.get_username())[:150]
-    return str(request.META.get("REMOTE_ADDR") or "")
 
 
 def _answer(asked: Retranslation) -> Response:
@@ -280,7 +269,7 @@ def undo(request: Request, retranslation_id: str) -> Response:
 def _decide(request: Request, written_id: str, decide: Callable[..., dict[str, Any]]) -> Response:
     found = _find(written_id)
     try:
-        document = decide(retranslation_id=found.pk, decided_by=_person(request))
+        document = decide(retranslation_id=found.pk, decided_by=person(request))
     except proposals.Conflict as error:
         raise Conflict(str(error)) from error
     except Retranslation.DoesNotExist:
@@ -323,7 +312,7 @@ def suspects(request: Request) -> Response:
         job=job,
         suspects=find_suspects(job=job),
         model_name=_name_of(model, request.query_params),
-        asked_by=_person(request),
+        asked_by=person(request),
     )
     return Response(_batch_status(batch))
 

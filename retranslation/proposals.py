@@ -9,14 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
 from retranslation import splicing
 from retranslation.models import Retranslation, SegmentChange
-from retranslation.splicing import ConflictError, Fields, Planned
-from transcription import wakeups
+from transcription import revising
 from transcription.models import Chunk, Diarization, Job, Leased, Segment, Stage
+from transcription.revising import SAID_FIELDS, Change, ConflictError, Fields
 from transcription.speech.diarization.base import Turn
 from transcription.speech.engines.base import Span
 
@@ -27,11 +26,8 @@ Decision = Retranslation.Decision
 
 BEYOND_SECONDS = 0.5
 """So much more than a segment is asked for so that none of its words are missed."""
-COMPARED_FIELDS = ("start", "end", "text", "words", "speaker")
-"""Whoever changed one of these meanwhile would not find their change again."""
 
 CHANGED_MEANWHILE = "The transcript was changed here meanwhile: transcribe this part again."
-CHANGED_SINCE = "What was put into the transcript was changed since: it cannot be taken back."
 NOT_TRANSCRIBED_YET = "This part of the recording is not transcribed yet."
 NO_JOB = "This was a clip without a job_id: there is no transcript to put it into."
 
@@ -54,7 +50,7 @@ def propose(*, retranslation: Retranslation) -> None:
     Where nothing could be changed as the rows are, nothing is noted; who accepts it is told why.
     """
     with transaction.atomic():
-        job = _held_job(retranslation)
+        job = revising.hold(retranslation.job_id)
         if job is None:
             return
         try:
@@ -62,9 +58,7 @@ def propose(*, retranslation: Retranslation) -> None:
         except ConflictError:
             planned = []
         retranslation.changes.all().delete()
-        SegmentChange.objects.bulk_create(
-            _change(retranslation, plan, segment_pk=plan.segment_pk) for plan in planned
-        )
+        SegmentChange.objects.bulk_create(_row(retranslation, change) for change in planned)
 
 
 def accept(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
@@ -74,7 +68,7 @@ def accept(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
     """
     with transaction.atomic():
         retranslation = Retranslation.objects.get(pk=retranslation_id)
-        job = _held_job(retranslation)
+        job = revising.hold(retranslation.job_id)
         if job is None:
             raise ConflictError(NO_JOB)
         _decide(retranslation, was=Decision.NONE, now=Decision.ACCEPTED, by=decided_by)
@@ -83,11 +77,9 @@ def accept(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
         if not _is_as_proposed(planned, changes):
             raise ConflictError(CHANGED_MEANWHILE)
         changes.delete()
-        SegmentChange.objects.bulk_create(
-            _change(retranslation, plan, segment_pk=_write(job, plan.segment_pk, plan.after))
-            for plan in planned
-        )
-        _revise(job, gone={plan.segment_pk for plan in planned if plan.after is None})
+        written = revising.write(job, planned)
+        SegmentChange.objects.bulk_create(_row(retranslation, change) for change in written)
+        revising.revise(job, written)
     return document(retranslation)
 
 
@@ -106,7 +98,7 @@ def undo(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
     """
     with transaction.atomic():
         retranslation = Retranslation.objects.get(pk=retranslation_id)
-        job = _held_job(retranslation)
+        job = revising.hold(retranslation.job_id)
         retranslation.refresh_from_db(fields=["decision", "decided_at"])  # now nobody decides
         was = Decision(retranslation.decision)
         if was == Decision.NONE:
@@ -161,14 +153,7 @@ def document(retranslation: Retranslation) -> dict[str, Any]:
 # ---- What would change
 
 
-def _held_job(retranslation: Retranslation) -> Job | None:
-    """The job, held until the transaction ends."""
-    if retranslation.job_id is None:
-        return None
-    return Job.objects.select_for_update().filter(pk=retranslation.job_id).first()
-
-
-def _plan(job: Job, retranslation: Retranslation) -> list[Planned]:
+def _plan(job: Job, retranslation: Retranslation) -> list[Change]:
     span = Span(retranslation.start, retranslation.end)
     chunks = list(job.chunks.defer("streams", "speech").order_by("index"))
     _check_transcribed(job, chunks, span)
@@ -209,23 +194,24 @@ def _check_transcribed(job: Job, chunks: Sequence[Chunk], span: Span) -> None:
 
 
 def _turns(job: Job) -> list[Turn]:
-    exclusive = Diarization.objects.filter(job=job).values_list("exclusive", flat=True).first()
-    return [Turn(*turn) for turn in exclusive or ()]
+    diarization = Diarization.objects.filter(job=job).only("exclusive", "names").first()
+    return [Turn(*turn) for turn in diarization.named_turns()] if diarization else []
 
 
-def _change(
-    retranslation: Retranslation, plan: Planned, *, segment_pk: int | None
-) -> SegmentChange:
+def _row(retranslation: Retranslation, change: Change) -> SegmentChange:
     return SegmentChange(
-        retranslation=retranslation, segment_pk=segment_pk, before=plan.before, after=plan.after
+        retranslation=retranslation,
+        segment_pk=change.segment_pk,
+        before=change.before,
+        after=change.after,
     )
 
 
-def _is_as_proposed(planned: Sequence[Planned], changes: Iterable[SegmentChange]) -> bool:
-    """Whether the segments are as they were noted; who says what is added may have been found out since."""
-    are = [(plan.segment_pk, plan.before) for plan in planned if plan.segment is not None]
+def _is_as_proposed(planned: Sequence[Change], changes: Iterable[SegmentChange]) -> bool:
+    """Whether the segments say what was noted; who says it may have been found out, or put right, since."""
+    are = [(change.segment_pk, change.before) for change in planned if change.before is not None]
     were = [(one.segment_pk, one.before) for one in changes if one.before is not None]
-    adds = any(plan.segment is None for plan in planned)
+    adds = any(change.before is None for change in planned)
     added = any(one.before is None for one in changes)
     return (
         adds == added
@@ -240,7 +226,7 @@ def _is_as_proposed(planned: Sequence[Planned], changes: Iterable[SegmentChange]
 def _is_same(one: Fields | None, other: Fields | None) -> bool:
     if one is None or other is None:
         return one is other
-    return all(one[name] == other[name] for name in COMPARED_FIELDS)
+    return all(one[name] == other[name] for name in SAID_FIELDS)
 
 
 # ---- Changing it
@@ -270,19 +256,6 @@ def _state_in_words(retranslation: Retranslation) -> str:
     return f"{API_STATUS[state]}. {MESSAGES.get(state, retranslation.error)}"
 
 
-def _write(job: Job, segment_pk: int | None, fields: Fields | None) -> int | None:
-    """Bring a segment's row to these fields; returns its id, if there is to be one."""
-    if segment_pk is not None:
-        rows = Segment.objects.filter(pk=segment_pk)
-        if fields is None:
-            rows.delete()
-            return segment_pk
-        if rows.update(**fields):
-            return segment_pk
-    assert fields is not None, "a segment that was not there cannot go"
-    return Segment.objects.create(pk=segment_pk, job=job, **fields).pk
-
-
 def _restore(job: Job, retranslation: Retranslation) -> None:
     later = Retranslation.objects.filter(
         job=job,
@@ -293,36 +266,11 @@ def _restore(job: Job, retranslation: Retranslation) -> None:
     )
     if later.exists():
         raise ConflictError("Another one was accepted here since: undo that first.")
-    changes = list(retranslation.changes.all())
-    _check_unchanged(job, changes)
-    gone = set()
-    for change in changes:
-        _write(job, change.segment_pk, change.before)
-        if change.before is None:  # it may be added once more, as another
-            gone.add(change.segment_pk)
-            change.segment_pk = None
-    SegmentChange.objects.bulk_update(changes, ["segment_pk"])
-    back = {change.segment_pk for change in changes if change.after is None}
-    _revise(job, gone=gone, back=back)
-
-
-def _check_unchanged(job: Job, changes: Sequence[SegmentChange]) -> None:
-    ids = [change.segment_pk for change in changes]
-    segments = job.segments.select_for_update().in_bulk([pk for pk in ids if pk is not None])
-    chunk_ids = set(job.chunks.values_list("pk", flat=True))
-    for change in changes:
-        segment = segments.get(change.segment_pk or 0)
-        is_now = None if segment is None else splicing.fields_of(segment)
-        is_there = change.before is None or change.before["chunk_id"] in chunk_ids
-        if not is_there or not _is_same(is_now, change.after):
-            raise ConflictError(CHANGED_SINCE)
-
-
-def _revise(job: Job, *, gone: set[int | None], back: set[int | None] | None = None) -> None:
-    """Let those who listen, and those who come back, learn what changed."""
-    removed = [pk for pk in job.removed_segments if pk not in (back or set())]
-    removed += sorted(pk for pk in gone if pk is not None)
-    Job.objects.filter(pk=job.pk).update(
-        revision=F("revision") + 1, removed_segments=removed, updated_at=Now()
-    )
-    wakeups.wake_listeners(job.pk)
+    rows = list(retranslation.changes.all())
+    changes = [Change(row.segment_pk, row.before, row.after) for row in rows]
+    revising.check_unchanged(job, changes)
+    revising.revise(job, revising.write(job, [change.taken_back() for change in changes]))
+    for row in rows:
+        if row.before is None:  # it may be added once more, as another
+            row.segment_pk = None
+    SegmentChange.objects.bulk_update(rows, ["segment_pk"])

@@ -13,6 +13,7 @@ from typing import Any
 
 from transcription.models import Chunk, Segment
 from transcription.phrases import is_as_heard, text_of
+from transcription.revising import DECODERS_FIGURES, Change, ConflictError, Fields, fields_of
 from transcription.speech.diarization.attribution import attribute, parts
 from transcription.speech.diarization.base import Turn
 from transcription.speech.engines.base import Span
@@ -25,43 +26,8 @@ from transcription.speech.segments import (
 
 Word = dict[str, Any]
 """As it is stored: start, end, text and probability."""
-Fields = dict[str, Any]
-"""A segment's row without its id and its job."""
-
-DECODERS_FIGURES = ("avg_logprob", "no_speech_prob", "compression_ratio", "temperature")
-FIELDS = (
-    "chunk_id",
-    "start",
-    "end",
-    "text",
-    "words",
-    "speaker",
-    "speaker_confidence",
-    "phrase",
-    *DECODERS_FIGURES,
-)
 NO_FIGURES: Fields = dict.fromkeys(DECODERS_FIGURES)
 """They were of the text that is replaced; of the new one nobody measured them in the same way."""
-
-
-class ConflictError(Exception):
-    """It cannot be done as the rows are now; says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A segment as it is (None: there is none yet) and its fields as they would be (None: it goes)."""
-
-    segment: Segment | None
-    after: Fields | None
-
-    @property
-    def segment_pk(self) -> int | None:
-        return None if self.segment is None else self.segment.pk
-
-    @property
-    def before(self) -> Fields | None:
-        return None if self.segment is None else fields_of(self.segment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +39,7 @@ class _Open:
     kept_after: list[Word]
 
 
-def fields_of(segment: Segment) -> Fields:
-    return {name: getattr(segment, name) for name in FIELDS}
-
-
-def plan_named(*, span: Span, words: Sequence[Word], segment: Segment) -> list[Planned]:
+def plan_named(*, span: Span, words: Sequence[Word], segment: Segment) -> list[Change]:
     """All new words go to this one segment. Raises ConflictError."""
     return [_filled(_opened(segment, span), words, span)]
 
@@ -89,7 +51,7 @@ def plan_range(
     segments: Sequence[Segment],
     chunks: Sequence[Chunk],
     turns: Sequence[Turn],
-) -> list[Planned]:
+) -> list[Change]:
     """New words for `segments`, those that overlap `span`, in order of time; then the segments that are added.
 
     Raises ConflictError.
@@ -100,7 +62,7 @@ def plan_range(
     for before, after in pairwise(one.after for one in changed if one.after is not None):
         _set_apart(before, after)
     added = [
-        Planned(None, fields)
+        Change(None, None, fields)
         for run in missed
         for phrase in _phrases(run)
         for fields in _new_segments(phrase, chunks, turns)
@@ -225,14 +187,15 @@ def _distance(word: Word, segment: Segment | Chunk) -> float:
     return max(segment.start - _middle(word), _middle(word) - segment.end, 0.0)
 
 
-def _filled(opened: _Open, new: Sequence[Word], span: Span) -> Planned:
+def _filled(opened: _Open, new: Sequence[Word], span: Span) -> Change:
     segment = opened.segment
     words = [*opened.kept_before, *new, *opened.kept_after]
     if not words:
-        return Planned(segment, None)
+        return Change(segment.pk, fields_of(segment), None)
     words = _without_overlap(words, (span.start, span.end))
-    return Planned(
-        segment,
+    return Change(
+        segment.pk,
+        fields_of(segment),
         {
             **fields_of(segment),
             **NO_FIGURES,

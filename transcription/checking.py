@@ -4,9 +4,11 @@ from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth import get_user
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.http import Http404
 from rest_framework import exceptions, serializers, status
+from rest_framework.request import Request
 
 from transcription.models import Job
 from transcription.serializers import WHAT_IS_ALLOWED
@@ -15,6 +17,10 @@ from transcription.speech import audio, catalogue, fetching, weights
 
 class TooLarge(exceptions.APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+
+
+class Conflict(exceptions.APIException):
+    status_code = status.HTTP_409_CONFLICT
 
 
 class Unavailable(exceptions.APIException):
@@ -70,6 +76,14 @@ def _what_is_here() -> str:
     )
     names = ", ".join(model.name for model in found if model.is_downloaded)
     return f"Models that are here: {names}." if names else "No model is here."
+
+
+def person(request: Request) -> str:
+    """Who asks: the name of who is logged in, else the address."""
+    user = get_user(request._request)  # of the session; the API itself asks for no account
+    if user.is_authenticated:
+        return str(user.get_username())[:150]
+    return str(request.META.get("REMOTE_ADDR") or "")
 
 
 def not_completed(job: Job) -> str:
