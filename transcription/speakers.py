@@ -68,6 +68,7 @@ def finish_diarization(
                     [turn.start, turn.end, turn.speaker, turn.voice] for turn in found.exclusive
                 ],
                 "centroids": {name: list(voice) for name, voice in found.centroids.items()},
+                "names": {},
                 "created_at": timezone.now(),
             },
         )

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from transcription import api, pages
+from transcription import api, editing_api, pages
 
 urlpatterns = [
     path("", api.start, name="transcribe"),
@@ -10,6 +10,12 @@ urlpatterns = [
     path("result/<str:job_id>", api.result, name="transcription-result"),
     path("diarize/<str:job_id>", api.diarize, name="transcription-diarize"),
     path("suspects/<str:job_id>", api.list_suspects, name="transcription-suspects"),
+    path("segments/<int:segment_id>", editing_api.segment, name="segment"),
+    path("segments/<int:segment_id>/split", editing_api.split, name="segment-split"),
+    path("segments/<int:segment_id>/merge", editing_api.merge, name="segment-merge"),
+    path("speakers/<str:job_id>", editing_api.rename_speaker, name="rename-speaker"),
+    path("edits/<str:job_id>", editing_api.list_edits, name="edits"),
+    path("edits/<str:job_id>/<int:edit_id>/undo", editing_api.undo, name="undo-edit"),
     path("debug/<str:job_id>", api.debug, name="transcription-debug"),
 ]
 

@@ -1,0 +1,80 @@
+"""A real browser on the service's pages; `python -m tests.browser` says whether there is one."""
+
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.async_api import Browser, Page, Request, async_playwright
+from playwright.sync_api import sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",  # needs rights that containers do not have
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+]
+
+
+def executable() -> str | None:
+    """Chromium on the path; None leaves it to Playwright's own."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=executable(), args=ARGUMENTS)
+        try:
+            yield running
+        finally:
+            await running.close()
+
+
+class Watched:
+    """A page whose errors, and requests to other hosts, are noted."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self._host = urlsplit(url).netloc
+        page.on("console", lambda message: self._note_console(message.type, message.text))
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("request", self._note_request)
+
+    def _note_console(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.complaints.append(f"{kind}: {text}")
+
+    def _note_request(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != self._host:
+            self.complaints.append(f"request to {request.url}")
+
+
+@asynccontextmanager
+async def opened(url: str, **context: Any) -> AsyncIterator[Page]:
+    """A page of the service at `url`. At the end: nothing was complained about, nobody else was asked.
+
+    `context` are Playwright's options of a browser context, such as viewport and color_scheme.
+    """
+    async with browser() as running:
+        page = await (await running.new_context(base_url=url, **context)).new_page()
+        watched = Watched(page, url)
+        yield page
+        assert watched.complaints == []
+
+
+def is_there() -> bool:
+    if executable():
+        return True
+    with sync_playwright() as playwright:
+        return Path(playwright.chromium.executable_path).exists()
+
+
+if __name__ == "__main__":
+    sys.exit(not is_there())
