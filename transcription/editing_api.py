@@ -22,7 +22,9 @@ from transcription.serializers import Problem, SegmentWithWords
 MOST_EDITS = 200
 MOST_CHANGES = 20
 """Of one edit: who renames a speaker changes thousands of segments, each in the same way."""
-FIRST_CHANGES = Prefetch("changes", SegmentEdit.objects.order_by("pk")[:MOST_CHANGES])
+FIRST_CHANGES = Prefetch(
+    "changes", SegmentEdit.objects.order_by("pk")[:MOST_CHANGES], to_attr="first_changes"
+)
 SHOWN_FIELDS = ("start", "end", "text", "speaker")
 PROBLEMS: dict[int, Any] = dict.fromkeys((400, 404, 409), Problem)
 EDITED: dict[int, Any] = {200: shapes.Edited, **PROBLEMS}
@@ -129,7 +131,7 @@ def _with_changes(edit: Edit) -> Edit:
 
 
 def _document(edit: Edit) -> dict[str, Any]:
-    changes = edit.changes.all()
+    changes: list[SegmentEdit] = edit.first_changes  # type: ignore[attr-defined]  # prefetched
     return {
         "id": edit.pk,
         "kind": edit.kind,
