@@ -7,7 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db.models import Count, Max
-from django.http import Http404
+from django.http import Http404, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.http import content_disposition_header
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import api_view, parser_classes
@@ -15,7 +18,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from transcription import jobs, live, recordings, speakers, suspects
+from transcription import exports, jobs, live, recordings, speakers, suspects
 from transcription import serializers as shapes
 from transcription.alignment import segment_with_words
 from transcription.checking import (
@@ -28,7 +31,7 @@ from transcription.checking import (
 )
 from transcription.models import Diarization, Job, Leased
 from transcription.speech import weights
-from transcription.transcript import display_time, full_text, segment_object
+from transcription.transcript import display_time
 
 _logger = logging.getLogger(__name__)
 
@@ -113,34 +116,58 @@ def job_status(request: Request, job_id: str) -> Response:
 def result(request: Request, job_id: str) -> Response:
     """The transcript. 202 with the job's status while it is under way, 409 when it failed."""
     job = find_job(job_id)
-    partial = valid(shapes.ResultQuery, request.query_params)["partial"]
-    if job.status != Job.Status.COMPLETED and not partial:
-        if job.status in Job.ACTIVE:
-            return Response(live.job_status(job), status=status.HTTP_202_ACCEPTED)
-        return Response(
-            {
-                "detail": f"The job ended without a full transcript: {job.message}. "
-                "Add ?partial=true for what there is."
-            },
-            status=status.HTTP_409_CONFLICT,
-        )
-    if valid(shapes.ResultQuery, request.query_params)["words"]:
-        segments = list(job.segments.all())
-        shown: dict[str, Any] = {
-            "segments": [segment_with_words(segment) for segment in segments],
-            "revision": job.revision,
-        }
-    else:
-        segments = list(job.segments.defer("words"))
-        shown = {"segments": [segment_object(segment) for segment in segments]}
+    query = valid(shapes.ResultQuery, request.query_params)
+    if not query["partial"] and (refusal := _without_full_transcript(job)):
+        return refusal
+    if not query["words"]:
+        return Response(exports.result(job, list(job.segments.defer("words"))))
+    segments = list(job.segments.all())
+    with_words = [segment_with_words(segment) for segment in segments]
+    document = exports.result(job, segments) | {"segments": with_words, "revision": job.revision}
+    return Response(document)
+
+
+def _without_full_transcript(job: Job) -> Response | None:
+    """The answer where there is no full transcript: not yet, or not any more to be had."""
+    if job.status == Job.Status.COMPLETED:
+        return None
+    if job.status in Job.ACTIVE:
+        return Response(live.job_status(job), status=status.HTTP_202_ACCEPTED)
     return Response(
         {
-            **shown,
-            "text": full_text(segments),
-            "language": job.language or None,
-            "audio_duration": duration_of(job),
-        }
+            "detail": f"The job ended without a full transcript: {job.message}. "
+            "Add ?partial=true for what there is."
+        },
+        status=status.HTTP_409_CONFLICT,
     )
+
+
+@extend_schema(
+    parameters=[shapes.ExportQuery],
+    responses={
+        200: OpenApiTypes.BINARY,
+        202: shapes.JobStatus,
+        400: shapes.Problem,
+        404: shapes.Problem,
+        409: shapes.Problem,
+    },
+)
+@api_view(["GET", "HEAD"])
+def export(request: Request, job_id: str) -> HttpResponseBase:
+    """The transcript as a file to download. 202 and 409 as for the result."""
+    job = find_job(job_id)
+    query = valid(shapes.ExportQuery, request.query_params)
+    if not query["partial"] and (refusal := _without_full_transcript(job)):
+        return refusal
+    made = exports.export(
+        job=job,
+        format=query["format"],
+        options=exports.Options(speakers=query["speakers"], times=query["times"]),
+    )
+    disposition = content_disposition_header(True, made.name)
+    assert disposition is not None, "an attachment has a header"
+    headers = {"Content-Disposition": disposition}
+    return HttpResponse(made.content, content_type=made.content_type, headers=headers)
 
 
 @extend_schema(

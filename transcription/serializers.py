@@ -6,6 +6,7 @@ from django.conf import settings
 from rest_framework import serializers
 from rest_framework.fields import empty
 
+from transcription.exports import FORMATS
 from transcription.speech import catalogue
 from transcription.speech.diarization.base import AUTOMATIC, SpeakerCount
 from transcription.speech.diarization.loading import TAKE_A_COUNT
@@ -140,6 +141,16 @@ class ResultQuery(serializers.Serializer[Any]):
     words = serializers.BooleanField(
         default=False, help_text="Each segment with its words, and the transcript's revision."
     )
+
+
+class ExportQuery(serializers.Serializer[Any]):
+    format = serializers.ChoiceField(
+        choices=FORMATS,
+        error_messages={"invalid_choice": f"Unknown. The formats are {', '.join(FORMATS)}."},
+    )
+    speakers = serializers.BooleanField(default=True)
+    times = serializers.BooleanField(default=True, help_text="Of txt and docx.")
+    partial = serializers.BooleanField(default=False)  # type: ignore[assignment]  # as above
 
 
 class Model(serializers.Serializer[Any]):

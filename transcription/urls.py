@@ -1,6 +1,6 @@
 from django.urls import path
 
-from transcription import api, editing_api, pages
+from transcription import api, editing_api, pages, playback
 
 urlpatterns = [
     path("", api.start, name="transcribe"),
@@ -8,6 +8,7 @@ urlpatterns = [
     path("jobs", api.list_jobs, name="transcription-jobs"),
     path("status/<str:job_id>", api.job_status, name="transcription-status"),
     path("result/<str:job_id>", api.result, name="transcription-result"),
+    path("export/<str:job_id>", api.export, name="transcription-export"),
     path("diarize/<str:job_id>", api.diarize, name="transcription-diarize"),
     path("suspects/<str:job_id>", api.list_suspects, name="transcription-suspects"),
     path("segments/<int:segment_id>", editing_api.segment, name="segment"),
@@ -21,5 +22,12 @@ urlpatterns = [
 
 page_urlpatterns = [
     path("", pages.app, name="app"),
+    path("models", pages.downloadable_models, name="app-models"),
     path("jobs/<str:job_id>/", pages.review, name="review"),
+    path("jobs/<str:job_id>/row", pages.job_row, name="job-row"),
+    path("jobs/<str:job_id>/retry", pages.retry, name="retry-job"),
+    path("jobs/<str:job_id>/cancel", pages.cancel, name="cancel-job"),
+    path("jobs/<str:job_id>/delete", pages.delete, name="delete-job"),
+    path("jobs/<str:job_id>/audio", playback.audio, name="audio"),
+    path("jobs/<str:job_id>/peaks", playback.peaks, name="peaks"),
 ]

@@ -1,0 +1,316 @@
+"""Transcripts as files: subtitles that can be read, and texts that come out as they went in."""
+
+import csv
+import io
+import json
+import random
+import time
+import unicodedata
+from itertools import pairwise
+from typing import Any
+
+import pysubs2
+import pytest
+import srt
+import webvtt
+from django.test import Client
+from docx import Document
+
+from tests.transcription.diarized import make_job
+from transcription.models import Job, Segment
+from transcription.subtitles import Cue, make_cues
+
+pytestmark = pytest.mark.django_db
+
+LONG = (
+    "Four score and seven years ago our fathers brought forth, upon this continent, a new nation. "
+)
+
+
+@pytest.fixture
+def job() -> Job:
+    job = make_job(diarize=False)
+    Job.objects.filter(pk=job.pk).update(status=Job.Status.COMPLETED)
+    job.recording.name = "Täglich, 3. Mai.m4a"
+    job.recording.save()
+    job.refresh_from_db()
+    return job
+
+
+def say(
+    job: Job, start: float, text: str, *, speaker: str | None = None, seconds: float = 0.3
+) -> Segment:
+    """A segment whose words last `seconds` each."""
+    words: list[dict[str, Any]] = [
+        {
+            "start": start + n * seconds,
+            "end": start + (n + 1) * seconds,
+            "text": f" {word}",
+            "probability": 0.9,
+        }
+        for n, word in enumerate(text.split())
+    ]
+    return Segment.objects.create(
+        job=job,
+        chunk=job.chunks.get(),
+        start=start,
+        end=words[-1]["end"] if words else start + 1,
+        text=text,
+        words=words,
+        speaker=speaker,
+    )
+
+
+def exported(client: Client, job: Job, **query: str) -> bytes:
+    answer = client.get(f"/api/transcribe/export/{job.pk}", query)
+    assert answer.status_code == 200, answer.content
+    return bytes(answer.content)
+
+
+def width(line: str) -> int:
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in line
+    )
+
+
+def check_limits(cues: list[Cue]) -> None:
+    for cue in cues:
+        assert 1 <= len(cue.lines) <= 2
+        assert all(0 < width(line) <= 42 and line == line.strip() for line in cue.lines), cue
+        assert 0 < cue.end - cue.start <= 7000, cue
+    assert all(one.end <= other.start for one, other in pairwise(cues))
+
+
+# ---- Subtitles
+
+
+def test_a_long_segment_becomes_cues_within_the_limits(job: Job) -> None:
+    say(job, 0.0, LONG * 3, speaker="ANN")
+    cues = make_cues(job.segments.all())
+    check_limits(cues)
+    assert " ".join(line for cue in cues for line in cue.lines) == (LONG * 3).strip()
+    assert cues[0].lines[-1].endswith(",")
+    assert cues[0].start == 0
+
+
+def test_cues_of_random_speech_are_within_the_limits_and_say_everything_once(job: Job) -> None:
+    rng = random.Random(7)
+    letters = "abcdefgh äöüß 你好世界。 ,.!?-'{}<>&\\N"
+    said, at = [], 0.0
+    for _ in range(200):
+        words = [
+            "".join(rng.choices(letters, k=rng.randint(1, 12))) for _ in range(rng.randint(1, 40))
+        ]
+        if rng.random() < 0.1:
+            words.append("x" * rng.randint(43, 200))
+        text = " ".join(" ".join(words).split())
+        if not text:
+            continue
+        segment = say(
+            job,
+            at,
+            text,
+            speaker=rng.choice(["ANN", "BOB", None]),
+            seconds=rng.choice([0.0, 0.2, 3.0, 9.0]),
+        )
+        said.append(text)
+        at = segment.end - rng.choice([0.0, 0.0, 0.4]) + rng.choice([0.0, 2.5])
+    cues = make_cues(job.segments.order_by("pk"))
+    check_limits(cues)
+    joined = "".join("".join(cue.lines) for cue in cues)
+    assert joined.replace(" ", "") == "".join(said).replace(" ", "")
+
+
+def test_no_cue_runs_across_a_change_of_speaker_or_a_long_pause(job: Job) -> None:
+    say(job, 0.0, "Who comes?", speaker="ANN")
+    say(job, 0.7, "A guest.", speaker="BOB")
+    words: list[dict[str, Any]] = [
+        {"start": 5.0, "end": 5.5, "text": " Well", "probability": 0.9},
+        {"start": 9.0, "end": 9.5, "text": " then.", "probability": 0.9},
+    ]
+    last = say(job, 5.0, "Well then.", speaker="BOB")
+    Segment.objects.filter(pk=last.pk).update(words=words, end=9.5)
+    cues = make_cues(job.segments.all())
+    assert [(cue.lines, cue.speaker) for cue in cues] == [
+        (("Who comes?",), "ANN"),
+        (("A guest.",), "BOB"),
+        (("Well",), "BOB"),
+        (("then.",), "BOB"),
+    ]
+    assert (cues[2].start, cues[2].end, cues[3].start) == (5000, 6000, 9000)
+
+
+def test_an_edited_text_is_cut_at_the_times_of_the_words_that_were_heard(job: Job) -> None:
+    segment = say(job, 0.0, LONG)
+    Segment.objects.filter(pk=segment.pk).update(text=LONG.strip().replace("Four", "Fore"))
+    first, second = make_cues(job.segments.all())
+    assert " ".join(first.lines).startswith("Fore score")
+    heard = {word["text"].strip(): word["start"] for word in segment.words}
+    assert second.start == round(1000 * heard[second.lines[0].split()[0]])
+
+
+def test_scripts_without_blanks_are_wrapped(job: Job) -> None:
+    segment = say(job, 0.0, "我")
+    text = "今天我们讨论一个很长的问题，它没有空格。" * 4
+    words: list[dict[str, Any]] = [
+        {
+            "start": n * 0.2,
+            "end": (n + 1) * 0.2,
+            "text": text[2 * n : 2 * n + 2],
+            "probability": 0.9,
+        }
+        for n in range(len(text) // 2)
+    ]
+    Segment.objects.filter(pk=segment.pk).update(text=text, words=words, end=words[-1]["end"])
+    cues = make_cues(job.segments.all())
+    check_limits(cues)
+    assert "".join("".join(cue.lines) for cue in cues) == text
+
+
+HOSTILE = [
+    "{\\an8}top\\Nnew",
+    "a <i>tag</i> & more",
+    "1 --> 2",
+    "<v Bob>I am Bob",
+    "00:00:01.000 --> 00:00:02.000",
+    "NOTE this",
+]
+
+
+def test_hostile_text_comes_out_of_parsers_as_it_went_in(client: Client, job: Job) -> None:
+    for n, text in enumerate(HOSTILE):
+        say(job, 10.0 * n, text)
+    subtitles = list(srt.parse(exported(client, job, format="srt").decode()))
+    assert [one.content.replace("\n", " ") for one in subtitles] == [
+        text.replace("-->", "→") for text in HOSTILE
+    ]
+    captions = webvtt.from_string(exported(client, job, format="vtt").decode()).captions
+    assert len(captions) == len(HOSTILE)
+    for caption, text in zip(captions, HOSTILE, strict=True):
+        raw = " ".join(caption.raw_text.split())
+        assert raw.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
+
+
+def test_pysubs2_reads_the_same_cues(client: Client, job: Job) -> None:
+    say(job, 0.0, LONG * 2, speaker="ANN")
+    say(job, 30.0, "Yes.", speaker="BOB")
+    cues = make_cues(job.segments.all(), with_names=True)
+    for kind in ("srt", "vtt"):
+        read = pysubs2.SSAFile.from_string(exported(client, job, format=kind).decode())
+        assert len(read) == len(cues)
+        assert all(event.start < event.end <= event.start + 7000 for event in read)
+    read = pysubs2.SSAFile.from_string(exported(client, job, format="srt").decode())
+    assert [(one.start, one.end, one.plaintext) for one in read] == [
+        (cue.start, cue.end, "\n".join(cue.lines)) for cue in cues
+    ]
+
+
+def test_speakers_are_named_where_they_begin(client: Client, job: Job) -> None:
+    say(job, 0.0, "Who comes?", speaker="ANN")
+    say(job, 2.0, "Well?", speaker="ANN")
+    say(job, 4.0, "A guest.", speaker="B<OB")
+    subtitles = srt.parse(exported(client, job, format="srt").decode())
+    assert [one.content for one in subtitles] == ["ANN: Who comes?", "Well?", "B<OB: A guest."]
+    vtt = exported(client, job, format="vtt").decode()
+    assert "<v ANN>Who comes?" in vtt
+    assert "<v B&lt;OB>A guest." in vtt
+    assert b"ANN" not in exported(client, job, format="srt", speakers="false")
+    assert b"ANN" not in exported(client, job, format="vtt", speakers="false")
+
+
+# ---- Texts
+
+
+def test_text_has_speakers_and_times_as_they_are_wanted(client: Client, job: Job) -> None:
+    say(job, 0.0, "Who comes?", speaker="ANN")
+    say(job, 62.0, "Well?", speaker="ANN")
+    say(job, 64.0, "A guest.", speaker="BOB")
+    assert exported(client, job, format="txt").decode() == (
+        "[00:00:00] ANN: Who comes?\n[00:01:02] ANN: Well?\n[00:01:04] BOB: A guest.\n"
+    )
+    without_times = exported(client, job, format="txt", times="false").decode()
+    assert without_times == "ANN: Who comes? Well?\nBOB: A guest.\n"
+    bare = exported(client, job, format="txt", times="false", speakers="false").decode()
+    assert bare == "Who comes? Well? A guest.\n"
+
+
+def test_a_table_is_no_formula(client: Client, job: Job) -> None:
+    say(job, 0.0, '=HYPERLINK("x") "quoted", ä', speaker="@ANN")
+    content = exported(client, job, format="csv")
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
+    assert content.startswith(b"\xef\xbb\xbf")
+    assert rows == [
+        ["start", "end", "speaker", "text"],
+        ["0.000", "0.900", "'@ANN", '\'=HYPERLINK("x") "quoted", ä'],
+    ]
+
+
+def test_a_document_can_be_opened(client: Client, job: Job) -> None:
+    say(job, 0.0, "Who \x0bcomes? <&>", speaker="ANN")
+    document = Document(io.BytesIO(exported(client, job, format="docx")))
+    assert document.paragraphs[0].text == "Täglich, 3. Mai.m4a"
+    assert document.paragraphs[-1].text == "[00:00:00] ANN: Who comes? <&>"
+    assert document.paragraphs[-1].runs[0].bold
+
+
+def test_json_is_the_result(client: Client, job: Job) -> None:
+    say(job, 0.0, "Who comes?", speaker="ANN")
+    result = client.get(f"/api/transcribe/result/{job.pk}").json()
+    assert json.loads(exported(client, job, format="json")) == result
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt", "txt", "json", "docx", "csv"])
+def test_a_transcript_without_speech_can_be_exported(client: Client, job: Job, kind: str) -> None:
+    assert isinstance(exported(client, job, format=kind), bytes)
+
+
+# ---- Requests
+
+
+def test_a_download_has_the_recordings_name(client: Client, job: Job) -> None:
+    answer = client.get(f"/api/transcribe/export/{job.pk}?format=vtt")
+    assert answer["Content-Type"] == "text/vtt; charset=utf-8"
+    assert answer["Content-Disposition"] == (
+        "attachment; filename*=utf-8''T%C3%A4glich%2C%203.%20Mai.vtt"
+    )
+
+
+def test_unknown_formats_and_jobs_are_refused(client: Client, job: Job) -> None:
+    answer = client.get(f"/api/transcribe/export/{job.pk}?format=pdf")
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == (
+        "format: Unknown. The formats are srt, vtt, txt, json, docx, csv."
+    )
+    assert client.get(f"/api/transcribe/export/{job.pk}").status_code == 400
+    assert client.get("/api/transcribe/export/nothing?format=srt").status_code == 404
+
+
+def test_a_job_that_is_not_completed_is_exported_as_far_as_it_is_wanted(
+    client: Client, job: Job
+) -> None:
+    say(job, 0.0, "Who comes?")
+    url = f"/api/transcribe/export/{job.pk}?format=txt"
+    for status, code in ((Job.Status.RUNNING, 202), (Job.Status.FAILED, 409)):
+        Job.objects.filter(pk=job.pk).update(status=status)
+        assert client.get(url).status_code == code
+        assert client.get(f"{url}&partial=true").content == b"[00:00:00] Who comes?\n"
+
+
+def test_hours_are_exported_in_seconds(client: Client, job: Job) -> None:
+    words: list[dict[str, Any]] = [
+        {"start": n * 0.2, "end": (n + 1) * 0.2, "text": f" word{n}", "probability": 0.9}
+        for n in range(10)
+    ]
+    text = "".join(word["text"] for word in words).strip()
+    Segment.objects.bulk_create(
+        Segment(
+            job=job, chunk=job.chunks.get(), start=n * 2.0, end=n * 2.0 + 2, text=text, words=words
+        )
+        for n in range(5000)
+    )
+    for kind, most_seconds in (("srt", 5.0), ("docx", 20.0)):
+        started = time.perf_counter()
+        exported(client, job, format=kind)
+        seconds = time.perf_counter() - started
+        assert seconds < most_seconds
