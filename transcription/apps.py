@@ -14,6 +14,7 @@ class TranscriptionConfig(AppConfig):
 
         post_spawn.connect(start_worker, sender="django_q", dispatch_uid="transcription")
         post_migrate.connect(schedule_recovery, sender=self)
+        post_migrate.connect(index_texts, sender=self)
 
 
 def start_worker(**_: Any) -> None:
@@ -36,3 +37,9 @@ def schedule_recovery(**_: Any) -> None:
             "cluster": "interactive",
         },
     )
+
+
+def index_texts(*, using: str, **_: Any) -> None:
+    from transcription import search  # models are there by now
+
+    search.ensure_index(using=using)
