@@ -1,5 +1,6 @@
 # make serve   install and run the service        make test    install and run every test
 # make lint    ruff, mypy, import-linter          make bench   measure, side by side
+# make screenshots   the README's pictures
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
@@ -12,7 +13,7 @@ FIND_PYTHON := for candidate in python3.11 python3 python3.12 python3.13; do \
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$candidate; break; fi; done
 
 .DELETE_ON_ERROR:
-.PHONY: serve test lint bench clean
+.PHONY: serve test lint bench screenshots clean
 
 serve: $(VENV)/run.stamp
 	exec $(VENV)/bin/python manage.py serve --host $(HOST) --port $(PORT)
@@ -28,6 +29,9 @@ lint: $(VENV)/lint.stamp
 
 bench: $(VENV)/bench.stamp
 	$(VENV)/bin/python -m bench
+
+screenshots: $(VENV)/browser.stamp
+	$(VENV)/bin/python -m tests.screenshots
 
 clean:
 	rm -rf $(VENV) build *.egg-info .*_cache

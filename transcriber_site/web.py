@@ -1,11 +1,17 @@
-"""The web process: daphne with uploads kept on disk; `python -m transcriber_site.web` is `daphne`.
+"""The web process: daphne, with uploads kept on disk and answers sent no faster than they are read.
+
+`python -m transcriber_site.web` is `daphne`.
 
 As it stands, daphne 4.2 has an upload in memory twice: Twisted parses each posted form, which
 daphne never looks at (400 MB took 4.7 GB, and nobody else was answered meanwhile), and daphne
 queues the whole body for the application at once. It also takes in any amount before the
 application can refuse it, and drops the connection without a word when the disk is full.
+
+What is answered it takes from the application as fast as that can make it, so that all of a long
+recording would wait in memory for a client that reads slowly.
 """
 
+import asyncio
 import gc
 import io
 import sys
@@ -30,15 +36,23 @@ FORM_BYTES = 1024**2  # what a form may hold besides its file
 Application = Callable[[Message, Receive, Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 
-class UploadRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is untyped
-    """Leaves the parsing of forms to Django, and throws away a body that cannot be kept."""
+class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is untyped
+    """Leaves the parsing of forms to Django, and throws away a body that cannot be kept.
+
+    It is also the producer, in Twisted's sense, of its answer: the connection tells it when more than
+    64 KiB wait for the client, and when all of that is sent.
+    """
 
     content: Any  # the file that the body is written to
     refusal: Exception | None = None
     n_received = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._writable = asyncio.Event()
+        self._writable.set()
         super().__init__(*args, **kwargs, parsePOSTFormSubmission=False)
+
+    # ---- The body that comes in
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name
         super().gotLength(length)
@@ -72,6 +86,49 @@ class UploadRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne i
             self.content.close()
             self.content = io.BytesIO()
 
+    # ---- The answer that goes out
+
+    async def writable(self) -> None:
+        """Wait until the client has taken what was sent, or is gone."""
+        await self._writable.wait()
+
+    def handle_reply(self, message: Message) -> None:
+        if not self.finished and self.channel is not None and self.producer is None:
+            self.registerProducer(self, streaming=True)
+        if self.method == b"HEAD":
+            # Twisted leaves out the first piece of a body, but daphne writes the others all the same.
+            message = {name: value for name, value in message.items() if name != "body"}
+        super().handle_reply(message)
+
+    def handle_exception(self, exception: Exception) -> None:
+        if not self._response_started:
+            super().handle_exception(exception)
+        elif not self.finished:
+            # daphne would begin a second response, and stop looking after all others when that fails.
+            self.loseConnection()
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        self._writable.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._writable.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self._writable.set()
+
+    def finish(self) -> None:
+        self._release()
+        super().finish()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        self._release()
+        super().connectionLost(reason)
+
+    def _release(self) -> None:
+        if self.producer is not None:
+            self.unregisterProducer()
+        self._writable.set()
+
 
 class WebServer(Server):  # type: ignore[misc]
     """Hands the application the body of a request as the file that it lies in."""
@@ -100,6 +157,11 @@ class WebServer(Server):  # type: ignore[misc]
             scope["transcriber.refusal"] = protocol.refusal
         return super().create_application(protocol, scope)
 
+    async def handle_reply(self, protocol: Any, message: Message) -> None:
+        await super().handle_reply(protocol, message)
+        if isinstance(protocol, WebRequest):
+            await protocol.writable()
+
 
 class CommandLine(CommandLineInterface):  # type: ignore[misc]
     server_class = WebServer
@@ -116,5 +178,5 @@ def _with_bodies(application: Application) -> Application:
 if __name__ == "__main__":
     from transcriber_site import web  # the module as the application knows it, not as __main__
 
-    http_protocol.WebRequest = web.UploadRequest
+    http_protocol.WebRequest = web.WebRequest
     web.CommandLine.entrypoint()

@@ -1,10 +1,14 @@
-"""Where recordings lie: the uploaded file, and its samples in pieces of a minute.
+"""Where recordings lie: the uploaded file, and in pieces of a minute its samples and their peaks.
 
 Pieces, because any storage can write and read whole files, none needs to append or seek; because a range is
 read without the rest; and because a preparation that was broken off goes over what is there at no cost.
+The peaks are what a waveform is drawn from; they are made with the samples, because the web process, which
+hands them out, is to do without numpy.
 """
 
+import asyncio
 import io
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -19,6 +23,8 @@ from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span
 
 PIECE_SECONDS = 60
 PIECE_SAMPLES = PIECE_SECONDS * SAMPLE_RATE
+PIECE_BYTES = 2 * PIECE_SAMPLES
+PEAKS_PER_SECOND = 20  # so that a minute has a whole number of them, and no piece shifts the next
 
 
 def folder(recording: Recording) -> str:
@@ -45,19 +51,25 @@ def store_upload(*, upload: "UploadedFile[Any]", info: AudioInfo) -> Recording:
 
 
 def delete_files(recording: Recording) -> None:
-    """Remove the uploaded file and its samples; what is gone already is no error."""
+    """Remove the uploaded file, its samples and their peaks; what is gone already is no error."""
     directory = folder(recording)
-    try:
-        _, names = default_storage.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
+    names = _stored_names(recording)
+    if names is None:
         return
     for name in names:
         default_storage.delete(f"{directory}/{name}")
     default_storage.delete(directory)
 
 
+def _stored_names(recording: Recording) -> list[str] | None:
+    try:
+        return default_storage.listdir(folder(recording))[1]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 class SamplesWriter:
-    """Cuts samples into pieces and stores each as soon as it is full."""
+    """Cuts samples into pieces and stores each, with its peaks, as soon as it is full."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -86,14 +98,27 @@ class SamplesWriter:
         joined = np.concatenate(self._pending)
         self._pending = [joined[n_samples:]]
         self._n_pending -= n_samples
-        name = _piece(self._recording, self._n_pieces)
-        data = joined[:n_samples].astype("<i2").tobytes()
+        piece = joined[:n_samples]
+        _save(_piece(self._recording, self._n_pieces), piece.astype("<i2").tobytes())
+        _save(_peaks_piece(self._recording, self._n_pieces), _peaks_of(piece))
         self._n_pieces += 1
-        if default_storage.exists(name):
-            if default_storage.size(name) == len(data):
-                return  # from a preparation that was broken off
-            default_storage.delete(name)
-        default_storage.save(name, ContentFile(data))
+
+
+def _save(name: str, data: bytes) -> None:
+    if default_storage.exists(name):
+        if default_storage.size(name) == len(data):
+            return  # from a preparation that was broken off
+        default_storage.delete(name)
+    default_storage.save(name, ContentFile(data))
+
+
+def _peaks_of(samples: Pcm) -> bytes:
+    """The largest absolute sample of each 1/20 s, one byte each: 0 is silence, 255 full scale."""
+    import numpy as np
+
+    begins = np.arange(0, len(samples), SAMPLE_RATE // PEAKS_PER_SECOND)
+    loudest = np.maximum.reduceat(np.abs(samples.astype(np.int32)), begins)
+    return bytes(-(-loudest * 255 // 2**15).astype(np.uint8))
 
 
 def read_samples(recording: Recording, span: Span) -> Audio:
@@ -122,6 +147,49 @@ def has_samples(recording: Recording, span: Span) -> bool:
     return all(default_storage.exists(_piece(recording, index)) for index in pieces)
 
 
+def count_samples(recording: Recording) -> int | None:
+    """How many samples a prepared recording has. None when some of its pieces are gone."""
+    n_pieces = -(-round((recording.duration or 0.0) * SAMPLE_RATE) // PIECE_SAMPLES)
+    pieces = [_piece(recording, index) for index in range(n_pieces)]
+    stored = {f"{folder(recording)}/{name}" for name in _stored_names(recording) or []}
+    if not pieces or not stored.issuperset(pieces):
+        return None
+    return (n_pieces - 1) * PIECE_SAMPLES + default_storage.size(pieces[-1]) // 2
+
+
+async def stream_samples(recording: Recording, *, begin: int, end: int) -> AsyncIterator[bytes]:
+    """Bytes `begin` to `end` of the samples (16 bit, little-endian), a piece at a time.
+
+    Asynchronous, because Django reads any other iterator to its end before it sends the first of it. Raises
+    FileNotFoundError or EOFError when a piece is gone or cut short.
+    """
+    while begin < end:
+        index, offset = divmod(begin, PIECE_BYTES)
+        n_bytes = min(end - begin, PIECE_BYTES - offset)
+        data = await asyncio.to_thread(_read, _piece(recording, index), offset, n_bytes)
+        if len(data) < n_bytes:
+            raise EOFError(f"{_piece(recording, index)} is cut short.")
+        yield data
+        begin += n_bytes
+
+
+def _read(name: str, offset: int, n_bytes: int) -> bytes:
+    with default_storage.open(name) as file:
+        file.seek(offset, io.SEEK_SET)
+        return bytes(file.read(n_bytes))
+
+
+def read_peaks(recording: Recording) -> bytes:
+    """A byte for each 1/20 s, as far as the recording is prepared: 0 is silence, 255 full scale."""
+    parts: list[bytes] = []
+    while True:
+        try:
+            with default_storage.open(_peaks_piece(recording, len(parts))) as file:
+                parts.append(file.read())
+        except FileNotFoundError:
+            return b"".join(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredSamples:
     """A prepared recording's samples, read as they are needed."""
@@ -138,3 +206,7 @@ class StoredSamples:
 
 def _piece(recording: Recording, index: int) -> str:
     return f"{folder(recording)}/samples-{index:05d}.s16"
+
+
+def _peaks_piece(recording: Recording, index: int) -> str:
+    return f"{folder(recording)}/peaks-{index:05d}.u8"

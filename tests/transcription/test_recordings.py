@@ -1,21 +1,27 @@
-"""Samples lie in pieces of a minute; who reads a span does not notice."""
+"""Samples and their peaks lie in pieces of a minute; who reads them does not notice."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.files.storage import default_storage
 from django.test import override_settings
 
 from transcription.models import Recording
 from transcription.recordings import (
+    PEAKS_PER_SECOND,
+    PIECE_BYTES,
     PIECE_SAMPLES,
     PIECE_SECONDS,
     SamplesWriter,
+    count_samples,
     delete_files,
     folder,
+    read_peaks,
     read_samples,
+    stream_samples,
 )
 from transcription.speech.audio import Pcm, to_float
 from transcription.speech.engines.base import SAMPLE_RATE, Span
@@ -42,6 +48,10 @@ def store(samples: Pcm, *, step: int = 160_000, recording: Recording | None = No
         assert writer.n_stored <= begin + step
     writer.flush()
     return recording
+
+
+def names_of(recording: Recording) -> list[str]:
+    return sorted(default_storage.listdir(folder(recording))[1])
 
 
 @pytest.mark.parametrize("step", [160_000, 7_777, N_SAMPLES])
@@ -76,7 +86,12 @@ def test_where_nothing_is_nothing_is_read(samples: Pcm, start: float, end: float
 
 def test_a_recording_of_whole_pieces_has_no_empty_one_at_its_end() -> None:
     recording = store(np.zeros(2 * PIECE_SAMPLES, np.int16))
-    assert len(default_storage.listdir(folder(recording))[1]) == 2
+    assert names_of(recording) == [
+        "peaks-00000.u8",
+        "peaks-00001.u8",
+        "samples-00000.s16",
+        "samples-00001.s16",
+    ]
 
 
 def test_writing_again_goes_over_what_is_there(samples: Pcm) -> None:
@@ -84,7 +99,8 @@ def test_writing_again_goes_over_what_is_there(samples: Pcm) -> None:
     store(samples, recording=recording)
     read = read_samples(recording, Span(0, 3 * PIECE_SECONDS))
     np.testing.assert_array_equal(read, to_float(samples))
-    assert len(default_storage.listdir(folder(recording))[1]) == 3
+    assert len(names_of(recording)) == 6
+    assert read_peaks(recording) == read_peaks(store(samples))
 
 
 def test_deleting_leaves_nothing_and_can_be_repeated(samples: Pcm) -> None:
@@ -92,3 +108,101 @@ def test_deleting_leaves_nothing_and_can_be_repeated(samples: Pcm) -> None:
     delete_files(recording)
     delete_files(recording)
     assert not default_storage.exists(folder(recording))
+
+
+# ---- Counting and streaming
+
+
+@pytest.mark.parametrize("n_samples", [1, PIECE_SAMPLES, PIECE_SAMPLES + 1, N_SAMPLES])
+def test_samples_are_counted_by_what_is_stored(samples: Pcm, n_samples: int) -> None:
+    recording = store(samples[:n_samples])
+    recording.duration = n_samples / SAMPLE_RATE
+    assert count_samples(recording) == n_samples
+
+
+@pytest.mark.parametrize("piece", [0, 1, 2])
+def test_samples_of_which_a_piece_is_gone_are_not_counted(samples: Pcm, piece: int) -> None:
+    recording = store(samples)
+    recording.duration = N_SAMPLES / SAMPLE_RATE
+    default_storage.delete(f"{folder(recording)}/samples-{piece:05d}.s16")
+    assert count_samples(recording) is None
+
+
+def test_a_recording_of_which_nothing_is_left_has_no_count(samples: Pcm) -> None:
+    recording = store(samples)
+    recording.duration = N_SAMPLES / SAMPLE_RATE
+    delete_files(recording)
+    assert count_samples(recording) is None
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        (0, 0),
+        (0, 2 * N_SAMPLES),
+        (1, 2),
+        (PIECE_BYTES - 1, PIECE_BYTES + 1),
+        (PIECE_BYTES, 2 * PIECE_BYTES),
+        (7, 2 * PIECE_BYTES + 3),
+    ],
+)
+def test_bytes_are_streamed_across_the_pieces(samples: Pcm, begin: int, end: int) -> None:
+    recording = store(samples)
+
+    @async_to_sync
+    async def streamed() -> list[bytes]:
+        return [part async for part in stream_samples(recording, begin=begin, end=end)]
+
+    parts = streamed()
+    assert b"".join(parts) == samples.astype("<i2").tobytes()[begin:end]
+    assert all(len(part) <= PIECE_BYTES for part in parts)
+
+
+# ---- Peaks
+
+
+def expected_peaks(samples: Pcm) -> list[int]:
+    step = SAMPLE_RATE // PEAKS_PER_SECOND
+    parts = (samples[begin : begin + step] for begin in range(0, len(samples), step))
+    return [-(-max(abs(int(sample)) for sample in part) * 255 // 32768) for part in parts]
+
+
+@pytest.mark.parametrize("step", [160_000, 7_777, N_SAMPLES])
+def test_peaks_are_the_loudest_of_each_twentieth_of_a_second(samples: Pcm, step: int) -> None:
+    quieter = (samples * np.linspace(0, 1, N_SAMPLES)).astype(np.int16)
+    assert list(read_peaks(store(quieter, step=step))) == expected_peaks(quieter)
+
+
+def test_a_piece_shifts_no_peak_of_the_next() -> None:
+    clicks = np.zeros(3 * PIECE_SAMPLES, np.int16)
+    clicks[[0, PIECE_SAMPLES - 1, PIECE_SAMPLES, 2 * PIECE_SAMPLES]] = 32767
+    found = read_peaks(store(clicks))
+    assert len(found) == 3 * 60 * PEAKS_PER_SECOND
+    assert [index for index, peak in enumerate(found) if peak] == [0, 1199, 1200, 2400]
+
+
+@pytest.mark.parametrize(
+    ("sample", "peak"), [(0, 0), (1, 1), (-1, 1), (16384, 128), (32767, 255), (-32768, 255)]
+)
+def test_a_peak_is_zero_for_silence_alone_and_255_at_full_scale(sample: int, peak: int) -> None:
+    assert read_peaks(store(np.full(900, sample, np.int16))) == bytes([peak, peak])
+
+
+@pytest.mark.parametrize("lost", ["peaks-00000.u8", "peaks-00001.u8", "samples-00001.s16"])
+def test_what_a_broken_preparation_left_out_is_made_when_it_is_done_again(
+    samples: Pcm, lost: str
+) -> None:
+    recording = store(samples)
+    complete, names = read_peaks(recording), names_of(recording)
+    default_storage.delete(f"{folder(recording)}/{lost}")
+    store(samples, recording=recording)
+    assert names_of(recording) == names
+    assert read_peaks(recording) == complete
+
+
+def test_peaks_can_be_read_as_far_as_they_are_made(samples: Pcm) -> None:
+    recording = Recording(name="a.flac", size=1)
+    writer = SamplesWriter(recording)
+    assert read_peaks(recording) == b""
+    writer.write(samples[: PIECE_SAMPLES + 5])
+    assert list(read_peaks(recording)) == expected_peaks(samples[:PIECE_SAMPLES])
