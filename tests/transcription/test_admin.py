@@ -1,12 +1,14 @@
 """What an operator sees and does in the admin."""
 
+import io
+import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.files.base import ContentFile
+from asgiref.sync import async_to_sync
 from django.core.files.storage import default_storage
 from django.http import HttpResponse
 from django.test import Client, override_settings
@@ -14,12 +16,14 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
-from transcription.admin import MOST_INLINE_ROWS
-from transcription.models import Chunk, Diarization, Job, Leased, Recording, Segment, Stage
+from tests.transcription.operated import act, add_chunk, changelist, make_job, page_of, submit
+from transcription import editing
+from transcription.exports import FORMATS, Options, export
+from transcription.models import Chunk, Edit, Job, Leased, Recording, Segment, Stage
 
 pytestmark = pytest.mark.django_db
 
-MODELS = ["recording", "job", "stage", "chunk", "segment", "diarization"]
+MODELS = ["recording", "job", "stage", "chunk", "segment", "diarization", "edit"]
 MOST_QUERIES = 15  # a page's own, its filters', the session's and the user's
 
 
@@ -30,75 +34,11 @@ def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
         yield
 
 
-def make_job(name: str = "meeting.flac", status: Job.Status = Job.Status.COMPLETED) -> Job:
-    recording = Recording(name=name, size=3, duration=100.0)
-    folder = f"recordings/{recording.id}"
-    recording.file.name = default_storage.save(f"{folder}/original.flac", ContentFile(b"abc"))
-    default_storage.save(f"{folder}/samples-00000.s16", ContentFile(b"abcd"))
-    recording.save()
-    now = timezone.now()
-    job = Job.objects.create(
-        recording=recording,
-        status=status,
-        model_name="tiny.en",
-        requested_language="en",
-        language="en",
-        engine="faster-whisper",
-        message="All is said",
-        progress=100,
-        started_at=now - timedelta(seconds=25),
-        finished_at=now,
-    )
-    Stage.objects.create(job=job, kind=Stage.Kind.PREPARE, state=Leased.State.DONE)
-    Diarization.objects.create(
-        job=job,
-        engine="pyannote",
-        model="by hand",
-        device="cpu",
-        turns=[[0, 61.5, "SPEAKER_1"]],
-        exclusive=[[0, 61.5, "SPEAKER_1", None], [61.5, 62, "SPEAKER_2", 0.5]],
-        centroids={"SPEAKER_1": [0.123456]},
-    )
-    return job
-
-
-def add_chunk(
-    job: Job, index: int, *, n_segments: int = 1, state: Leased.State = Leased.State.DONE
-) -> Chunk:
-    chunk = Chunk.objects.create(
-        job=job,
-        index=index,
-        start=10.0 * index,
-        end=10.0 * index + 10,
-        streams=[],
-        speech=[],
-        state=state,
-        attempts=2,
-    )
-    Segment.objects.bulk_create(
-        Segment(job=job, chunk=chunk, start=i, end=i + 1, text=f"Part {i}", words=[])
-        for i in range(n_segments)
-    )
-    return chunk
-
-
-def changelist(model: str) -> str:
-    return reverse(f"admin:transcription_{model}_changelist")
-
-
-def page_of(row: Any) -> str:
-    return reverse(f"admin:transcription_{row._meta.model_name}_change", args=[row.pk])
-
-
-def act(client: Client, action: str, *rows: Job | Recording, **data: str) -> list[str]:
-    """Run an action on rows of the list; returns the messages it left."""
-    answer: Any = client.post(
-        changelist(str(rows[0]._meta.model_name)),
-        {"action": action, "_selected_action": [str(row.pk) for row in rows], **data},
-        follow=True,
-    )
-    assert answer.redirect_chain, answer.content
-    return [str(message) for message in answer.context["messages"]]
+def edit_text(segment: Segment, text: str) -> Edit:
+    seen = {"text": segment.text}
+    done = editing.change(segment_id=segment.pk, values={"text": text}, was=seen, done_by="Ann")
+    assert done.edit is not None
+    return done.edit
 
 
 # ---- Looking
@@ -108,7 +48,8 @@ def act(client: Client, action: str, *rows: Job | Recording, **data: str) -> lis
 def test_every_list_loads_and_can_be_searched(admin_client: Client, model: str) -> None:
     job = make_job()
     chunk = add_chunk(job, 0)
-    rows = {"recording": job.recording, "job": job, "chunk": chunk}
+    edit = edit_text(chunk.segments.get(), "What was said")
+    rows = {"recording": job.recording, "job": job, "chunk": chunk, "edit": edit}
     found = {**rows, "diarization": job.diarization}.get(model)
     for query in ("", "?q=meeting", f"?q={job.recording_id if model == 'recording' else job.pk}"):
         answer = admin_client.get(changelist(model) + query)
@@ -156,24 +97,104 @@ def test_lists_of_many_rows_take_few_queries(
 ) -> None:
     for n in range(60):
         job = make_job(f"{n}.flac")
-        add_chunk(job, 0, n_segments=50)
+        edit_text(add_chunk(job, 0, n_segments=50).segments.all()[n % 50], f"Edit {n}")
     with django_assert_max_num_queries(MOST_QUERIES):
         answer = admin_client.get(changelist(model))
     assert answer.context["cl"].result_count >= 60
     assert len(answer.context["cl"].result_list) == 50
 
 
-def test_a_long_jobs_page_is_limited(
-    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
-) -> None:
+def recordings_of(answer: Any) -> list[str]:
+    return [job.recording.name for job in answer.context["cl"].result_list]
+
+
+def test_what_needs_a_look_is_found(admin_client: Client) -> None:
+    now = timezone.now()
+    minutes = {n: now - timedelta(minutes=n) for n in (5, 20, 30, 70)}
+
+    def make(name: str, status: Job.Status, **values: Any) -> Job:
+        job = make_job(name, status=status)
+        Job.objects.filter(pk=job.pk).update(**values)
+        return job
+
+    make("failed now", Job.Status.FAILED, finished_at=minutes[5])
+    make("failed long ago", Job.Status.FAILED, finished_at=now - timedelta(days=2))
+    held = make("long at work", Job.Status.RUNNING, started_at=minutes[70], updated_at=minutes[30])
+    chunk = add_chunk(held, 0, state=Leased.State.DOING)
+    Chunk.objects.filter(pk=chunk.pk).update(lease_until=now + timedelta(seconds=30))
+    lost = make("lost", Job.Status.RUNNING, started_at=minutes[30], updated_at=minutes[20])
+    chunk = add_chunk(lost, 0, state=Leased.State.DOING)
+    Chunk.objects.filter(pk=chunk.pk).update(lease_until=minutes[20])
+    make("waits", Job.Status.QUEUED, started_at=None, updated_at=minutes[70])
+    make("waits a little", Job.Status.QUEUED, started_at=None, updated_at=minutes[5])
+    paused = {"started_at": minutes[70], "paused": timedelta(minutes=60), "updated_at": minutes[5]}
+    make("taken up again", Job.Status.RUNNING, **paused)
+    make("done", Job.Status.COMPLETED, started_at=minutes[70], updated_at=minutes[70])
+
+    found = {
+        value: sorted(recordings_of(admin_client.get(changelist("job", f"?attention={value}&o=1"))))
+        for value in ("failed", "long", "idle")
+    }
+    assert found == {
+        "failed": ["failed now"],
+        "long": ["long at work", "waits"],
+        "idle": ["lost", "waits"],
+    }
+
+
+def test_jobs_are_sorted_by_every_column_that_has_an_order(admin_client: Client) -> None:
+    now = timezone.now()
+    slow, fast, failed = make_job("slow"), make_job("fast"), make_job("failed", Job.Status.FAILED)
+    work = {"started_at": now - timedelta(hours=3), "finished_at": now}
+    Job.objects.filter(pk=slow.pk).update(**work)
+    Job.objects.filter(pk=fast.pk).update(**work, paused=timedelta(hours=2.5))
+    unread = make_job("unread")
+    Recording.objects.filter(pk=unread.recording_id).update(duration=0)
+    columns = admin_client.get(changelist("job")).context["cl"].list_display
+    by_factor = columns.index("real_time_factor")
+    descending = recordings_of(admin_client.get(changelist("job", f"?o=-{by_factor}")))
+    ascending = recordings_of(admin_client.get(changelist("job", f"?o={by_factor}")))
+    assert [name for name in descending if name in ("slow", "fast")] == ["slow", "fast"]
+    assert [name for name in ascending if name in ("slow", "fast")] == ["fast", "slow"]
+    assert failed.recording.name in ascending
+    for number, column in enumerate(columns[1:], 1):
+        answer = admin_client.get(changelist("job", f"?o={number}"))
+        is_sorted = f"?o=-{number}" in answer.content.decode()
+        assert is_sorted == (column != "review"), column
+
+
+def test_values_that_are_not_known_yet_can_be_chosen_by_a_filter(admin_client: Client) -> None:
+    job = make_job("new")
+    make_job("old")
+    Job.objects.filter(pk=job.pk).update(language="")
+    answer = admin_client.get(changelist("job"))
+    assert '<a href="?language=">(none)</a>' in "".join(answer.content.decode().split("\n"))
+    assert recordings_of(admin_client.get(changelist("job", "?language="))) == ["new"]
+
+
+def test_a_recordings_file_is_named_and_not_linked_to(admin_client: Client) -> None:
+    recording = make_job().recording
+    page = admin_client.get(page_of(recording)).content.decode()
+    assert str(recording.file.name) in page
+    assert f'href="{recording.file.url}"' not in page, "files are not served"
+
+
+def test_everything_leads_to_the_review_and_back(admin_client: Client) -> None:
     job = make_job()
-    Chunk.objects.bulk_create(
-        Chunk(job=job, index=i, start=i, end=i + 1, streams=[], speech=[]) for i in range(300)
-    )
-    with django_assert_max_num_queries(MOST_QUERIES):
-        answer = admin_client.get(page_of(job))
-    chunks = answer.context["inline_admin_formsets"][1].formset.forms
-    assert [form.instance.index for form in chunks] == list(range(MOST_INLINE_ROWS))
+    segment = add_chunk(job, 0).segments.get()
+    edit = edit_text(segment, "What was said")
+    review = reverse("review", args=[job.pk])
+    pages = [changelist("job"), *(page_of(row) for row in (job, job.recording, segment, edit))]
+    for page in pages:
+        answer = admin_client.get(page)
+        assert f'"{review}' in answer.content.decode(), page
+        assert f'<a href="{reverse("app")}">View site</a>' in answer.content.decode()
+    assert page_of(job) in admin_client.get(page_of(job.recording)).content.decode()
+    assert page_of(job.recording) in admin_client.get(page_of(job)).content.decode()
+    for model in ("chunk", "segment", "diarization", "edit"):
+        url = changelist(model, f"?job__id__exact={job.pk}")
+        assert url in admin_client.get(page_of(job)).content.decode()
+        assert admin_client.get(url).context["cl"].result_count == 1
 
 
 # ---- Editing
@@ -194,16 +215,99 @@ def test_a_job_is_not_edited(admin_client: Client) -> None:
 def test_a_segments_text_and_speaker_are_edited_and_nothing_else(admin_client: Client) -> None:
     add_chunk(make_job(), 0)
     segment = Segment.objects.get()
-    assert admin_client.get(page_of(segment)).status_code == 200
-    answer = admin_client.post(
-        page_of(segment), {"text": "What was said", "speaker": "Ann", "start": "7"}
-    )
-    assert answer.status_code == 302
+    submit(admin_client, segment, text=" What was \r\n said", speaker=" Ann ", start="7")
     segment.refresh_from_db()
     assert (segment.text, segment.speaker, segment.start) == ("What was said", "Ann", 0.0)
-    admin_client.post(page_of(segment), {"text": "What was said", "speaker": ""})
+    submit(admin_client, segment, speaker="")
     segment.refresh_from_db()
-    assert segment.speaker is None
+    assert (segment.text, segment.speaker) == ("What was said", None)
+
+
+def test_what_is_edited_here_has_its_place_in_the_history(admin_client: Client) -> None:
+    job = make_job()
+    segment = add_chunk(job, 0).segments.get()
+    submit(admin_client, segment, text="What was said")
+    edit = job.edits.get()
+    assert (edit.kind, edit.done_by) == (Edit.Kind.TEXT, "admin")
+    change = edit.changes.get()
+    assert change.before is not None
+    assert (change.segment_pk, change.before["text"]) == (segment.pk, "Part 0")
+    job.refresh_from_db()
+    assert job.revision == 1, "who listens is told"
+    submit(admin_client, segment)
+    assert job.edits.count() == 1, "nothing was changed"
+    page = admin_client.get(page_of(segment)).content.decode()
+    link = changelist("edit", f"?changes__segment_pk={segment.pk}")
+    assert link in page
+    assert list(admin_client.get(link).context["cl"].result_list) == [edit]
+    other = changelist("edit", f"?changes__segment_pk={segment.pk + 1}")
+    assert not admin_client.get(other).context["cl"].result_list
+
+
+def test_nothing_is_overwritten_that_was_not_seen(admin_client: Client) -> None:
+    job = make_job()
+    segment = add_chunk(job, 0).segments.get()
+    page = admin_client.get(page_of(segment)).content.decode()
+    edit_text(segment, "What Ann heard")
+    said = submit(admin_client, segment, page=page, text="What I heard")
+    assert said == [editing.MEANWHILE]
+    segment.refresh_from_db()
+    assert segment.text == "What Ann heard"
+    assert job.edits.count() == 1
+    # What somebody else changed is no obstacle to changing something else, and stays.
+    assert submit(admin_client, segment, page=page, speaker="Bob") != said
+    segment.refresh_from_db()
+    assert (segment.text, segment.speaker) == ("What Ann heard", "Bob")
+
+
+def test_a_segment_that_is_gone_stays_gone(admin_client: Client) -> None:
+    segment = add_chunk(make_job(), 0).segments.get()
+    page = admin_client.get(page_of(segment)).content.decode()
+    editing.remove(segment_id=segment.pk, was={"text": segment.text}, done_by="Ann")
+    said = submit(admin_client, segment, page=page, text="What I heard")
+    assert len(said) == 1
+    assert "doesn’t exist" in said[0]
+    assert not Segment.objects.exists()
+
+
+@pytest.mark.parametrize("text", ["", "  ", "a" * 5001])
+def test_a_segments_text_is_neither_empty_nor_endless(admin_client: Client, text: str) -> None:
+    segment = add_chunk(make_job(), 0).segments.get()
+    answer = admin_client.post(page_of(segment), {"text": text, "initial-text": "Part 0"})
+    assert answer.status_code == 200
+    assert "text" in answer.context["adminform"].form.errors
+    segment.refresh_from_db()
+    assert segment.text == "Part 0"
+
+
+def test_while_a_job_is_under_way_texts_can_be_edited_and_speakers_not(
+    admin_client: Client,
+) -> None:
+    segment = add_chunk(make_job(status=Job.Status.RUNNING), 0).segments.get()
+    submit(admin_client, segment, text="What was said", speaker="Ann")
+    segment.refresh_from_db()
+    assert (segment.text, segment.speaker) == ("What was said", None)
+
+
+def test_edits_are_undone_and_what_cannot_be_is_said(admin_client: Client) -> None:
+    first, second = add_chunk(make_job(), 0, n_segments=2).segments.all()
+    undone = edit_text(first, "One")
+    overtaken = edit_text(second, "Two")
+    second.refresh_from_db()
+    later = edit_text(second, "Three")
+    assert act(admin_client, "undo", undone, overtaken) == [
+        "1 edit undone.",
+        "1 edit skipped: This part of the transcript was changed since: undo that first.",
+    ]
+    assert act(admin_client, "undo", undone, overtaken, later) == [
+        "2 edits undone.",
+        "1 edit skipped: This edit was undone already.",
+    ]
+    assert list(Segment.objects.values_list("text", flat=True)) == ["Part 0", "Part 1"]
+    assert set(Edit.objects.values_list("undone_by", flat=True)) == {"admin"}
+    page = admin_client.get(page_of(later)).content.decode()
+    assert "“Two”" in page
+    assert "“Three”" in page
 
 
 def test_whoever_may_only_look_cannot_act(client: Client, django_user_model: Any) -> None:
@@ -272,6 +376,104 @@ def test_who_speaks_is_found_out_again_where_there_is_a_transcript(admin_client:
     assert not running.stages.filter(kind=Stage.Kind.DIARIZE).exists()
     page = admin_client.get(page_of(completed)).content.decode()
     assert "diarize" in page
+
+
+# ---- Exporting
+
+
+def make_said(name: str, *texts: str, status: Job.Status = Job.Status.COMPLETED) -> Job:
+    """A job in whose transcript these were said."""
+    job = make_job(name, status=status)
+    chunk = add_chunk(job, 0, n_segments=0)
+    for n, text in enumerate(texts):
+        Segment.objects.create(job=job, chunk=chunk, start=n, end=n + 1, text=text)
+    return job
+
+
+def download(client: Client, format: str, *jobs: Job) -> Any:  # noqa: A002
+    chosen = {"action": f"export_{format}", "_selected_action": [str(job.pk) for job in jobs]}
+    return client.post(changelist("job"), chosen)
+
+
+def unpacked(answer: Any) -> dict[str, str]:
+    """Names and texts of an archive's files."""
+
+    async def read() -> bytes:
+        return b"".join([block async for block in answer.streaming_content])
+
+    data = async_to_sync(read)()
+    assert answer["Content-Type"] == "application/zip"
+    assert int(answer["Content-Length"]) == len(data)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_jobs_transcript_is_exported_as_its_file(admin_client: Client, format: str) -> None:  # noqa: A002
+    job = make_said("Réunion.flac", "Bonjour.", "Au revoir.")
+    page = admin_client.get(changelist("job")).content.decode()
+    assert f'<option value="export_{format}">Export as {format.upper()}</option>' in page
+    answer = download(admin_client, format, job)
+    made = export(job=job, format=format, options=Options())
+    assert answer.status_code == 200
+    assert answer["Content-Type"] == made.content_type
+    assert answer["Content-Disposition"] == f"attachment; filename*=utf-8''R%C3%A9union.{format}"
+    if format != "docx":  # a document has the time in which it was made
+        assert answer.content == made.content
+        assert "Bonjour." in answer.content.decode()
+
+
+def test_several_transcripts_are_one_archive_with_names_of_their_own(admin_client: Client) -> None:
+    names = [
+        "a.flac",
+        "A.mp3",
+        "..",
+        "x/../../y.wav",
+        "é" * 200 + ".mp4",
+        "skipped.txt",
+        "会议 (1).m4a",
+    ]
+    jobs = [make_said(name, f"Said in {n}.") for n, name in enumerate(names)]
+    files = unpacked(download(admin_client, "txt", *jobs))
+    said = {text.split("Said in ")[1][0]: name for name, text in files.items()}
+    assert len(said) == len(files) == len(jobs)
+    assert len({name.casefold() for name in files}) == len(files)
+    assert {said["0"].casefold(), said["1"].casefold()} == {"a.txt", "a (2).txt"}
+    assert said["6"] == "会议 (1).txt"
+    for name in files:
+        assert not set(name) & set('/\\:*?"<>|')
+        assert name.endswith(".txt")
+        assert not name.startswith(".")
+        assert len(name.encode()) < 255
+
+
+def test_jobs_without_a_transcript_are_not_exported_and_it_is_said(admin_client: Client) -> None:
+    first, second = make_said("first.flac", "One."), make_said("second.flac", "Two.")
+    running = make_said("running.flac", "Half a", status=Job.Status.RUNNING)
+    silent = make_said("silent.flac")
+    files = unpacked(download(admin_client, "srt", first, second, running, silent))
+    assert set(files) == {"first.srt", "second.srt", "skipped.txt"}
+    assert "running.flac" in files["skipped.txt"]
+    assert "silent.flac" in files["skipped.txt"]
+    said = "2 jobs skipped: not completed, or nothing was said."
+    page = admin_client.get(changelist("job"))
+    assert [str(message) for message in page.context["messages"]] == [said]
+
+    answer = download(admin_client, "srt", first, silent)
+    assert "first.srt" in answer["Content-Disposition"]
+    admin_client.get(changelist("job"))
+    assert act(admin_client, "export_srt", running, silent) == [said]
+
+
+def test_no_more_transcripts_are_exported_at_once_than_one_can_wait_for(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transcription.admin.jobs.MOST_EXPORTED", 1)
+    jobs = [make_said("a.flac", "One."), make_said("b.flac", "Two.")]
+    assert act(admin_client, "export_txt", *jobs) == [
+        "2 jobs are too many for one archive: at most 1."
+    ]
 
 
 # ---- Deleting

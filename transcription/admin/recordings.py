@@ -1,0 +1,73 @@
+"""Recordings: what was uploaded, and the jobs that transcribe it."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.utils.html import format_html_join
+from django.utils.timesince import timesince
+
+from transcription import operations
+from transcription.admin.base import (
+    DeletableAdmin,
+    ValuesFilter,
+    link,
+    list_url,
+    page_url,
+    review_url,
+    shown_duration,
+)
+from transcription.models import Job, Recording
+
+MOST_JOBS = 20
+
+
+@admin.register(Recording)
+class RecordingAdmin(DeletableAdmin):
+    list_display = ("name", "length", "size", "container", "codec", "jobs_link", "age")
+    list_filter = ("created_at", ("container", ValuesFilter), ("codec", ValuesFilter))
+    search_fields = ("id", "name")
+    date_hierarchy = "created_at"
+    fields = (
+        "name",
+        "stored_as",
+        "size",
+        "container",
+        "codec",
+        "declared_duration",
+        "duration",
+        "created_at",
+        "latest_jobs",
+    )
+    readonly_fields = ("stored_as", "latest_jobs")
+
+    @admin.display(description="duration", ordering="duration")
+    def length(self, recording: Recording) -> str:
+        return shown_duration(recording)
+
+    @admin.display(description="jobs")
+    def jobs_link(self, recording: Recording) -> str:
+        return link(list_url(Job, f"recording__id__exact={recording.pk}"), "jobs")
+
+    @admin.display(description="file")
+    def stored_as(self, recording: Recording) -> str:
+        """Its name in the storage, which is not served: a field of the form would link to it."""
+        return recording.file.name or ""
+
+    @admin.display(description="jobs")
+    def latest_jobs(self, recording: Recording) -> str:
+        """The newest of them, each with its review."""
+        rows: list[tuple[Any, ...]] = [
+            (page_url(job), f"{job.model_name}, {job.status}", review_url(job.pk))
+            for job in recording.jobs.order_by("-created_at")[:MOST_JOBS]
+        ]
+        return format_html_join(
+            "", '<div><a href="{}">{}</a> · <a href="{}">review</a></div>', rows
+        )
+
+    @admin.display(ordering="created_at")
+    def age(self, recording: Recording) -> str:
+        return timesince(recording.created_at, depth=1)
+
+    def delete_row(self, pk: UUID) -> None:
+        operations.delete_recording(recording_id=pk)

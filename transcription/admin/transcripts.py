@@ -1,0 +1,256 @@
+"""Segments, which may be put right here too, and what was put right by hand, here and on the pages."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Field, Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.text import Truncator
+
+from transcription import editing
+from transcription.admin.base import (
+    ModelAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    counted,
+    link,
+    list_url,
+    reasons,
+    review_url,
+)
+from transcription.models import Edit, Job, Segment, SegmentEdit
+from transcription.revising import ConflictError
+from transcription.transcript import display_time
+
+if TYPE_CHECKING:
+    SegmentForm = forms.ModelForm[Segment]
+else:
+    SegmentForm = forms.ModelForm
+
+EDITABLE = ("text", "speaker")
+GONE = "This segment is gone: it was removed, or the job was begun again."
+
+
+class SegmentEditForm(SegmentForm):
+    """Text and speaker. What they were when the page was made comes back with them, hidden."""
+
+    class Meta:
+        model = Segment
+        fields = EDITABLE
+
+    def clean_text(self) -> str:
+        text = " ".join(self.cleaned_data["text"].split())
+        if len(text) > editing.MOST_LETTERS:
+            raise forms.ValidationError(f"A segment has at most {editing.MOST_LETTERS:,} letters.")
+        return text
+
+    def clean_speaker(self) -> str | None:
+        return " ".join((self.cleaned_data["speaker"] or "").split()) or None
+
+    def seen(self) -> dict[str, Any]:
+        """What was changed, as whoever changed it saw it."""
+        data = {name: self.data.get(self[name].html_initial_name, "") for name in self.changed_data}
+        lines = {name: value.replace("\r\n", "\n") for name, value in data.items()}
+        return {
+            name: value or None if name == "speaker" else value for name, value in lines.items()
+        }
+
+
+@admin.register(Segment)
+class SegmentAdmin(ReadOnlyAdmin):
+    """What was said and by whom may be put right; times and figures are what the model gave."""
+
+    form = SegmentEditForm
+    list_display = ("begins", "ends", "short_text", "speaker", "recording_name", "avg_logprob")
+    list_filter = ("job__status", "job__model_name", "job__language", "job__created_at")
+    list_select_related = ("job__recording",)
+    search_fields = ("job__id", "job__recording__name", "text")
+    readonly_fields = (
+        "job",
+        "review",
+        "edits",
+        "chunk",
+        "start",
+        "end",
+        "speaker_confidence",
+        "avg_logprob",
+        "no_speech_prob",
+        "compression_ratio",
+        "temperature",
+        "words",
+    )
+    fields = (*EDITABLE, *readonly_fields)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return ModelAdmin.has_change_permission(self, request, obj)
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        return super().get_queryset(request).defer("words")
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        # One job's segments as they were said; all jobs' the newest first, which needs no sorting.
+        return ("start", "pk") if "job__id__exact" in request.GET else ("-pk",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """The speaker too while the job is under way: nobody is named before its end."""
+        if obj is not None and obj.job.status in Job.ACTIVE:
+            return (*self.readonly_fields, "speaker")
+        return self.readonly_fields
+
+    def formfield_for_dbfield(
+        self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        return super().formfield_for_dbfield(
+            db_field, request, **kwargs, show_hidden_initial=db_field.name in EDITABLE
+        )
+
+    @admin.display(description="start", ordering="start")
+    def begins(self, segment: Segment) -> str:
+        return display_time(segment.start)
+
+    @admin.display(description="end", ordering="end")
+    def ends(self, segment: Segment) -> str:
+        return display_time(segment.end)
+
+    @admin.display(description="text", ordering="text")
+    def short_text(self, segment: Segment) -> str:
+        return Truncator(segment.text).chars(120)
+
+    @admin.display(description="recording", ordering="job__recording__name")
+    def recording_name(self, segment: Segment) -> str:
+        return segment.job.recording.name
+
+    @admin.display
+    def review(self, segment: Segment) -> str:
+        url = f"{review_url(segment.job_id)}?t={segment.start:.2f}"
+        return link(url, segment.job.recording.name)
+
+    @admin.display
+    def edits(self, segment: Segment) -> str:
+        return link(list_url(Edit, f"changes__segment_pk={segment.pk}"), "what was edited in it")
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page, and what it sends: nothing of that is written where somebody else was first."""
+        try:
+            return super().change_view(request, object_id, form_url, extra_context)
+        except ConflictError as error:
+            problem = str(error)
+        except Segment.DoesNotExist:
+            problem = GONE
+        self.message_user(request, problem, messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
+        """As an edit that has its place in the history. Raises ConflictError, Segment.DoesNotExist."""
+        if form.changed_data:
+            editing.change(
+                segment_id=obj.pk,
+                values={name: form.cleaned_data[name] for name in form.changed_data},
+                was=form.seen(),
+                done_by=request.user.get_username(),
+            )
+
+
+class SegmentEditInline(ReadOnlyInline):
+    model = SegmentEdit
+    verbose_name_plural = "segments"
+    show_change_link = False
+    fields = ("segment", "said_before", "said_after")
+    readonly_fields = fields
+
+    @admin.display
+    def segment(self, change: SegmentEdit) -> int:
+        return change.segment_pk
+
+    @admin.display(description="before")
+    def said_before(self, change: SegmentEdit) -> str:
+        return _said(change.before)
+
+    @admin.display(description="after")
+    def said_after(self, change: SegmentEdit) -> str:
+        return _said(change.after)
+
+
+@admin.register(Edit)
+class EditAdmin(ReadOnlyAdmin):
+    list_display = (
+        "short_summary",
+        "kind",
+        "recording_name",
+        "done_by",
+        "created_at",
+        "undone_by",
+        "undone_at",
+    )
+    list_filter = ("kind", ("undone_at", admin.EmptyFieldListFilter), "created_at")
+    list_select_related = ("job__recording",)
+    search_fields = ("job__id", "job__recording__name", "summary", "done_by")
+    date_hierarchy = "created_at"
+    inlines = (SegmentEditInline,)
+    actions = ("undo",)
+    fields = (
+        "job",
+        "review",
+        "kind",
+        "summary",
+        "done_by",
+        "created_at",
+        "undone_by",
+        "undone_at",
+    )
+    readonly_fields = ("review",)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """A segment's edits too, to which its page leads."""
+        return lookup == "changes__segment_pk" or bool(
+            super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
+        )
+
+    @admin.display(description="edit", ordering="summary")
+    def short_summary(self, edit: Edit) -> str:
+        return Truncator(edit.summary).chars(120)
+
+    @admin.display(description="recording", ordering="job__recording__name")
+    def recording_name(self, edit: Edit) -> str:
+        return edit.job.recording.name
+
+    @admin.display
+    def review(self, edit: Edit) -> str:
+        return link(review_url(edit.job_id), edit.job.recording.name)
+
+    @admin.action(description="Undo", permissions=["change"])
+    def undo(self, request: HttpRequest, queryset: "QuerySet[Edit]") -> None:
+        """The newest first, as the later stand on the earlier."""
+        n_done, skipped = 0, Counter[str]()
+        for edit in queryset.order_by("-pk").only("job_id"):
+            try:
+                editing.undo(
+                    job_id=edit.job_id, edit_id=edit.pk, done_by=request.user.get_username()
+                )
+            except ConflictError as error:
+                skipped[str(error)] += 1
+            except (Edit.DoesNotExist, Job.DoesNotExist):
+                skipped["It is gone: the job was deleted or begun again."] += 1
+            else:
+                n_done += 1
+        if n_done:
+            self.message_user(request, f"{counted(n_done, 'edit')} undone.", messages.SUCCESS)
+        for text in reasons(skipped, "edit"):
+            self.message_user(request, text, messages.WARNING)
+
+
+def _said(fields: dict[str, Any] | None) -> str:
+    """What a change says of text and speaker."""
+    if fields is None:
+        return "(no segment)"
+    text, speaker = fields.get("text"), fields.get("speaker")
+    said = [] if text is None else [f"“{Truncator(text).chars(200)}”"]
+    return " — ".join(([speaker or "no speaker"] if "speaker" in fields else []) + said)
