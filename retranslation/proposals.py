@@ -269,7 +269,9 @@ def _restore(job: Job, retranslation: Retranslation) -> None:
     rows = list(retranslation.changes.all())
     changes = [Change(row.segment_pk, row.before, row.after) for row in rows]
     revising.check_unchanged(job, changes)
-    revising.revise(job, revising.write(job, [change.taken_back() for change in changes]))
+    back = [change.taken_back() for change in changes]
+    since = retranslation.decided_at or retranslation.created_at
+    revising.revise(job, revising.write(job, revising.bring_back(job, back, since=since)))
     for row in rows:
         if row.before is None:  # it may be added once more, as another
             row.segment_pk = None

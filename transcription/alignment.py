@@ -1,9 +1,10 @@
 """When the words of a segment were spoken, also those that a person has put in place of what was heard."""
 
-import re
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 from typing import Any
+
+import regex
+from rapidfuzz.distance import LCSseq
 
 from transcription.models import Segment
 from transcription.phrases import is_as_heard
@@ -12,9 +13,16 @@ from transcription.transcript import segment_object
 Word = dict[str, Any]
 """start, end, text (with the blank before it) and probability."""
 
-UNSPACED = "\u3001-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff01-\uff1f"
-"""Han and kana with their punctuation: scripts without blanks, whose letters are words enough."""
-TOKEN = re.compile(rf"\s*(?:[{UNSPACED}]|[^\s{UNSPACED}]+)")
+UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\uf900-\ufaff\uff01-\uff1f\uff66-\uff9f\U00020000-\U0003ffff"
+)
+"""Scripts without blanks between words, whose letters, each with its marks, are words enough.
+
+Thai, Lao, Burmese, Khmer, kana, Han; with their punctuation.
+"""
+TOKEN = regex.compile(rf"\s*(?:[{UNSPACED}]\p{{M}}*|[^\s{UNSPACED}]+)")
+NOT_SAID = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
 
 
 def segment_with_words(segment: Segment) -> dict[str, Any]:
@@ -37,40 +45,41 @@ def shown_words(segment: Segment) -> list[Word]:
 
 
 def aligned_words(*, text: str, words: Sequence[Word], start: float, end: float) -> list[Word]:
-    """The words of `text`, with the times of those of `words`, as they were heard, that are the same.
+    """The words of `text`, in order, from `start` to `end`.
 
-    Others share what lies between these in proportion to their letters; their probability is None: nobody heard them.
+    Those that were heard, as in `words`, keep their times. The others share what lies between these in proportion to
+    their letters; their probability is None: nobody heard them.
     """
     heard = [piece for word in words for piece in _pieces(word)]
-    tokens = TOKEN.findall(text)
-    same: dict[int, Word] = {}
-    matcher = SequenceMatcher(
-        a=[_said(piece["text"]) for piece in heard],
-        b=[_said(token) for token in tokens],
-        autojunk=False,
-    )
-    for block in matcher.get_matching_blocks():
-        for n in range(block.size):
-            same[block.b + n] = heard[block.a + n]
+    tokens = TOKEN.findall(text.rstrip())
+    same = _same(heard, tokens)
     found: list[Word] = []
+    at = start
     index = 0
     while index < len(tokens):
-        if index in same:
-            found.append({**same[index], "text": tokens[index]})
-            index += 1
-            continue
         first = index
         while index < len(tokens) and index not in same:
             index += 1
-        begin = found[-1]["end"] if found else start
-        until = same[index]["start"] if index in same else end
-        found += _spread(tokens[first:index], begin, max(begin, until), probability=None)
+        until = min(max(same[index]["start"], at), end) if index < len(tokens) else end
+        found += _spread(tokens[first:index], at, until, probability=None)
+        if index < len(tokens):
+            at = min(max(same[index]["end"], until), end)
+            found.append({**same[index], "start": until, "end": at, "text": tokens[index]})
+            index += 1
     return found
 
 
 def is_unspaced(letter: str) -> bool:
     """Whether it is a letter, or a sign, beside which no blank stands."""
-    return re.fullmatch(f"[{UNSPACED}]", letter) is not None
+    return regex.fullmatch(f"[{UNSPACED}]", letter) is not None
+
+
+def _same(heard: Sequence[Word], tokens: Sequence[str]) -> dict[int, Word]:
+    """What was heard of the tokens, by their index: the longest common subsequence of both."""
+    blocks = LCSseq.opcodes(
+        [_said(piece["text"]) for piece in heard], [_said(token) for token in tokens]
+    ).as_matching_blocks()
+    return {block.b + n: heard[block.a + n] for block in blocks for n in range(block.size)}
 
 
 def _pieces(word: Word) -> list[Word]:
@@ -85,16 +94,15 @@ def _spread(
 ) -> list[Word]:
     n_letters = sum(len(token) for token in tokens)
     spread: list[Word] = []
-    done = 0
+    done, begin = 0, start
     for token in tokens:
-        begin = start + (end - start) * done / n_letters
         done += len(token)
-        until = start + (end - start) * done / n_letters
+        until = end if done == n_letters else start + (end - start) * done / n_letters
         spread.append({"start": begin, "end": until, "text": token, "probability": probability})
+        begin = until
     return spread
 
 
 def _said(text: str) -> str:
     """What tells words apart: their letters, or signs where there are no letters."""
-    letters = "".join(letter for letter in text.casefold() if letter.isalnum())
-    return letters or text.strip()
+    return NOT_SAID.sub("", text.casefold()) or text.strip()

@@ -14,16 +14,17 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.text import Truncator
 
-from transcription import revising
-from transcription.alignment import Word, is_unspaced, shown_words
+from transcription import cutting, revising
+from transcription.alignment import shown_words
 from transcription.models import Diarization, Edit, Job, Segment, SegmentEdit
-from transcription.phrases import is_as_heard, text_of
 from transcription.revising import SAID_FIELDS, SPEAKER_FIELDS, Change, ConflictError, fields_of
 
 Kind = Edit.Kind
 Seen = dict[str, Any]
 """The fields of a segment that somebody saw, some of text and speaker."""
 
+MOST_LETTERS = 5000
+"""Of a segment's text: five minutes of fast speech."""
 UNDER_WAY = (
     "The job is under way. Texts can be edited at any time; speakers, and where segments begin and end, "
     "when it has ended."
@@ -69,10 +70,12 @@ def change(*, segment_id: int, values: dict[str, Any], was: Seen, done_by: str) 
             *(SPEAKER_FIELDS if "speaker" in new else ()),
         ]
         before = {name: getattr(segment, name) for name in names}
+        kind = Kind.TEXT if "text" in new else Kind.SPEAKER
+        summary = f"“{_short(segment.text)}”"
         if "text" in new:
-            kind, summary = Kind.TEXT, f"“{_short(segment.text)}” → “{_short(new['text'])}”"
-        else:
-            kind, summary = Kind.SPEAKER, f"{_named(new)}: “{_short(segment.text)}”"
+            summary = f"{summary} → “{_short(new['text'])}”"
+        if "speaker" in new:
+            summary = f"{new['speaker'] or 'no speaker'}: {summary}"
         return _commit(job, kind, summary, [Change(segment.pk, before, {**before, **new})], done_by)
 
 
@@ -82,8 +85,11 @@ def remove(*, segment_id: int, was: Seen, done_by: str) -> Edited:
         job, segment = _held(segment_id, was)
         _require_ended(job)
         summary = f"“{_short(segment.text)}”"
-        gone = Change(segment.pk, fields_of(segment), None)
-        return _commit(job, Kind.REMOVE, summary, [gone], done_by)
+        changes = [
+            Change(segment.pk, fields_of(segment), None),
+            *_later_parts_apart(job, segment),
+        ]
+        return _commit(job, Kind.REMOVE, summary, changes, done_by)
 
 
 def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
@@ -95,15 +101,15 @@ def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
         job, segment = _held(segment_id, was)
         _require_ended(job)
         words = shown_words(segment)
-        if len(words) < 2:
+        cut = cutting.nearest_cut(words, position)
+        if cut is None:
             raise NotPossibleError("A segment of one word cannot be split.")
-        cut = _cut_nearest(words, position)
-        left, right = _halves(segment, words, cut)
-        if not (left["text"] and right["text"]):
-            raise NotPossibleError("There are no words on one side of the cut.")
-        before = fields_of(segment)
+        following = _after(job.segments.all(), segment).first()
+        left, right = cutting.halves(
+            segment, words, cut, next_start=following.start if following else None
+        )
         changes = [
-            Change(segment.pk, before, left),
+            Change(segment.pk, fields_of(segment), left),
             Change(None, None, right),
             *_later_parts_apart(job, segment),
         ]
@@ -127,8 +133,11 @@ def merge(*, segment_id: int, next_id: int, was: Seen, next_was: Seen, done_by: 
         if following.pk != next_id:
             raise ConflictError(MEANWHILE)
         _check_seen(following, next_was)
+        joined = cutting.joined(segment, following)
+        if len(joined["text"]) > MOST_LETTERS:
+            raise NotPossibleError(f"Together they would be longer than {MOST_LETTERS:,} letters.")
         changes = [
-            Change(segment.pk, fields_of(segment), _joined(segment, following)),
+            Change(segment.pk, fields_of(segment), joined),
             Change(following.pk, fields_of(following), None),
         ]
         if following.phrase != segment.phrase:
@@ -185,7 +194,8 @@ def _rename_speakers(job: Job, before: dict[str, str], after: dict[str, str]) ->
     names = diarization.names
     if any(names.get(label, label) != name for label, name in before.items()):
         raise ConflictError("The speakers were named, or found, anew since: undo that first.")
-    Diarization.objects.filter(pk=diarization.pk).update(names={**names, **after})
+    named = {label: name for label, name in {**names, **after}.items() if name != label}
+    Diarization.objects.filter(pk=diarization.pk).update(names=named)
 
 
 # ---- Undo
@@ -198,16 +208,19 @@ def undo(*, job_id: UUID, edit_id: int, done_by: str) -> Edited:
         edit = job.edits.get(pk=edit_id)
         if edit.undone_at is not None:
             raise ConflictError("This edit was undone already.")
-        if edit.kind != Kind.TEXT:
-            _require_ended(job)
         changes = [Change(row.segment_pk, row.before, row.after) for row in edit.changes.all()]
+        said_alone = all(set(one.after or ()) == set(SAID_FIELDS) for one in changes)
+        if edit.kind != Kind.TEXT or not said_alone:
+            _require_ended(job)
         revising.check_unchanged(job, changes)
         if edit.names_after:
             _rename_speakers(job, edit.names_after, edit.names_before or {})
         edit.undone_at, edit.undone_by = timezone.now(), done_by[:150]
         edit.save(update_fields=["undone_at", "undone_by"])
-        back = revising.write(job, [one.taken_back() for one in changes])
-        return _outcome(job, edit, back)
+        back = revising.bring_back(
+            job, [one.taken_back() for one in changes], since=edit.created_at
+        )
+        return _outcome(job, edit, revising.write(job, back))
 
 
 def history(*, job: Job, segment_id: int | None = None) -> "QuerySet[Edit]":
@@ -291,86 +304,6 @@ def _outcome(job: Job, edit: Edit, written: Sequence[Change]) -> Edited:
 
 def _short(text: str) -> str:
     return Truncator(text).chars(60)
-
-
-def _named(values: dict[str, Any]) -> str:
-    return str(values["speaker"] or "no speaker")
-
-
-# ---- Splitting and joining
-
-
-def _cut_nearest(words: Sequence[Word], position: int) -> int:
-    """The index of the word before which the text is cut."""
-    cuts = range(1, len(words))
-    offsets = {cut: len(text_of(words[:cut])) for cut in cuts}
-    return min(cuts, key=lambda cut: abs(offsets[cut] - position))
-
-
-def _halves(
-    segment: Segment, words: Sequence[Word], cut: int
-) -> tuple[revising.Fields, revising.Fields]:
-    end, start = words[cut - 1]["end"], words[cut]["start"]
-    if is_as_heard(segment):
-        heard_left, heard_right = segment.words[:cut], segment.words[cut:]
-    else:  # the text is somebody's own; the words stay as they were heard
-        heard = [((word["start"] + word["end"]) / 2 < start, word) for word in segment.words]
-        heard_left = [word for is_left, word in heard if is_left]
-        heard_right = [word for is_left, word in heard if not is_left]
-    left = {
-        **fields_of(segment),
-        "end": min(max(end, segment.start), max(start, segment.start)),
-        "text": text_of(words[:cut]),
-        "words": heard_left,
-    }
-    right = {
-        **fields_of(segment),
-        "start": min(start, segment.end),
-        "text": text_of(words[cut:]),
-        "words": heard_right,
-        "phrase": None,
-    }
-    return left, right
-
-
-def _joined(segment: Segment, following: Segment) -> revising.Fields:
-    words = [*segment.words, *following.words]
-    blank = "" if _meet_unspaced(segment.text, following.text) else " "
-    if segment.words and following.words and blank and not following.words[0]["text"][:1].isspace():
-        first = following.words[0]
-        words[len(segment.words)] = {**first, "text": f" {first['text']}"}
-    speaker = segment.speaker or following.speaker
-    is_one = segment.speaker == following.speaker
-    figures = {
-        name: getattr(segment, name) if getattr(segment, name) == getattr(following, name) else None
-        for name in revising.DECODERS_FIGURES
-    }
-    return {
-        **fields_of(segment),
-        **figures,
-        "start": min(segment.start, following.start),
-        "end": max(segment.end, following.end),
-        "text": f"{segment.text}{blank}{following.text}",
-        "words": words,
-        "speaker": speaker,
-        "speaker_confidence": _mean_confidence(segment, following) if is_one else None,
-    }
-
-
-def _meet_unspaced(before: str, after: str) -> bool:
-    return is_unspaced(before[-1:]) and is_unspaced(after[:1])
-
-
-def _mean_confidence(segment: Segment, following: Segment) -> float | None:
-    """The mean of all words, as a segment's is."""
-    parts = [
-        (one.speaker_confidence, max(len(one.words), 1))
-        for one in (segment, following)
-        if one.speaker_confidence is not None
-    ]
-    if len(parts) < 2:
-        return None
-    return sum(value * n for value, n in parts) / sum(n for _, n in parts)
 
 
 def _after(segments: "QuerySet[Segment]", segment: Segment) -> "QuerySet[Segment]":

@@ -33,7 +33,7 @@ EDITED: dict[int, Any] = {200: shapes.Edited, **PROBLEMS}
 @extend_schema(methods=["GET"], request=None, responses={200: SegmentWithWords, 404: Problem})
 @extend_schema(methods=["PATCH"], request=shapes.SegmentWish, responses=EDITED)
 @extend_schema(methods=["DELETE"], request=None, parameters=[shapes.RemoveQuery], responses=EDITED)
-@api_view(["GET", "PATCH", "DELETE"])
+@api_view(["GET", "HEAD", "PATCH", "DELETE"])
 def segment(request: Request, segment_id: int) -> Response:
     """One segment with its words; give it another text or speaker; take it out of the transcript."""
     if request.method == "PATCH":
@@ -80,7 +80,9 @@ def rename_speaker(request: Request, job_id: str) -> Response:
     return _edited(request, editing.rename, job_id=job.pk, name=wish["from"], new_name=wish["to"])
 
 
-@extend_schema(parameters=[shapes.EditsQuery], responses={200: shapes.Edits, 404: Problem})
+@extend_schema(
+    parameters=[shapes.EditsQuery], responses={200: shapes.Edits, 400: Problem, 404: Problem}
+)
 @api_view(["GET", "HEAD"])
 def list_edits(request: Request, job_id: str) -> Response:
     """What was edited in a transcript, or in one of its segments, the newest first."""

@@ -3,40 +3,56 @@
 import re
 from typing import Any
 
+from django.core.validators import RegexValidator
 from rest_framework import serializers
 
+from transcription.editing import MOST_LETTERS
 from transcription.models import Edit as EditRow
 from transcription.serializers import SegmentWithWords
 
-MOST_LETTERS = 5000
-"""Of a segment's text: five minutes of fast speech."""
 NAME_LETTERS = 100
+printable = RegexValidator(
+    r"[\x00-\x1f\x7f\ufffe\uffff]",
+    message="It holds control characters, which no document can show.",
+    inverse_match=True,
+)
 
 
-class Line(serializers.CharField):
+class Text(serializers.CharField):
+    """A string, as it is: a number is none."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_blank": True, "trim_whitespace": False, **options})
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Line(Text):
     """Text in one line: whatever blanks and breaks it is sent with."""
+
+    def __init__(self, **options: Any) -> None:
+        options = {"allow_blank": False, "validators": [printable], **options}
+        super().__init__(trim_whitespace=True, **options)
 
     def to_internal_value(self, data: Any) -> str:
         return re.sub(r"\s+", " ", super().to_internal_value(data)).strip()
 
 
-def _name(**options: Any) -> Line:
-    return Line(max_length=NAME_LETTERS, **options)
-
-
 class Seen(serializers.Serializer[Any]):
     """A segment as whoever edits it saw it."""
 
-    text = serializers.CharField(
-        required=False, allow_blank=True, trim_whitespace=False, max_length=10 * MOST_LETTERS
-    )
-    speaker = serializers.CharField(
-        required=False, allow_null=True, allow_blank=True, max_length=NAME_LETTERS
-    )
+    text = Text(required=False)
+    speaker = Text(required=False, allow_null=True)
+
+    def validate_speaker(self, name: str | None) -> str | None:
+        return name or None
 
 
 class SeenText(serializers.Serializer[Any]):
-    text = serializers.CharField(allow_blank=True, trim_whitespace=False)
+    text = Text()
 
 
 class SeenSegment(SeenText):
@@ -49,7 +65,7 @@ class SegmentWish(serializers.Serializer[Any]):
         max_length=MOST_LETTERS,
         error_messages={"blank": "A segment has some text. To take it out, DELETE it."},
     )
-    speaker = _name(required=False, allow_null=True, allow_blank=True)
+    speaker = Line(required=False, allow_null=True, allow_blank=True, max_length=NAME_LETTERS)
     was = Seen(help_text="What the segment says as you see it: nothing is overwritten unseen.")
 
     def validate_speaker(self, name: str | None) -> str | None:
@@ -70,9 +86,7 @@ class SegmentWish(serializers.Serializer[Any]):
 
 
 class RemoveQuery(serializers.Serializer[Any]):
-    was = serializers.CharField(
-        allow_blank=True, trim_whitespace=False, help_text="The segment's text as you see it."
-    )
+    was = Text(help_text="The segment's text as you see it.")
 
 
 class Split(serializers.Serializer[Any]):
@@ -88,11 +102,14 @@ class Merge(serializers.Serializer[Any]):
 
 
 class Rename(serializers.Serializer[Any]):
-    to = _name(help_text="Its new name; if somebody has it already, the two become one.")
+    to = Line(
+        max_length=NAME_LETTERS,
+        help_text="Its new name; if somebody has it already, the two become one.",
+    )
 
     def get_fields(self) -> dict[str, Any]:
         # `from` is no name for an attribute.
-        return {"from": _name(help_text="The speaker's name as it is."), **super().get_fields()}
+        return {"from": Text(help_text="The speaker's name as it is."), **super().get_fields()}
 
 
 class EditsQuery(serializers.Serializer[Any]):

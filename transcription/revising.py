@@ -5,20 +5,28 @@ once one is first.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from transcription import wakeups
-from transcription.models import Job, Segment
+from transcription.models import Diarization, Edit, Job, Segment, SegmentEdit
+from transcription.speech.diarization.attribution import attribute, parts
+from transcription.speech.diarization.base import Turn
+from transcription.speech.engines.base import Span
 
 Fields = dict[str, Any]
 """Fields of a segment's row, without its id and its job."""
 
+CHANGED_SINCE = "This part of the transcript was changed since: undo that first."
+RUN_ACROSS = (
+    "What was said before and after it is one segment by now: undo that, or split it there, first."
+)
 BATCH = 500
 DECODERS_FIGURES = ("avg_logprob", "no_speech_prob", "compression_ratio", "temperature")
 FIELDS = (
@@ -104,21 +112,79 @@ def check_unchanged(job: Job, changes: Iterable[Change]) -> None:
     chunk_ids = set(job.chunks.values_list("pk", flat=True))
     for change in changes:
         if not _is_as_left(change, rows.get(change.segment_pk or 0), chunk_ids):
-            raise ConflictError("This part of the transcript was changed since: undo that first.")
+            raise ConflictError(CHANGED_SINCE)
+    # Parts that were set apart may have been split further: they would not become one phrase again.
+    apart = {one.after["phrase"] for one in changes if one.after and set(one.after) == {"phrase"}}
+    if job.segments.filter(phrase__in=apart).exclude(pk__in=rows).exists():
+        raise ConflictError(CHANGED_SINCE)
 
 
 def _is_as_left(change: Change, segment: Segment | None, chunk_ids: set[int]) -> bool:
-    if change.after is None:
-        before = change.before
+    before, after = change.before, change.after
+    if after is None:
         return segment is None and before is not None and before["chunk_id"] in chunk_ids
-    left = change.after if change.before is None else change.changed()
-    if any(name in left for name in SAID_FIELDS):
-        left = {
-            name: value for name, value in change.after.items() if name in (*left, *SAID_FIELDS)
-        }
-    return segment is not None and all(
-        getattr(segment, name) == value for name, value in left.items()
-    )
+    if before is None:  # it would go, with whatever anybody did to it
+        names = {*SAID_FIELDS, "speaker", "phrase"}
+    else:
+        names = set(change.changed())
+        if not names.isdisjoint(SAID_FIELDS):
+            names.update(name for name in SAID_FIELDS if name in after)
+    return segment is not None and all(getattr(segment, name) == after[name] for name in names)
+
+
+def bring_back(job: Job, changes: Sequence[Change], *, since: datetime) -> list[Change]:
+    """What takes other changes back, as it is to be written now. `since` is when those were made.
+
+    The former speakers of segments may have been renamed, or found anew, since. Raises ConflictError where the
+    segments around one that comes back have become one.
+    """
+    diarization = Diarization.objects.filter(job=job, created_at__gt=since).first()
+    turns = [Turn(*turn) for turn in diarization.named_turns()] if diarization else []
+    renamed = list(_renamed(job, since))
+    changed = [change.segment_pk for change in changes if change.segment_pk is not None]
+
+    def as_now(change: Change) -> Change:
+        before, after = change.before, change.after
+        if not after or "speaker" not in after:
+            return change
+        if before is None:
+            become_one = job.segments.filter(start__lt=after["start"], end__gt=after["end"])
+            if diarization is None:
+                become_one = become_one.filter(pk__in=_merged(job, since))
+            if become_one.exclude(pk__in=changed).exists():
+                raise ConflictError(RUN_ACROSS)
+            if diarization:
+                [part] = parts(attribute([Span(after["start"], after["end"])], turns))
+                who = {"speaker": part.speaker, "speaker_confidence": part.confidence}
+                return Change(change.segment_pk, None, {**after, **who})
+        speaker = after["speaker"]
+        if before is None or before["speaker"] != speaker:
+            for name, new_name in renamed:
+                speaker = new_name if speaker == name else speaker
+        return Change(change.segment_pk, before, {**after, "speaker": speaker})
+
+    return [as_now(change) for change in changes]
+
+
+def _merged(job: Job, since: datetime) -> "QuerySet[SegmentEdit, int]":
+    """The ids of segments that were merged and are not apart again."""
+    return SegmentEdit.objects.filter(
+        edit__job=job,
+        edit__kind=Edit.Kind.MERGE,
+        edit__undone_at=None,
+        edit__created_at__gt=since,
+    ).values_list("segment_pk", flat=True)
+
+
+def _renamed(job: Job, since: datetime) -> Iterator[tuple[str, str]]:
+    """Former and new names, in the order in which they were given."""
+    edits = job.edits.filter(kind=Edit.Kind.RENAME, undone_at=None, created_at__gt=since)
+    for edit in edits.order_by("pk"):
+        first = edit.changes.first()
+        if first is not None and first.before and first.after:
+            yield first.before["speaker"], first.after["speaker"]
+        elif edit.names_before and edit.names_after:  # all that they had said was gone
+            yield next(iter(edit.names_before.values())), next(iter(edit.names_after.values()))
 
 
 def revise(job: Job, changes: Iterable[Change]) -> None:

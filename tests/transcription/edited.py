@@ -1,0 +1,72 @@
+"""Edits as a person makes them, who sees the rows as they are."""
+
+from typing import Any
+
+from tests.retranslation.proposed import rows
+from tests.transcription.diarized import make_job, now
+from transcription import editing
+from transcription.editing import Edited
+from transcription.models import Diarization, Edit, Job, Segment
+
+ONE, TWO = "SPEAKER_1", "SPEAKER_2"
+BY = "ann"
+TEXTS = ("how are you", "fine thanks", "good to hear")
+
+
+def completed_job(*texts: str) -> Job:
+    """A second for each word, from 0 on; all by one speaker."""
+    job = make_job(*(texts or TEXTS), diarize=False)
+    job.segments.update(speaker=ONE, speaker_confidence=0.75)
+    Job.objects.filter(pk=job.pk).update(status=Job.Status.COMPLETED)
+    return now(job)
+
+
+def everything(job: Job) -> Any:
+    """All that edits change, but the revision."""
+    names = list(Diarization.objects.filter(job=job).values_list("names", flat=True))
+    edits = list(Edit.objects.filter(job=job).values_list("pk", "undone_at"))
+    return rows(job), names, edits, now(job).removed_segments
+
+
+def segment_of(job: Job, text: str) -> Segment:
+    return job.segments.get(text=text)
+
+
+def following(segment: Segment) -> Segment:
+    segments = list(segment.job.segments.all())
+    return segments[segments.index(segment) + 1]
+
+
+def put(segment: Segment, **values: Any) -> Edited:
+    was = {name: getattr(segment, name) for name in values}
+    return editing.change(segment_id=segment.pk, values=values, was=was, done_by=BY)
+
+
+def cut(segment: Segment, position: int) -> Edited:
+    was = {"text": segment.text}
+    return editing.split(segment_id=segment.pk, position=position, was=was, done_by=BY)
+
+
+def join(segment: Segment, second: Segment | None = None) -> Edited:
+    second = second or following(segment)
+    return editing.merge(
+        segment_id=segment.pk,
+        next_id=second.pk,
+        was={"text": segment.text},
+        next_was={"text": second.text},
+        done_by=BY,
+    )
+
+
+def remove(segment: Segment) -> Edited:
+    return editing.remove(segment_id=segment.pk, was={"text": segment.text}, done_by=BY)
+
+
+def rename(job: Job, name: str, new_name: str) -> Edited:
+    return editing.rename(job_id=job.pk, name=name, new_name=new_name, done_by=BY)
+
+
+def undo(job: Job, edited: Edited | Edit) -> Edited:
+    edit = edited.edit if isinstance(edited, Edited) else edited
+    assert edit is not None
+    return editing.undo(job_id=job.pk, edit_id=edit.pk, done_by="bob")

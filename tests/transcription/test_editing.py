@@ -1,0 +1,395 @@
+"""What people put right by hand: nothing is overwritten unseen, no word is lost, and all can be taken back."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.retranslation.proposed import rows
+from tests.retranslation.test_decisions import at_once, database_file  # noqa: F401  # a fixture
+from tests.transcription.diarized import ids, now
+from tests.transcription.edited import (
+    BY,
+    ONE,
+    TWO,
+    completed_job,
+    cut,
+    everything,
+    following,
+    join,
+    put,
+    remove,
+    rename,
+    segment_of,
+    undo,
+)
+from transcription import editing, operations
+from transcription.alignment import segment_with_words, shown_words
+from transcription.editing import MOST_LETTERS, Edited, NotPossibleError
+from transcription.models import Edit, Job, Segment
+from transcription.phrases import is_as_heard
+from transcription.revising import ConflictError
+
+pytestmark = pytest.mark.django_db
+
+Act = Callable[[Job], Edited]
+ACTS: dict[str, Act] = {
+    "text": lambda job: put(segment_of(job, "fine thanks"), text="Fine, thanks."),
+    "speaker": lambda job: put(segment_of(job, "fine thanks"), speaker="Ann"),
+    "both": lambda job: put(segment_of(job, "fine thanks"), text="Fine!", speaker="Ann"),
+    "split": lambda job: cut(segment_of(job, "fine thanks"), 4),
+    "merge": lambda job: join(segment_of(job, "fine thanks")),
+    "remove": lambda job: remove(segment_of(job, "fine thanks")),
+    "rename": lambda job: rename(job, ONE, "Ann"),
+}
+each_act = pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+NOT_TEXT = {name: act for name, act in ACTS.items() if name != "text"}
+
+
+@pytest.fixture
+def job() -> Job:
+    return completed_job()
+
+
+# ---- Every edit
+
+
+@each_act
+def test_an_edit_is_noted_told_and_taken_back(job: Job, act: Act) -> None:
+    before, names, _, _ = everything(job)
+    done = act(job)
+    assert done.edit is not None
+    assert (done.edit.done_by, done.edit.undone_at) == (BY, None)
+    assert (done.revision, now(job).revision) == (1, 1)
+    changed = [one for one in rows(job) if one not in before]
+    assert {one.pk for one in done.segments} == {one["id"] for one in changed}
+    assert now(job).removed_segments == done.removed
+    back = undo(job, done)
+    assert (rows(job), everything(job)[1]) == (before, names)
+    assert back.revision == 2
+    assert now(job).removed_segments == back.removed
+    assert not set(back.removed) & set(ids(job))
+    edit = Edit.objects.get()
+    assert edit.undone_by == "bob"
+    assert edit.undone_at
+
+
+@each_act
+def test_an_edit_is_undone_only_once(job: Job, act: Act) -> None:
+    done = act(job)
+    undo(job, done)
+    before = everything(job)
+    with pytest.raises(ConflictError, match="undone already"):
+        undo(job, done)
+    assert everything(job) == before
+
+
+@each_act
+def test_an_edit_of_another_job_is_not_undone(job: Job, act: Act) -> None:
+    done, other = act(job), completed_job()
+    before = everything(job)
+    with pytest.raises(Edit.DoesNotExist):
+        undo(other, done)
+    assert everything(job) == before
+
+
+@pytest.mark.parametrize("act", NOT_TEXT.values(), ids=NOT_TEXT)
+@pytest.mark.parametrize("status", Job.ACTIVE)
+@pytest.mark.parametrize("is_undone", [False, True])
+def test_while_a_job_is_under_way_only_its_texts_change(
+    job: Job, act: Act, status: Job.Status, is_undone: bool
+) -> None:
+    late = partial(undo, job, act(job)) if is_undone else partial(act, job)
+    Job.objects.filter(pk=job.pk).update(status=status)
+    before = everything(job)
+    with pytest.raises(ConflictError, match="under way"):
+        late()
+    assert everything(job) == before
+
+
+@pytest.mark.parametrize("status", Job.Status)
+def test_a_text_can_be_put_right_at_any_time(job: Job, status: Job.Status) -> None:
+    Job.objects.filter(pk=job.pk).update(status=status)
+    before = rows(job)
+    done = ACTS["text"](job)
+    assert rows(job) != before
+    undo(job, done)
+    assert rows(job) == before
+
+
+@each_act
+def test_a_job_that_is_done_again_has_no_edits(job: Job, act: Act) -> None:
+    done = act(job)
+    assert operations.rerun(job_id=job.pk)
+    assert not Edit.objects.exists()
+    assert (now(job).revision, now(job).removed_segments) == (0, [])
+    with pytest.raises(Edit.DoesNotExist):
+        undo(job, done)
+
+
+def test_what_is_there_already_is_no_edit(job: Job) -> None:
+    segment = job.segments.all()[0]
+    before = everything(job)
+    for done in (put(segment, text=segment.text), put(segment, speaker=ONE, text=segment.text)):
+        assert (done.edit, done.revision, done.segments) == (None, 0, [segment])
+    assert rename(job, ONE, ONE).edit is None
+    assert everything(job) == before
+
+
+STALE: dict[str, Callable[[Segment], Any]] = {
+    "text": lambda one: editing.change(
+        segment_id=one.pk, values={"text": "x"}, was={"text": "fine"}, done_by=BY
+    ),
+    "speaker": lambda one: editing.change(
+        segment_id=one.pk, values={"speaker": "x"}, was={"speaker": None}, done_by=BY
+    ),
+    "text beside": lambda one: editing.change(
+        segment_id=one.pk,
+        values={"speaker": "x"},
+        was={"speaker": ONE, "text": "fine"},
+        done_by=BY,
+    ),
+    "split": lambda one: editing.split(
+        segment_id=one.pk, position=1, was={"text": "fine"}, done_by=BY
+    ),
+    "remove": lambda one: editing.remove(segment_id=one.pk, was={"text": "fine"}, done_by=BY),
+    "merge": lambda one: editing.merge(
+        segment_id=one.pk,
+        next_id=following(one).pk,
+        was={"text": "fine"},
+        next_was={"text": "good to hear"},
+        done_by=BY,
+    ),
+    "merge, next": lambda one: editing.merge(
+        segment_id=one.pk,
+        next_id=following(one).pk,
+        was={"text": one.text},
+        next_was={"text": "good"},
+        done_by=BY,
+    ),
+    "merge, another next": lambda one: join(one, one.job.segments.all()[0]),
+}
+
+
+@pytest.mark.parametrize("act", STALE.values(), ids=STALE)
+def test_who_saw_something_else_changes_nothing(job: Job, act: Callable[[Segment], Any]) -> None:
+    before = everything(job)
+    with pytest.raises(ConflictError, match="changed meanwhile"):
+        act(segment_of(job, "fine thanks"))
+    assert everything(job) == before
+    assert now(job).revision == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("database_file")
+def test_of_two_who_edit_at_once_one_wins() -> None:
+    job = completed_job()
+    segment = segment_of(job, "fine thanks")
+    before = rows(job)
+    for other in (partial(put, segment, text="Mine"), partial(cut, segment, 4)):
+        for _ in range(3):
+            found = at_once(partial(put, segment, text="Nine"), other)
+            [won] = [answer for answer in found if isinstance(answer, Edited)]
+            assert [type(answer) for answer in found if answer is not won] == [ConflictError]
+            undo(job, won)
+            assert rows(job) == before
+    assert now(job).revision == 12
+
+
+# ---- Text and speaker
+
+
+def test_an_edited_text_keeps_what_was_heard(job: Job) -> None:
+    segment = segment_of(job, "how are you")
+    [edited] = put(segment, text="How were you?").segments
+    assert (edited.text, edited.words) == ("How were you?", segment.words)
+    assert [word["probability"] for word in shown_words(edited)] == [0.9, None, 0.9]
+    assert segment_with_words(edited)["edited"]
+
+
+@pytest.mark.parametrize("name", ["Ann", TWO, None])
+def test_a_speaker_set_by_hand_has_no_confidence(job: Job, name: str | None) -> None:
+    done = put(segment_of(job, "fine thanks"), speaker=name)
+    [segment] = done.segments
+    assert (segment.speaker, segment.speaker_confidence) == (name, None)
+    assert not segment_with_words(segment)["edited"]
+    undo(job, done)
+    assert segment_of(job, "fine thanks").speaker_confidence == 0.75
+
+
+def test_a_text_can_be_undone_under_a_new_speaker_and_the_other_way_round(job: Job) -> None:
+    for first, second in (
+        ({"text": "Fine"}, {"speaker": "Ann"}),
+        ({"speaker": "Ann"}, {"text": "F"}),
+    ):
+        segment = segment_of(job, "fine thanks")
+        before = rows(job)
+        one = put(segment, **first)
+        two = put(one.segments[0], **second)
+        [left] = undo(job, one).segments
+        [(name, value)] = second.items()
+        assert getattr(left, name) == value
+        undo(job, two)
+        assert rows(job) == before
+
+
+# ---- Split and merge
+
+
+def _with(job: Job, **values: Any) -> Segment:
+    segment = job.segments.all()[0]
+    Segment.objects.filter(pk=segment.pk).update(**values)
+    segment.refresh_from_db()
+    return segment
+
+
+def _words(*texts: str, start: float = 0.0) -> list[dict[str, Any]]:
+    return [
+        {"start": start + n, "end": start + n + 1.0, "text": text, "probability": 0.5}
+        for n, text in enumerate(texts)
+    ]
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "as heard": {},
+    "edited": {"text": "However, are  you there?"},
+    "shorter": {"text": "how you"},
+    "longer at the end": {"text": "how are you all there"},
+    "no words": {"words": []},
+    "Chinese": {"text": "你好吗", "words": _words("你", "好", "吗")},
+    "Chinese edited": {"text": "你们好，吗", "words": _words("你", "好吗", "")},
+    "words without blanks": {"text": "Wi-Fi on", "words": _words(" Wi", "-Fi", " on")},
+    "words without length": {"text": "a b c", "words": [
+        {**word, "start": 3.0, "end": 3.0} for word in _words(" a", " b", " c")
+    ]},
+    "words out of bounds": {"text": "a b c", "words": _words(" a", " b", " c", start=-1.5)},
+    "blank words": {"text": "a b", "words": _words(" ", " a", " ", " b", " ")},
+}  # fmt: skip
+each_kind = pytest.mark.parametrize("values", KINDS.values(), ids=KINDS)
+
+
+@each_kind
+def test_a_split_loses_and_doubles_nothing_wherever_it_is(job: Job, values: dict[str, Any]) -> None:
+    segment = _with(job, **values)
+    before = rows(job)
+    for position in (*range(len(segment.text) + 1), 10**30):
+        done = cut(segment, position)
+        left, right = done.segments
+        assert ids(job)[:2] == [left.pk, right.pk]
+        assert "".join((left.text + right.text).split()) == "".join(segment.text.split())
+        assert left.text.strip()
+        assert right.text.strip()
+        assert left.words + right.words == segment.words
+        assert segment.start == left.start <= left.end <= right.start <= right.end == segment.end
+        if is_as_heard(segment):
+            assert is_as_heard(left)
+            assert is_as_heard(right)
+        undo(job, done)
+        assert rows(job) == before
+        assert right.pk in now(job).removed_segments
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "left"),
+    [
+        ("how are you", 3, "how"),
+        ("how are you", 4, "how"),
+        ("how are you", 7, "how are"),
+        ("how are you", 8, "how are"),
+        ("how are you", 9, "how are"),
+        ("how   are you", 5, "how"),
+        ("I am a", 2, "I"),
+        ("a b c", 2, "a"),
+        ("你们好吗", 2, "你们"),
+        ("👍🏽 yes", 2, "👍🏽"),
+    ],
+)
+def test_a_caret_between_two_words_cuts_there(
+    job: Job, text: str, position: int, left: str
+) -> None:
+    done = cut(_with(job, text=text), position)
+    assert done.segments[0].text == left
+
+
+@pytest.mark.parametrize(
+    "values", [{"text": "how"}, {"text": ""}, {"text": "a", "words": _words(" a", " ")}]
+)
+def test_one_word_is_not_split(job: Job, values: dict[str, Any]) -> None:
+    segment = _with(job, **values)
+    before = everything(job)
+    with pytest.raises(NotPossibleError, match="one word"):
+        cut(segment, 1)
+    assert everything(job) == before
+
+
+@each_kind
+@pytest.mark.parametrize("following_kind", ["as heard", "edited", "Chinese", "no words"])
+def test_two_segments_become_one_and_two_again(
+    job: Job, values: dict[str, Any], following_kind: str
+) -> None:
+    second = job.segments.all()[1]
+    for speakers in ((ONE, ONE), (ONE, TWO), (None, TWO), (ONE, None)):
+        Segment.objects.filter(pk=second.pk).update(**KINDS[following_kind], speaker=speakers[1])
+        second.refresh_from_db()
+        first = _with(job, **values, speaker=speakers[0])
+        before = rows(job)
+        done = join(first)
+        [whole] = done.segments
+        assert (whole.pk, done.removed) == (first.pk, [second.pk])
+        blank = "" if (first.text + second.text).count("吗") == 2 else " "
+        assert whole.text == f"{first.text}{blank}{second.text}"
+        assert (whole.start, whole.end) == (first.start, second.end)
+        assert whole.speaker == (speakers[0] or speakers[1])
+        assert whole.speaker_confidence == (0.75 if speakers == (ONE, ONE) else None)
+        assert _stripped(whole.words) == _stripped(first.words + second.words)
+        if is_as_heard(first) and is_as_heard(second):
+            assert is_as_heard(whole)
+        undo(job, done)
+        assert rows(job) == before
+        assert now(job).removed_segments == []
+
+
+def _stripped(words: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**word, "text": word["text"].strip()} for word in words]
+
+
+@each_kind
+@pytest.mark.parametrize("position", [1, 5])
+def test_what_was_split_can_be_merged_again(
+    job: Job, values: dict[str, Any], position: int
+) -> None:
+    segment = _with(job, **values)
+    left, right = cut(segment, position).segments
+    [whole] = join(left, right).segments
+    assert whole.text.replace(" ", "") == segment.text.replace(" ", "")
+    assert (whole.start, whole.end) == (segment.start, segment.end)
+    assert len(whole.words) == len(segment.words)
+
+
+def test_what_was_heard_says_whether_a_blank_stands_between_letters_that_need_none(
+    job: Job,
+) -> None:
+    second = job.segments.all()[1]
+    for heard, expected in (("很好", "你好吗很好"), (" 很好", "你好吗 很好")):
+        first = _with(job, **KINDS["Chinese"])
+        Segment.objects.filter(pk=second.pk).update(text="很好", words=_words(heard, start=3.0))
+        done = join(first)
+        assert done.segments[0].text == expected
+        assert is_as_heard(done.segments[0])
+        undo(job, done)
+
+
+def test_the_last_segment_has_none_to_be_merged_with(job: Job) -> None:
+    *_, last = job.segments.all()
+    with pytest.raises(NotPossibleError, match="last segment"):
+        join(last, last)
+
+
+def test_two_long_segments_stay_two(job: Job) -> None:
+    segment = _with(job, text="a" * (MOST_LETTERS - len("fine thanks")))
+    before = everything(job)
+    with pytest.raises(NotPossibleError, match="5,000 letters"):
+        join(segment)
+    assert everything(job) == before
+    join(_with(job, text=segment.text[1:]))

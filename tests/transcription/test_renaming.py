@@ -1,0 +1,259 @@
+"""Speakers get their names: everywhere at once, for words that are heard later too, and back again."""
+
+import time
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.retranslation.proposed import accept, heard, rows
+from tests.retranslation.proposed import undo as undo_retranslation
+from tests.transcription.diarized import diarize, make_job, spoken
+from tests.transcription.edited import (
+    ONE,
+    TWO,
+    completed_job,
+    everything,
+    following,
+    join,
+    put,
+    remove,
+    rename,
+    segment_of,
+    undo,
+)
+from transcription.editing import NotPossibleError
+from transcription.models import Chunk, Diarization, Job, Segment
+from transcription.revising import ConflictError
+
+pytestmark = pytest.mark.django_db
+
+TURNS = [(0, 3, ONE), (3, 5, TWO), (5, 8, ONE), (30, 40, TWO)]
+
+
+@pytest.fixture
+def job() -> Job:
+    job = make_job("how are you", "fine thanks", "good to hear")
+    diarize(job, TURNS)
+    return job
+
+
+def speakers(job: Job) -> list[str | None]:
+    return [speaker for _, speaker in spoken(job)]
+
+
+def names(job: Job) -> dict[str, str]:
+    found: dict[str, str] = Diarization.objects.get(job=job).names
+    return found
+
+
+def test_a_speaker_is_renamed_everywhere(job: Job) -> None:
+    done = rename(job, ONE, "Ann")
+    assert speakers(job) == ["Ann", TWO, "Ann"]
+    assert [one.text for one in done.segments] == ["how are you", "good to hear"]
+    assert done.segments[0].speaker_confidence is not None
+    assert names(job) == {ONE: "Ann"}
+
+
+def test_two_who_are_called_the_same_are_one_until_that_is_undone(job: Job) -> None:
+    before = everything(job)[:2]
+    put(segment_of(job, "good to hear"), speaker=TWO)
+    done = rename(job, ONE, TWO)
+    assert speakers(job) == [TWO, TWO, TWO]
+    both = rename(job, TWO, "Ann")
+    assert names(job) == {ONE: "Ann", TWO: "Ann"}
+    undo(job, both)
+    undo(job, done)
+    assert speakers(job) == [ONE, TWO, TWO]
+    undo(job, job.edits.get(kind="speaker"))
+    assert everything(job)[:2] == before
+
+
+def test_of_two_renamed_either_can_be_undone_first(job: Job) -> None:
+    before = everything(job)[:2]
+    first, second = rename(job, ONE, "Ann"), rename(job, TWO, "Bob")
+    undo(job, first)
+    assert speakers(job) == [ONE, "Bob", ONE]
+    assert names(job) == {TWO: "Bob"}
+    undo(job, second)
+    assert everything(job)[:2] == before
+
+
+def test_who_was_renamed_again_must_be_called_as_before_first(job: Job) -> None:
+    before = rows(job)
+    first, second = rename(job, ONE, "Ann"), rename(job, "Ann", "Anna")
+    left = everything(job)
+    with pytest.raises(ConflictError, match="undo that first"):
+        undo(job, first)
+    assert everything(job) == left
+    undo(job, second)
+    undo(job, first)
+    assert rows(job) == before
+
+
+def test_a_name_given_to_no_segment_but_to_a_voice_can_be_changed_too(job: Job) -> None:
+    remove(segment_of(job, "fine thanks"))
+    done = rename(job, TWO, "Bob")
+    assert (done.segments, names(job)) == ([], {TWO: "Bob"})
+    again = rename(job, "Bob", "Rob")
+    with pytest.raises(ConflictError, match="undo that first"):
+        undo(job, done)
+    undo(job, again)
+    undo(job, done)
+    assert names(job) == {}
+
+
+@pytest.mark.parametrize("name", ["Nobody", ""])
+def test_somebody_unknown_is_not_renamed_but_told_who_is_there(job: Job, name: str) -> None:
+    before = everything(job)
+    with pytest.raises(NotPossibleError, match=rf"Speakers: {ONE}, {TWO}\."):
+        rename(job, name, "Ann")
+    assert everything(job) == before
+
+
+def test_a_transcript_without_diarization_has_names_too() -> None:
+    job = completed_job()
+    before = rows(job)
+    done = rename(job, ONE, "Ann")
+    assert speakers(job) == ["Ann"] * 3
+    undo(job, done)
+    assert rows(job) == before
+
+
+def test_five_thousand_segments_are_renamed_and_back_within_two_seconds() -> None:
+    job = _long_job(5_000)
+    before = speakers(job)
+    _rename_and_back(job)
+    assert speakers(job) == before
+
+
+def test_ten_times_the_segments_cost_few_statements_more() -> None:
+    costs = []
+    for n in (500, 5_000):
+        job = _long_job(n)
+        with CaptureQueriesContext(connection) as queries:
+            rename(job, ONE, "Ann")
+        costs.append(len(queries))
+    assert costs[0] < 15
+    assert costs[1] - costs[0] < 45  # a statement writes hundreds of rows
+
+
+def _rename_and_back(job: Job) -> None:
+    began = time.process_time()
+    done = rename(job, ONE, "Ann")
+    assert time.process_time() - began < 1.0
+    assert set(speakers(job)) == {"Ann", TWO}
+    began = time.process_time()
+    undo(job, done)
+    assert time.process_time() - began < 1.0
+
+
+def _long_job(n: int) -> Job:
+    """Nine of ten segments are of one speaker."""
+    job = completed_job("how are you")
+    chunk = Chunk.objects.get(job=job)
+    words = Segment.objects.get(job=job).words
+    Segment.objects.bulk_create(
+        Segment(
+            job=job,
+            chunk=chunk,
+            start=3.0 * index,
+            end=3.0 * index + 3.0,
+            text="how are you",
+            words=words,
+            speaker=ONE if index % 10 else TWO,
+        )
+        for index in range(1, n)
+    )
+    return job
+
+
+# ---- Heard later, found anew
+
+
+def test_what_is_heard_later_is_said_by_somebody_with_a_name(job: Job) -> None:
+    rename(job, TWO, "Bob")
+    accept(heard(job, 30.0, 33.0, "Is anybody there"))
+    assert spoken(job)[-1] == ("Is anybody there", "Bob")
+
+
+def test_speakers_found_anew_have_no_names_and_old_ones_cannot_be_undone(job: Job) -> None:
+    renamed, put_right = rename(job, ONE, "Ann"), put(segment_of(job, "fine thanks"), speaker="Ann")
+    diarize(job, TURNS)
+    assert (speakers(job), names(job)) == ([ONE, TWO, ONE], {})
+    before = everything(job)
+    for done in (renamed, put_right):
+        with pytest.raises(ConflictError, match="changed since"):
+            undo(job, done)
+    assert everything(job) == before
+
+
+def _remove(job: Job) -> Any:
+    return undo, remove(segment_of(job, "fine thanks"))
+
+
+def _merge(job: Job) -> Any:
+    put(segment_of(job, "how are you"), speaker=TWO)
+    return undo, join(segment_of(job, "how are you"))
+
+
+def _retranslate(job: Job) -> Any:
+    proposal = heard(job, 3.0, 5.0, "")
+    accept(proposal)
+    return (lambda _, one: undo_retranslation(one)), proposal
+
+
+each_loss = pytest.mark.parametrize("lose", [_remove, _merge, _retranslate])
+
+
+@each_loss
+def test_a_segment_that_comes_back_is_said_by_who_was_renamed_meanwhile(
+    job: Job, lose: Any
+) -> None:
+    rename(job, ONE, "Ann")
+    take_back, done = lose(job)
+    undone = rename(job, TWO, "Nobody")
+    undo(job, undone)
+    rename(job, TWO, "Bob")
+    rename(job, "Bob", "Rob")
+    take_back(job, done)
+    assert segment_of(job, "fine thanks").speaker == "Rob"
+
+
+def test_who_was_renamed_meanwhile_is_called_so_where_a_speaker_is_undone(job: Job) -> None:
+    done = put(segment_of(job, "fine thanks"), speaker="Ann")
+    rename(job, TWO, "Bob")
+    rename(job, ONE, "Cid")
+    undo(job, done)
+    assert speakers(job) == ["Cid", "Bob", "Cid"]
+
+
+@each_loss
+@pytest.mark.parametrize(("turns", "expected"), [([(0, 9, "SPEAKER_7")], "SPEAKER_7"), ([], None)])
+def test_a_segment_that_comes_back_is_said_by_who_was_found_anew(
+    job: Job, lose: Any, turns: Any, expected: str | None
+) -> None:
+    take_back, done = lose(job)
+    diarize(job, turns)
+    if expected:
+        rename(job, expected, "Ann")
+    take_back(job, done)
+    assert segment_of(job, "fine thanks").speaker == (expected and "Ann")
+
+
+def test_a_name_stays_where_a_merged_segment_was_given_another(job: Job) -> None:
+    put(segment_of(job, "how are you"), speaker=None)
+    before = everything(job)
+    done = join(segment_of(job, "how are you"))
+    [whole] = done.segments
+    assert whole.speaker == TWO
+    put(whole, speaker="Ann")
+    left = everything(job)
+    with pytest.raises(ConflictError, match="changed since"):
+        undo(job, done)
+    assert everything(job) == left
+    undo(job, job.edits.latest("pk"))
+    undo(job, done)
+    assert rows(job) == before[0]
+    assert following(segment_of(job, "how are you")).speaker == TWO
