@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser, Page, Request, async_playwright
 from playwright.sync_api import sync_playwright
 
+LONGEST_MS = 10_000
+"""What a person would wait for a click to do something."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = [
     "--no-sandbox",  # needs rights that containers do not have
@@ -64,6 +66,7 @@ async def opened(url: str, **context: Any) -> AsyncIterator[Page]:
     """
     async with browser() as running:
         page = await (await running.new_context(base_url=url, **context)).new_page()
+        page.set_default_timeout(LONGEST_MS)
         watched = Watched(page, url)
         yield page
         assert watched.complaints == []

@@ -56,6 +56,17 @@ export function notice(text, { action } = {}) {
   setTimeout(() => element.remove(), action ? 12000 : 8000);
 }
 
+const languages = new Intl.DisplayNames(["en"], { type: "language" });
+
+/** A language's English name: `Czech` for `cs`. */
+export function languageName(code) {
+  try {
+    return languages.of(code);
+  } catch {
+    return code;
+  }
+}
+
 /** `1:02:03` or `2:03`. */
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
@@ -71,9 +82,10 @@ const FIRST_WAIT = 500, LONGEST_WAIT = 10000;
  * Follow a job until its final status. Connects again whenever the connection breaks, and says what it has.
  * Handlers: onStatus(message), onSegment(segment), onSpeakers({segments, removed}), onBegunAgain(), onEnd(reason)
  * where the reason is "final", "not_found" or "failed". Returns a function that stops listening.
+ * `after` is the id of a segment up to which nothing need be sent.
  */
-export function listen(jobId, handlers) {
-  let last = null, wait = FIRST_WAIT, socket = null, timer = null, stopped = false;
+export function listen(jobId, handlers, { after: known = null } = {}) {
+  let last = known, wait = FIRST_WAIT, socket = null, timer = null, stopped = false;
 
   function connect() {
     const scheme = location.protocol === "https:" ? "wss" : "ws";

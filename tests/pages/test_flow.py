@@ -1,0 +1,121 @@
+"""What a person does from upload to download, in a real browser on the real service."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser import opened
+from tests.service import Service
+
+pytestmark = pytest.mark.slow
+
+TRANSCRIBED_MS = 120_000
+HEARD_AGAIN_MS = 120_000
+
+
+async def test_from_upload_to_download(service: Service, audio_dir: Path) -> None:
+    async with opened(service.url) as page:
+        await _upload(page, audio_dir / "conversation" / "sample.flac")
+        await _watch(page)
+        await _play(page)
+        await _edit_and_undo(page)
+        await _rename(page)
+        await _hear_again(page)
+        await _download(page, service)
+
+
+async def _upload(page: Page, path: Path) -> None:
+    await page.goto("/app/")
+    await page.locator("input[type=file]").set_input_files(path)
+    row = page.locator("[data-job]").first
+    await expect(row).to_contain_text("sample.flac", timeout=30_000)
+    await expect(row.get_by_role("progressbar")).to_be_visible()
+    await row.get_by_role("link", name="sample.flac").click()
+
+
+async def _watch(page: Page) -> None:
+    """Segments come in while the job runs; then it is completed, with speakers."""
+    await expect(page.locator("#segments .segment").first).to_be_visible(timeout=TRANSCRIBED_MS)
+    await expect(page.locator("#state")).to_have_text("completed", timeout=TRANSCRIBED_MS)
+    await expect(page.locator("#legend")).to_contain_text("SPEAKER_2", timeout=30_000)
+
+
+async def _play(page: Page) -> None:
+    await page.get_by_role("button", name="Play", exact=True).click()
+    await expect(page.locator("#now")).to_have_text(re.compile(r"0:0[2-9]"), timeout=15_000)
+    await expect(page.locator(".segment.spoken, .segment[aria-current]").first).to_be_visible()
+    await page.keyboard.press("k")
+
+
+async def _edit_and_undo(page: Page) -> None:
+    said = page.locator("#segments .segment .said").first
+    heard = await said.inner_text()
+    await _edit(page, "Put right by hand.")
+    await page.locator("#show-keys").focus()
+    await page.keyboard.press("Control+z")
+    await expect(said).to_have_text(heard)
+
+    await _edit(page, "Put right once more.")
+    await page.reload()
+    await expect(said).to_have_text("Put right once more.")
+    await page.get_by_role("tab", name="History").click()
+    entry = page.locator("#history-list > li").first
+    await expect(entry).to_contain_text("Put right once more.")
+    await entry.get_by_role("button", name="Undo").click()
+    await expect(said).to_have_text(heard)
+
+
+async def _edit(page: Page, text: str) -> None:
+    said = page.locator("#segments .segment .said").first
+    await said.dblclick()
+    field = page.get_by_label("Text of the segment")
+    await field.fill(text)
+    await field.press("Enter")
+    await expect(said).to_have_text(text)
+
+
+async def _rename(page: Page) -> None:
+    speaker = page.locator("#segments .segment .speaker").first
+    name = await speaker.inner_text()
+    await speaker.click()
+    await page.get_by_label("Another name").fill("Interviewer")
+    await page.get_by_role("button", name=f"Rename {name} everywhere").click()
+    await expect(speaker).to_have_text("Interviewer")
+    await expect(page.locator("#segments .speaker", has_text=name)).to_have_count(0)
+    await expect(page.locator("#legend")).to_contain_text("Interviewer")
+
+
+async def _hear_again(page: Page) -> None:
+    segment = page.locator("#segments .segment", has_text="I heard a").first
+    await segment.locator("[data-do=more]").click()
+    await page.get_by_role("button", name="Hear it again with a better model").click()
+    await page.locator("#again-model").select_option("base")
+    await page.locator("#again-start").click()
+    accept = page.get_by_role("button", name="Accept")
+    await expect(accept).to_be_visible(timeout=HEARD_AGAIN_MS)
+    await expect(page.locator("#again-diff")).not_to_be_empty()
+    await accept.click()
+    await expect(page.locator("#again-dialog")).to_be_hidden(timeout=15_000)
+    await page.get_by_role("tab", name="History").click()
+    await expect(page.locator("#history-list")).to_contain_text("Heard again")
+    await expect(page.locator("#history-list")).to_contain_text("Interviewer")
+
+
+async def _download(page: Page, service: Service) -> None:
+    await page.locator("#download > summary").click()
+    for suffix, beginning in (
+        ("srt", b"1\r\n"),
+        ("vtt", b"WEBVTT"),
+        ("docx", b"PK"),
+        ("json", b"{"),
+    ):
+        async with page.expect_download() as started:
+            await page.locator(f"#download [data-format={suffix}]").click()
+        download = await started.value
+        assert download.suggested_filename == f"sample.{suffix}"
+        content = Path(await download.path()).read_bytes()
+        assert content.replace(b"1\n", b"1\r\n", 1).startswith(beginning)
+        if suffix in ("srt", "vtt"):
+            assert b"Interviewer" in content

@@ -1,0 +1,53 @@
+// What is different between two texts, word by word.
+
+import { element } from "./page.js";
+
+// A word with the blank before it; Han and kana are words by the letter.
+const WORD = /\s*(?:[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}]|[^\s\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}]+)/gu;
+
+/**
+ * The parts of two texts in order, as [kind, text], where the kind is "same", "old" or "new".
+ * By the longest common subsequence of words (Wagner & Fischer 1974).
+ */
+export function differences(before, after) {
+  const [a, b] = [before.match(WORD) ?? [], after.match(WORD) ?? []];
+  const same = (i, j) => a[i].trim() === b[j].trim();
+  const width = b.length + 1;
+  const lengths = new Uint16Array((a.length + 1) * width);
+  for (let i = a.length - 1; i >= 0; i -= 1) {
+    for (let j = b.length - 1; j >= 0; j -= 1) {
+      lengths[i * width + j] = same(i, j)
+        ? lengths[(i + 1) * width + j + 1] + 1
+        : Math.max(lengths[(i + 1) * width + j], lengths[i * width + j + 1]);
+    }
+  }
+  const parts = [];
+  const add = (kind, text) => {
+    if (parts.at(-1)?.[0] === kind) parts.at(-1)[1] += text;
+    else parts.push([kind, text]);
+  };
+  let [i, j] = [0, 0];
+  while (i < a.length || j < b.length) {
+    if (i < a.length && j < b.length && same(i, j)) {
+      add("same", b[j]);
+      i += 1;
+      j += 1;
+    } else if (j === b.length || (i < a.length && lengths[(i + 1) * width + j] >= lengths[i * width + j + 1])) {
+      add("old", a[i]);
+      i += 1;
+    } else {
+      add("new", b[j]);
+      j += 1;
+    }
+  }
+  return parts;
+}
+
+/** The same as elements: `del` and `ins`, which say what they are to screen readers too. */
+export function diffElements(before, after) {
+  return differences(before, after).map(([kind, text]) => {
+    if (kind === "same") return document.createTextNode(text);
+    const [tag, word] = kind === "old" ? ["del", "removed:"] : ["ins", "added:"];
+    return element(tag, {}, element("span", { class: "visually-hidden", text: ` ${word} ` }), text);
+  });
+}

@@ -1,0 +1,43 @@
+// The tabs: the transcript is one of them where the page is narrow, and beside the panels where it is wide.
+
+import { byId } from "./page.js";
+
+/** An event named like the panel whenever one is shown. */
+export const tabs = new EventTarget();
+
+const NAMES = ["transcript", "summary", "chat", "history"];
+const wide = matchMedia("(min-width: 64rem)");
+const tab = (name) => byId(`tab-${name}`);
+let shown = "transcript";
+
+export function showTab(name, { focus = false } = {}) {
+  if (wide.matches && name === "transcript") return;
+  shown = name;
+  byId("review").dataset.tab = name;
+  for (const other of NAMES) {
+    tab(other).setAttribute("aria-selected", String(other === name));
+    tab(other).tabIndex = other === name ? 0 : -1;
+    if (other !== "transcript") byId(`panel-${other}`).hidden = other !== name;
+  }
+  if (focus) tab(name).focus();
+  tabs.dispatchEvent(new Event(name));
+}
+
+const offered = () => NAMES.filter((name) => !(wide.matches && name === "transcript"));
+
+for (const name of NAMES) tab(name).addEventListener("click", () => showTab(name));
+
+document.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!by) return;
+  event.preventDefault();
+  const names = offered();
+  showTab(names[(names.indexOf(shown) + by + names.length) % names.length], { focus: true });
+});
+
+function fit() {
+  if (wide.matches && shown === "transcript") showTab("summary");
+  if (!wide.matches && shown === "summary") showTab("transcript");
+}
+wide.addEventListener("change", fit);
+fit();
