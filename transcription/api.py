@@ -1,6 +1,7 @@
 """The Transcription API: validate, call one function, answer in the documented shape."""
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +14,10 @@ from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
-from rest_framework.decorators import api_view, parser_classes
+from rest_framework.decorators import api_view, content_negotiation_class, parser_classes
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import MultiPartParser
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -142,10 +145,23 @@ def _without_full_transcript(job: Job) -> Response | None:
     )
 
 
+class FormatOfTheQuery(BaseContentNegotiation):
+    """For files: whoever accepts nothing but text/vtt may have it. Errors are JSON all the same."""
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Iterable[BaseRenderer],
+        format_suffix: str | None = None,
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
+
+
 @extend_schema(
     parameters=[shapes.ExportQuery],
     responses={
-        200: OpenApiTypes.BINARY,
+        (200, "*/*"): OpenApiTypes.BINARY,
         202: shapes.JobStatus,
         400: shapes.Problem,
         404: shapes.Problem,
@@ -153,6 +169,7 @@ def _without_full_transcript(job: Job) -> Response | None:
     },
 )
 @api_view(["GET", "HEAD"])
+@content_negotiation_class(FormatOfTheQuery)
 def export(request: Request, job_id: str) -> HttpResponseBase:
     """The transcript as a file to download. 202 and 409 as for the result."""
     job = find_job(job_id)

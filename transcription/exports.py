@@ -11,6 +11,8 @@ from datetime import timedelta
 from itertools import groupby
 from pathlib import PurePath
 
+from django.utils import timezone
+
 from transcription.models import Job, Segment
 from transcription.subtitles import make_cues
 from transcription.transcript import display_time, full_text, segment_object
@@ -38,7 +40,8 @@ def export(*, job: Job, format: str, options: Options) -> Export:  # noqa: A002 
     """The transcript, as far as there is one, as a file named after the recording."""
     content_type, write = _WRITERS[format]
     stem = PurePath(job.recording.name).stem or "transcript"
-    content = write(job, list(job.segments.all()), options)
+    segments = job.segments.all() if format in SUBTITLES else job.segments.defer("words")
+    content = write(job, list(segments), options)
     return Export(f"{stem}.{format}", content_type, content)
 
 
@@ -77,8 +80,9 @@ def _vtt(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
     document = webvtt.WebVTT()
     for cue in make_cues(segments):
         lines = [html.escape(line, quote=False) for line in cue.lines]
-        if options.speakers and cue.speaker:
-            lines[0] = f"<v {html.escape(cue.speaker)}>{lines[0]}"
+        name = " ".join((cue.speaker or "").split())  # a line break would end the tag
+        if options.speakers and name:
+            lines[0] = f"<v {html.escape(name)}>{lines[0]}"
         start, end = display_time(cue.start / 1000), display_time(cue.end / 1000)
         document.captions.append(webvtt.Caption(start, end, lines))
     return str(document.content).encode()
@@ -108,7 +112,11 @@ def _docx(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
     from docx import Document
 
     document = Document()
-    document.add_heading(_xml(job.recording.name), level=1)
+    title = _xml(job.recording.name)
+    properties = document.core_properties  # the library's template has its own, of 2013
+    properties.title, properties.author, properties.comments = title, "", ""
+    properties.created = properties.modified = timezone.now()
+    document.add_heading(title, level=1)
     facts = [f"{job.created_at:%Y-%m-%d}", job.model_name]
     if job.recording.duration is not None:
         facts.insert(1, display_time(job.recording.duration)[:8])
@@ -158,3 +166,5 @@ _WRITERS: dict[str, tuple[str, Callable[[Job, Sequence[Segment], Options], bytes
     "csv": ("text/csv; charset=utf-8", _csv),
 }
 FORMATS = tuple(_WRITERS)
+SUBTITLES = ("srt", "vtt")
+"""What is made of words; the other formats need no more than the text."""

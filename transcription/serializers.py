@@ -146,7 +146,10 @@ class ResultQuery(serializers.Serializer[Any]):
 class ExportQuery(serializers.Serializer[Any]):
     format = serializers.ChoiceField(
         choices=FORMATS,
-        error_messages={"invalid_choice": f"Unknown. The formats are {', '.join(FORMATS)}."},
+        error_messages={
+            "invalid_choice": f"Unknown. The formats are {', '.join(FORMATS)}.",
+            "required": f"Say which. The formats are {', '.join(FORMATS)}.",
+        },
     )
     speakers = serializers.BooleanField(default=True)
     times = serializers.BooleanField(default=True, help_text="Of txt and docx.")

@@ -7,17 +7,22 @@ punctuation, and where the speaker changes.
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from transcription.alignment import shown_words
+from transcription.alignment import is_unspaced, shown_words
 from transcription.models import Segment
 
 MOST_LETTERS = 42
 MOST_MS = 7_000
 LEAST_MS = 1_000
 """So long a cue is shown if nothing comes after it."""
+BRIEFEST_MS = 500
+"""So long a cue is shown though the next one has to wait for it: where words have no time, or people interrupt."""
 PAUSE_MS = 1_500
 """A pause that no cue runs across."""
-PUNCTUATION = tuple(".,;:!?…。、，！？；：")
+PUNCTUATION = tuple(".,;:!?…。、，！？；：،؟؛।")
+CLOSING = "\"'”’»)]」』）"
+"""What may stand between punctuation and the end of a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +36,26 @@ class Cue:
 
 
 @dataclass(frozen=True, slots=True)
+class _Word:
+    """What no line break may part; times in milliseconds."""
+
+    start: int
+    end: int
+    text: str
+    """With the blank before it, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Piece:
     """A word, or a part of one that is too long for a line; times in milliseconds."""
 
     start: int
     end: int
     text: str
-    """With the blank before it, if there is one."""
+    width: int
+    """With the blank before it; these are added up rather than measured again for each try."""
+    blank: int
+    ends_clause: bool
 
 
 def make_cues(segments: Iterable[Segment], *, with_names: bool = False) -> list[Cue]:
@@ -48,46 +66,86 @@ def make_cues(segments: Iterable[Segment], *, with_names: bool = False) -> list[
     cues: list[Cue] = []
     speaker: str | None = None
     for segment in segments:
-        pieces = list(_pieces(segment))
+        words = list(_words(segment))
         if with_names and segment.speaker and segment.speaker != speaker:
-            pieces = [*_name(segment.speaker, at=pieces[0].start), *pieces] if pieces else []
-        if pieces:
+            words = _named(words, segment.speaker)
+        if words:
             speaker = segment.speaker
+        pieces = [piece for word in words for piece in _cut(word)]
         cues += [
             Cue(run[0].start, run[-1].end, _lines(run), segment.speaker) for run in _runs(pieces)
         ]
     return _in_time(cues)
 
 
-def _pieces(segment: Segment) -> Iterator[_Piece]:
+def _words(segment: Segment) -> Iterator[_Word]:
+    """The words, with what belongs to them: Whisper hears "well" and "-known", "10" and "%"."""
+    whole: _Word | None = None
     for word in shown_words(segment):
         start, end = round(1000 * word["start"]), round(1000 * word["end"])
-        yield from _cut(word["text"], start, max(start, end))
+        text = _shown(word["text"])
+        if whole is None:
+            whole = _Word(start, max(start, end), text)
+        elif _may_part(whole.text, text):
+            yield whole
+            whole = _Word(start, max(start, end), text)
+        else:
+            whole = _Word(whole.start, max(whole.end, end), whole.text + text)
+    if whole is not None and _is_seen(whole.text):
+        yield whole
 
 
-def _name(name: str, *, at: int) -> Iterator[_Piece]:
-    for word in f"{name}:".split():
-        yield from _cut(f" {word}", at, at)
+def _shown(text: str) -> str:
+    """Line breaks and control characters would end a cue, or a document; joiners and marks belong to the text."""
+    if text.isprintable():
+        return text
+    return "".join(
+        " " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text
+    )
 
 
-def _cut(text: str, start: int, end: int) -> Iterator[_Piece]:
+def _may_part(before: str, after: str) -> bool:
+    if not _is_seen(before) or not _is_seen(after) or after.startswith(PUNCTUATION):
+        return False
+    return after[:1].isspace() or is_unspaced(before[-1:]) or is_unspaced(after[:1])
+
+
+def _named(words: Sequence[_Word], name: str) -> list[_Word]:
+    if not words:
+        return []
+    first = words[0]
+    named = [_Word(first.start, first.start, f" {part}") for part in f"{name}:".split()]
+    # The first word of a text that was put right has no blank before it.
+    return [*named, _Word(first.start, first.end, f" {first.text.lstrip()}"), *words[1:]]
+
+
+def _cut(word: _Word) -> Iterator[_Piece]:
     """A word in parts that fit in a line, each with its share of the time."""
-    # Line breaks and control characters would end a cue, or a document.
-    if not text.isprintable():
-        text = "".join(letter if letter.isprintable() else " " for letter in text)
-    blank, word = text[: len(text) - len(text.lstrip())][:1], text.strip()
+    text = word.text.strip()
+    blank = word.text[: len(word.text) - len(word.text.lstrip())][:1]
     done = 0
-    if _width(word) <= MOST_LETTERS:
-        if word:
-            yield _Piece(start, end, blank + word)
+    for part in _parts(text):
+        until = done + len(part)
+        start, end = (word.start + (word.end - word.start) * n // len(text) for n in (done, until))
+        ends_clause = part.rstrip(CLOSING).endswith(PUNCTUATION)
+        width = _width(blank)
+        yield _Piece(start, end, blank + part, width + _width(part), width, ends_clause)
+        done, blank = until, ""
+
+
+def _parts(text: str) -> Iterator[str]:
+    if _width(text) <= MOST_LETTERS:
+        if text:
+            yield text
         return
-    while done < len(word):
-        until = done + 1
-        while until < len(word) and _width(word[done : until + 1]) <= MOST_LETTERS:
-            until += 1
-        begin, stop = (start + (end - start) * n // len(word) for n in (done, until))
-        yield _Piece(begin, stop, (blank if not done else "") + word[done:until])
-        done = until
+    begin = width = 0
+    for index, letter in enumerate(text):
+        wide = _letter_width(letter)
+        if width + wide > MOST_LETTERS:
+            yield text[begin:index]
+            begin, width = index, 0
+        width += wide
+    yield text[begin:]
 
 
 def _runs(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
@@ -107,41 +165,47 @@ def _runs(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
 
 
 def _fits(run: Sequence[_Piece]) -> bool:
-    return run[-1].end - run[0].start <= MOST_MS and bool(_wrapped(run))
+    return run[-1].end - run[0].start <= MOST_MS and _second_line(run) is not None
 
 
 def _best_cut(run: Sequence[_Piece]) -> int:
     """After the last punctuation in the second half, if there is any; else at the end."""
-    half = _width(_text(run)) / 2
+    width = _run_width(run)
+    half = width / 2
     for cut in range(len(run), 0, -1):
-        if _width(_text(run[:cut])) < half:
+        if width < half:
             break
-        if run[cut - 1].text.endswith(PUNCTUATION):
+        if run[cut - 1].ends_clause:
             return cut
+        width -= run[cut - 1].width
     return len(run)
 
 
 def _lines(run: Sequence[_Piece]) -> tuple[str, ...]:
-    return _wrapped(run) or (_text(run),)
+    second = _second_line(run)
+    assert second is not None, "only what fits becomes a cue"
+    return tuple(_text(line) for line in (run[:second], run[second:]) if line)
 
 
-def _wrapped(run: Sequence[_Piece]) -> tuple[str, ...]:
-    """One line if it fits, else two of about the same length; () if they do not fit."""
-    whole = _text(run)
-    if _width(whole) <= MOST_LETTERS:
-        return (whole,)
-    if _width(whole) > 2 * MOST_LETTERS + 1:
-        return ()
-    best: tuple[float, tuple[str, ...]] | None = None
+def _second_line(run: Sequence[_Piece]) -> int | None:
+    """The piece that begins the second line, for two of about the same length.
+
+    The number of pieces if one line is enough, None if two are not.
+    """
+    whole = _run_width(run)
+    if whole <= MOST_LETTERS:
+        return len(run)
+    best: tuple[float, int] | None = None
+    first = -run[0].blank
     for cut in range(1, len(run)):
-        first, second = _text(run[:cut]), _text(run[cut:])
-        if max(_width(first), _width(second)) > MOST_LETTERS:
+        first += run[cut - 1].width
+        second = whole - first - run[cut].blank
+        if max(first, second) > MOST_LETTERS:
             continue
-        ends_a_clause = run[cut - 1].text.endswith(PUNCTUATION)
-        badness = abs(_width(first) - _width(second)) * (0.5 if ends_a_clause else 1.0)
+        badness = abs(first - second) * (0.5 if run[cut - 1].ends_clause else 1.0)
         if best is None or badness < best[0]:
-            best = badness, (first, second)
-    return best[1] if best else ()
+            best = badness, cut
+    return best[1] if best else None
 
 
 def _in_time(cues: Sequence[Cue]) -> list[Cue]:
@@ -151,25 +215,31 @@ def _in_time(cues: Sequence[Cue]) -> list[Cue]:
     for index, cue in enumerate(cues):
         start = max(cue.start, until)
         following = cues[index + 1].start if index + 1 < len(cues) else start + MOST_MS
-        end = min(max(cue.end, start + LEAST_MS), max(following, start + 1), start + MOST_MS)
-        timed.append(Cue(start, end, cue.lines, cue.speaker))
-        until = end
+        end = min(max(cue.end, start + LEAST_MS), max(following, start + BRIEFEST_MS))
+        until = min(end, start + MOST_MS)
+        timed.append(Cue(start, until, cue.lines, cue.speaker))
     return timed
+
+
+def _run_width(run: Sequence[_Piece]) -> int:
+    return sum(piece.width for piece in run) - run[0].blank
 
 
 def _text(run: Sequence[_Piece]) -> str:
     return "".join(piece.text for piece in run).strip()
 
 
+def _is_seen(text: str) -> bool:
+    return _width(text.strip()) > 0
+
+
 def _width(text: str) -> int:
-    """Letters, of which wide East Asian ones take the room of two and combining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0
-        if unicodedata.combining(letter)
-        else 2
-        if unicodedata.east_asian_width(letter) in "WF"
-        else 1
-        for letter in text
-    )
+    return len(text) if text.isascii() else sum(map(_letter_width, text))
+
+
+@lru_cache(maxsize=4096)
+def _letter_width(letter: str) -> int:
+    """Wide East Asian letters take the room of two; marks, joiners and other signs within a letter none."""
+    if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1

@@ -14,6 +14,7 @@ import pytest
 import srt
 import webvtt
 from django.test import Client
+from django.utils import timezone
 from docx import Document
 
 from tests.transcription.diarized import make_job
@@ -61,6 +62,22 @@ def say(
     )
 
 
+def set_words(segment: Segment, *texts: str, seconds: float = 0.3) -> None:
+    """The words as Whisper hears them, with or without a blank before each."""
+    segment.words = [
+        {
+            "start": segment.start + n * seconds,
+            "end": segment.start + (n + 1) * seconds,
+            "text": text,
+            "probability": 0.9,
+        }
+        for n, text in enumerate(texts)
+    ]
+    segment.text = "".join(texts).strip()
+    segment.end = segment.words[-1]["end"]
+    segment.save()
+
+
 def exported(client: Client, job: Job, **query: str) -> bytes:
     answer = client.get(f"/api/transcribe/export/{job.pk}", query)
     assert answer.status_code == 200, answer.content
@@ -69,8 +86,9 @@ def exported(client: Client, job: Job, **query: str) -> bytes:
 
 def width(line: str) -> int:
     return sum(
-        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
-        for c in line
+        1 + (unicodedata.east_asian_width(letter) in "WF")
+        for letter in line
+        if unicodedata.category(letter) not in ("Mn", "Me", "Cf")
     )
 
 
@@ -78,7 +96,7 @@ def check_limits(cues: list[Cue]) -> None:
     for cue in cues:
         assert 1 <= len(cue.lines) <= 2
         assert all(0 < width(line) <= 42 and line == line.strip() for line in cue.lines), cue
-        assert 0 < cue.end - cue.start <= 7000, cue
+        assert 500 <= cue.end - cue.start <= 7000, cue
     assert all(one.end <= other.start for one, other in pairwise(cues))
 
 
@@ -96,7 +114,7 @@ def test_a_long_segment_becomes_cues_within_the_limits(job: Job) -> None:
 
 def test_cues_of_random_speech_are_within_the_limits_and_say_everything_once(job: Job) -> None:
     rng = random.Random(7)
-    letters = "abcdefgh äöüß 你好世界。 ,.!?-'{}<>&\\N"
+    letters = "abcdefgh äöüß жчш 你好世界。 สวัสดี ,.!?-'{}<>&\\N\u200c\u200d\u00a0"
     said, at = [], 0.0
     for _ in range(200):
         words = [
@@ -105,7 +123,7 @@ def test_cues_of_random_speech_are_within_the_limits_and_say_everything_once(job
         if rng.random() < 0.1:
             words.append("x" * rng.randint(43, 200))
         text = " ".join(" ".join(words).split())
-        if not text:
+        if not width(text):
             continue
         segment = say(
             job,
@@ -116,10 +134,10 @@ def test_cues_of_random_speech_are_within_the_limits_and_say_everything_once(job
         )
         said.append(text)
         at = segment.end - rng.choice([0.0, 0.0, 0.4]) + rng.choice([0.0, 2.5])
-    cues = make_cues(job.segments.order_by("pk"))
-    check_limits(cues)
-    joined = "".join("".join(cue.lines) for cue in cues)
-    assert joined.replace(" ", "") == "".join(said).replace(" ", "")
+    for with_names in (False, True):
+        check_limits(make_cues(job.segments.order_by("pk"), with_names=with_names))
+    joined = "".join("".join(cue.lines) for cue in make_cues(job.segments.order_by("pk")))
+    assert "".join(joined.split()) == "".join("".join(said).split())
 
 
 def test_no_cue_runs_across_a_change_of_speaker_or_a_long_pause(job: Job) -> None:
@@ -139,6 +157,15 @@ def test_no_cue_runs_across_a_change_of_speaker_or_a_long_pause(job: Job) -> Non
         (("then.",), "BOB"),
     ]
     assert (cues[2].start, cues[2].end, cues[3].start) == (5000, 6000, 9000)
+
+
+def test_a_cue_can_be_read_where_words_have_no_time_or_people_interrupt(job: Job) -> None:
+    say(job, 0.0, LONG * 3, speaker="ANN")
+    say(job, 5.0, "Yes.", speaker="BOB")
+    say(job, 30.0, LONG * 3, speaker="ANN", seconds=0.0)
+    cues = make_cues(job.segments.all())
+    check_limits(cues)
+    assert [cue.speaker for cue in cues].count("BOB") == 1
 
 
 def test_an_edited_text_is_cut_at_the_times_of_the_words_that_were_heard(job: Job) -> None:
@@ -166,6 +193,47 @@ def test_scripts_without_blanks_are_wrapped(job: Job) -> None:
     cues = make_cues(job.segments.all())
     check_limits(cues)
     assert "".join("".join(cue.lines) for cue in cues) == text
+
+
+def test_what_belongs_to_a_word_stays_with_it(job: Job) -> None:
+    segment = say(job, 0.0, "x")
+    set_words(segment, *[" well", "-known", " 10", "%"] * 12)
+    cues = make_cues(job.segments.all())
+    check_limits(cues)
+    shown = [word for cue in cues for line in cue.lines for word in line.split()]
+    assert shown == ["well-known", "10%"] * 12
+
+
+def test_no_line_begins_with_punctuation(job: Job) -> None:
+    segment = say(job, 0.0, "x")
+    two_full_lines = [*("今" * 21), "，", *("今" * 20)]
+    set_words(segment, *two_full_lines, seconds=0.1)
+    cues = make_cues(job.segments.all())
+    check_limits(cues)
+    assert not [line for cue in cues for line in cue.lines if line.startswith("，")]
+
+
+@pytest.mark.parametrize("clause", ["He came home late,", "“He is home late,”"])
+def test_a_line_ends_where_a_clause_does_rather_than_in_the_middle(job: Job, clause: str) -> None:
+    say(job, 0.0, f"{clause} everybody in the house heard.")
+    [cue] = make_cues(job.segments.all())
+    assert cue.lines == (clause, "everybody in the house heard.")
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+def test_control_characters_end_no_cue(client: Client, job: Job, kind: str) -> None:
+    set_words(say(job, 0.0, "x"), " Who\x0b", "\n\ncomes", " so\u2028late?\x1c")
+    read = pysubs2.SSAFile.from_string(exported(client, job, format=kind).decode())
+    assert [one.plaintext for one in read] == ["Who comes so late?"]
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+def test_signs_that_join_letters_are_kept(client: Client, job: Job, kind: str) -> None:
+    texts = ["می\u200cخواهم بروم", "👩\u200d👩\u200d👧 hi", "क्\u200dष", "10\u00a0km"]
+    for n, text in enumerate(texts):
+        set_words(say(job, 10.0 * n, "x"), f" {text}")
+    read = pysubs2.SSAFile.from_string(exported(client, job, format=kind).decode())
+    assert [one.plaintext for one in read] == texts
 
 
 HOSTILE = [
@@ -219,6 +287,20 @@ def test_speakers_are_named_where_they_begin(client: Client, job: Job) -> None:
     assert b"ANN" not in exported(client, job, format="vtt", speakers="false")
 
 
+def test_a_name_is_apart_from_a_text_that_was_put_right(client: Client, job: Job) -> None:
+    segment = say(job, 0.0, "Who comes?", speaker="ANN")
+    Segment.objects.filter(pk=segment.pk).update(text="Who came?")
+    [subtitle] = srt.parse(exported(client, job, format="srt").decode())
+    assert subtitle.content == "ANN: Who came?"
+
+
+def test_a_name_with_a_line_break_breaks_no_file(client: Client, job: Job) -> None:
+    say(job, 0.0, "Who comes?", speaker="ANN\n\n00:00:05.000 --> 00:00:09.000\nBOB")
+    [caption] = webvtt.from_string(exported(client, job, format="vtt").decode()).captions
+    assert caption.text == "Who comes?"
+    assert len(list(srt.parse(exported(client, job, format="srt").decode()))) == 1
+
+
 # ---- Texts
 
 
@@ -252,6 +334,10 @@ def test_a_document_can_be_opened(client: Client, job: Job) -> None:
     assert document.paragraphs[0].text == "Täglich, 3. Mai.m4a"
     assert document.paragraphs[-1].text == "[00:00:00] ANN: Who comes? <&>"
     assert document.paragraphs[-1].runs[0].bold
+    properties = document.core_properties
+    assert (properties.title, properties.author) == ("Täglich, 3. Mai.m4a", "")
+    assert properties.created is not None
+    assert properties.created.date() == timezone.now().date()
 
 
 def test_json_is_the_result(client: Client, job: Job) -> None:
@@ -276,13 +362,24 @@ def test_a_download_has_the_recordings_name(client: Client, job: Job) -> None:
     )
 
 
+def test_whoever_accepts_only_the_files_type_gets_it(client: Client, job: Job) -> None:
+    say(job, 0.0, "Who comes?")
+    url = f"/api/transcribe/export/{job.pk}"
+    answer = client.get(f"{url}?format=vtt", HTTP_ACCEPT="text/vtt")
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/vtt; charset=utf-8")
+    refused = client.get(f"{url}?format=pdf", HTTP_ACCEPT="text/vtt")
+    assert (refused.status_code, refused["Content-Type"]) == (400, "application/json")
+
+
 def test_unknown_formats_and_jobs_are_refused(client: Client, job: Job) -> None:
     answer = client.get(f"/api/transcribe/export/{job.pk}?format=pdf")
     assert answer.status_code == 400
     assert answer.json()["detail"] == (
         "format: Unknown. The formats are srt, vtt, txt, json, docx, csv."
     )
-    assert client.get(f"/api/transcribe/export/{job.pk}").status_code == 400
+    without = client.get(f"/api/transcribe/export/{job.pk}")
+    assert without.status_code == 400
+    assert "The formats are srt, vtt, txt, json, docx, csv." in without.json()["detail"]
     assert client.get("/api/transcribe/export/nothing?format=srt").status_code == 404
 
 
@@ -297,20 +394,32 @@ def test_a_job_that_is_not_completed_is_exported_as_far_as_it_is_wanted(
         assert client.get(f"{url}&partial=true").content == b"[00:00:00] Who comes?\n"
 
 
-def test_hours_are_exported_in_seconds(client: Client, job: Job) -> None:
+@pytest.mark.parametrize(
+    "texts",
+    [[" word"] * 10, [" größer"] * 10, [*[" слово"] * 9, " " + "ж" * 60], ["你好世"] * 10],
+    ids=["ascii", "latin", "cyrillic", "chinese"],
+)
+def test_hours_are_exported_in_seconds(client: Client, job: Job, texts: list[str]) -> None:
     words: list[dict[str, Any]] = [
-        {"start": n * 0.2, "end": (n + 1) * 0.2, "text": f" word{n}", "probability": 0.9}
-        for n in range(10)
+        {"start": n * 0.2, "end": (n + 1) * 0.2, "text": text, "probability": 0.9}
+        for n, text in enumerate(texts)
     ]
-    text = "".join(word["text"] for word in words).strip()
+    text = "".join(texts).strip()
     Segment.objects.bulk_create(
         Segment(
-            job=job, chunk=job.chunks.get(), start=n * 2.0, end=n * 2.0 + 2, text=text, words=words
+            job=job,
+            chunk=job.chunks.get(),
+            start=n * 2.0,
+            end=n * 2.0 + 2,
+            text=text,
+            words=[
+                {**word, "start": word["start"] + n * 2, "end": word["end"] + n * 2}
+                for word in words
+            ],
         )
         for n in range(5000)
     )
-    for kind, most_seconds in (("srt", 5.0), ("docx", 20.0)):
-        started = time.perf_counter()
+    for kind, most_seconds in (("srt", 3.0), ("docx", 9.0)):
+        started = time.process_time()  # of this process: others may be busy
         exported(client, job, format=kind)
-        seconds = time.perf_counter() - started
-        assert seconds < most_seconds
+        assert time.process_time() - started < most_seconds
