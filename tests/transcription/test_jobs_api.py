@@ -391,7 +391,7 @@ def test_answers_are_what_the_schema_says(client: Client) -> None:
     job = new_job(Job.Status.COMPLETED)
     add_segment(job, "Everything.")
     for shape, path in {
-        "Result": f"result/{job.pk}",
+        "Result": f"result/{job.pk}?words=true",
         "Debug": f"debug/{job.pk}",
         "JobStatus": f"status/{job.pk}",
         "Jobs": "jobs",
