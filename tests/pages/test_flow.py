@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import webvtt
 from playwright.async_api import Page, expect
 
 from tests.browser import opened
 from tests.service import Service
+from transcription.transcript import display_time
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +25,7 @@ async def test_from_upload_to_download(service: Service, audio_dir: Path) -> Non
         await _edit_and_undo(page)
         await _rename(page)
         await _hear_again(page)
-        await _download(page, service)
+        await _download(page)
 
 
 async def _upload(page: Page, path: Path) -> None:
@@ -103,7 +105,7 @@ async def _hear_again(page: Page) -> None:
     await expect(page.locator("#history-list")).to_contain_text("Interviewer")
 
 
-async def _download(page: Page, service: Service) -> None:
+async def _download(page: Page) -> None:
     await page.locator("#download > summary").click()
     for suffix, beginning in (
         ("srt", b"1\r\n"),
@@ -119,3 +121,24 @@ async def _download(page: Page, service: Service) -> None:
         assert content.replace(b"1\n", b"1\r\n", 1).startswith(beginning)
         if suffix in ("srt", "vtt"):
             assert b"Interviewer" in content
+        if suffix == "vtt":
+            written = webvtt.from_string(content.decode()).captions
+            cues = await page.evaluate(CUES, download.url)
+            assert [(display_time(cue["start"]), display_time(cue["end"])) for cue in cues] == [
+                (caption.start, caption.end) for caption in written
+            ]
+
+
+CUES = """url => new Promise((resolve, reject) => {
+  const track = document.createElement("track");
+  track.src = url;
+  track.addEventListener("load", () => resolve(
+    [...track.track.cues].map(({ startTime, endTime, text }) => ({ start: startTime, end: endTime, text }))
+  ));
+  track.addEventListener("error", () => reject(new Error("the browser cannot read it")));
+  const video = document.createElement("video");
+  video.append(track);
+  document.body.append(video);
+  track.track.mode = "hidden";
+})"""
+"""What the browser's own parser makes of a WebVTT file."""
