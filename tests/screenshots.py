@@ -14,7 +14,9 @@ SIZE = {"width": 1280, "height": 800}
 
 async def take(service: Service) -> None:
     service.finished(service.upload(AUDIO / "jfk.flac", model_name="tiny.en"))
-    job_id = service.upload(AUDIO / "conversation" / "sample.flac", model_name="base", diarize="true")
+    job_id = service.upload(
+        AUDIO / "conversation" / "sample.flac", model_name="base", diarize="true"
+    )
     service.finished(job_id)
     async with opened(service.url, viewport=SIZE) as page:
         await page.goto("/app/")

@@ -40,6 +40,7 @@ async def _upload(page: Page, path: Path) -> None:
 async def _watch(page: Page) -> None:
     """Segments come in while the job runs; then it is completed, with speakers."""
     await expect(page.locator("#segments .segment").first).to_be_visible(timeout=TRANSCRIBED_MS)
+    assert await page.locator("#state").inner_text() == "running"
     await expect(page.locator("#state")).to_have_text("completed", timeout=TRANSCRIBED_MS)
     await expect(page.locator("#legend")).to_contain_text("SPEAKER_2", timeout=30_000)
 
