@@ -25,7 +25,6 @@ from transcription import exports, jobs, live, recordings, speakers, suspects
 from transcription import serializers as shapes
 from transcription.alignment import segment_with_words
 from transcription.checking import (
-    duration_of,
     find_job,
     not_completed,
     probe_upload,
@@ -252,7 +251,7 @@ def debug(request: Request, job_id: str) -> Response:
     job = find_job(job_id)
     chunks = list(job.chunks.order_by("index").defer("streams", "speech"))
     segments = job.segments.aggregate(n=Count("pk"), latest=Max("end"))
-    duration = duration_of(job)
+    duration = job.recording.known_duration
     ended = job.finished_at or (job.updated_at if job.started_at else None)
     processing = (
         (ended - job.started_at - job.paused).total_seconds() if ended and job.started_at else None

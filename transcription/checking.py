@@ -91,9 +91,3 @@ def not_completed(job: Job) -> str:
     if job.status in Job.ACTIVE:
         return "The job is under way. Ask again when it is completed."
     return f"The job is {job.status}: there is no full transcript. Upload the recording again."
-
-
-def duration_of(job: Job) -> float | None:
-    """Seconds: as decoded, else as declared; None while neither is known."""
-    recording = job.recording
-    return recording.duration if recording.duration is not None else recording.declared_duration

@@ -296,8 +296,10 @@ def _outcome(job: Job, edit: Edit, written: Sequence[Change]) -> Edited:
     revising.revise(job, written)
     kept = [one.segment_pk for one in written if one.after is not None]
     found: list[Segment] = []
+    # Of a renaming nobody needs the words, and of thousands of segments they are megabytes.
+    segments = job.segments.defer("words") if edit.kind == Kind.RENAME else job.segments.all()
     for pks in revising.batches(kept):
-        found += job.segments.filter(pk__in=pks)
+        found += segments.filter(pk__in=pks)
     gone = [one.segment_pk for one in written if one.after is None and one.segment_pk]
     return Edited(edit, job.revision, sorted(found, key=lambda one: (one.start, one.pk)), gone)
 

@@ -18,8 +18,8 @@ from transcription.checking import Conflict, find_job, person, valid
 from transcription.models import Edit, Job, Segment, SegmentEdit
 from transcription.revising import ConflictError
 from transcription.serializers import Problem, SegmentWithWords
+from transcription.transcript import segment_object
 
-MOST_EDITS = 200
 MOST_CHANGES = 20
 """Of one edit: who renames a speaker changes thousands of segments, each in the same way."""
 FIRST_CHANGES = Prefetch(
@@ -88,7 +88,9 @@ def list_edits(request: Request, job_id: str) -> Response:
     """What was edited in a transcript, or in one of its segments, the newest first."""
     job, query = find_job(job_id), valid(shapes.EditsQuery, request.query_params)
     edits = editing.history(job=job, segment_id=query.get("segment_id"))
-    documents = [_document(edit) for edit in edits.prefetch_related(FIRST_CHANGES)[:MOST_EDITS]]
+    documents = [
+        _document(edit) for edit in edits.prefetch_related(FIRST_CHANGES)[: query["limit"]]
+    ]
     return Response({"edits": documents, "count": len(documents), "revision": job.revision})
 
 
@@ -113,10 +115,12 @@ def _edited(request: Request, edit: Callable[..., editing.Edited], **wish: Any) 
         raise Http404("Edit not found") from None
     except Job.DoesNotExist:  # deleted meanwhile
         raise Http404("Transcription job not found or expired") from None
+    is_renaming = done.edit is not None and done.edit.kind == Edit.Kind.RENAME
+    shape = segment_object if is_renaming else segment_with_words
     return Response(
         {
             "edit": done.edit and _document(_with_changes(done.edit)),
-            "segments": [segment_with_words(one) for one in done.segments],
+            "segments": [shape(one) for one in done.segments],
             "removed": done.removed,
             "revision": done.revision,
         }

@@ -8,9 +8,10 @@ from rest_framework import serializers
 
 from transcription.editing import MOST_LETTERS
 from transcription.models import Edit as EditRow
-from transcription.serializers import SegmentWithWords
+from transcription.serializers import ResultSegment
 
 NAME_LETTERS = 100
+MOST_EDITS = 200
 printable = RegexValidator(
     r"[\x00-\x1f\x7f\ufffe\uffff]",
     message="It holds control characters, which no document can show.",
@@ -114,6 +115,9 @@ class Rename(serializers.Serializer[Any]):
 
 class EditsQuery(serializers.Serializer[Any]):
     segment_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    limit = serializers.IntegerField(
+        min_value=0, max_value=MOST_EDITS, default=MOST_EDITS, help_text="0: the revision alone."
+    )
 
 
 # ---- Answers
@@ -145,6 +149,9 @@ class Edits(serializers.Serializer[Any]):
 
 class Edited(serializers.Serializer[Any]):
     edit = Edit(allow_null=True)
-    segments = SegmentWithWords(many=True, help_text="Those that are different now, or new.")
+    segments = ResultSegment(
+        many=True,
+        help_text="Those that are different now, or new; with words unless they were renamed.",
+    )
     removed = serializers.ListField(child=serializers.IntegerField())
     revision = serializers.IntegerField()

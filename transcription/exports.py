@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from transcription.models import Job, Segment
 from transcription.subtitles import make_cues
-from transcription.transcript import display_time, full_text, segment_object
+from transcription.transcript import clock_time, display_time, full_text, segment_object
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins so is a formula to spreadsheets."""
@@ -47,13 +47,11 @@ def export(*, job: Job, format: str, options: Options) -> Export:  # noqa: A002 
 
 def result(job: Job, segments: Sequence[Segment]) -> dict[str, object]:
     """The documented result."""
-    recording = job.recording
-    duration = recording.declared_duration if recording.duration is None else recording.duration
     return {
         "segments": [segment_object(segment) for segment in segments],
         "text": full_text(segments),
         "language": job.language or None,
-        "audio_duration": duration,
+        "audio_duration": job.recording.known_duration,
     }
 
 
@@ -119,7 +117,7 @@ def _docx(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
     document.add_heading(title, level=1)
     facts = [f"{job.created_at:%Y-%m-%d}", job.model_name]
     if job.recording.duration is not None:
-        facts.insert(1, display_time(job.recording.duration)[:8])
+        facts.insert(1, clock_time(job.recording.duration))
     document.add_paragraph(" · ".join(facts))
     for head, said in _paragraphs(segments, options):
         paragraph = document.add_paragraph()
@@ -135,7 +133,7 @@ def _paragraphs(segments: Sequence[Segment], options: Options) -> Iterator[tuple
     """Who said it and when, as far as that is wanted, and what was said: a segment, or all until another speaks."""
     if options.times:
         for segment in segments:
-            time = f"[{display_time(segment.start)[:8]}] "
+            time = f"[{clock_time(segment.start)}] "
             yield time + _speaker(segment, options), segment.text
     elif options.speakers:
         for _, said in groupby(segments, key=lambda segment: segment.speaker):

@@ -29,6 +29,11 @@ class Recording(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def known_duration(self) -> float | None:
+        """Seconds: as decoded, else as declared; None while neither is known."""
+        return self.declared_duration if self.duration is None else self.duration
+
 
 class Job(models.Model):
     class Status(models.TextChoices):

@@ -75,7 +75,9 @@ def rerun(*, job_id: UUID) -> bool:
 def delete_job(*, job_id: UUID) -> bool:
     """Delete a job with its transcript, and the recording unless another job needs it. False when it is gone."""
     with transaction.atomic():
-        job = Job.objects.select_related("recording").filter(pk=job_id).first()
+        # Held, so that nothing (an edit, a chunk's segments) is added to what is being deleted.
+        held = Job.objects.select_for_update(of=("self",)).filter(pk=job_id)
+        job = held.select_related("recording").first()
         if job is None:
             return False
         job.delete()
@@ -91,7 +93,7 @@ def delete_recording(*, recording_id: UUID) -> bool:
         recording = Recording.objects.filter(pk=recording_id).first()
         if recording is None:
             return False
-        for job_id in list(recording.jobs.values_list("pk", flat=True)):
+        for job_id in list(recording.jobs.select_for_update().values_list("pk", flat=True)):
             wakeups.wake_listeners(job_id)
         Recording.objects.filter(pk=recording_id).delete()  # `recording` keeps its id
         transaction.on_commit(partial(recordings.delete_files, recording), robust=True)

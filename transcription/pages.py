@@ -18,7 +18,8 @@ from django.views.decorators.vary import vary_on_headers
 from django_htmx.middleware import HtmxDetails
 
 from transcription import jobs, operations, search
-from transcription.checking import duration_of, find_job
+from transcription.checking import find_job
+from transcription.exports import FORMATS
 from transcription.models import Job, Segment
 from transcription.serializers import MOST_SPEAKERS, TranscriptionRequest
 from transcription.speech import catalogue, fetching, weights
@@ -29,14 +30,14 @@ REVIEW_MODULES = sorted(
     path.relative_to(STATIC).as_posix() for path in STATIC.glob("transcription/review/*.js")
 )
 """Fetched at once by the page: a module that is known only from another's imports would be waited for."""
-REVIEW_FORMATS = (
-    ("srt", "SRT, subtitles"),
-    ("vtt", "VTT, subtitles"),
-    ("txt", "Text"),
-    ("docx", "Word (DOCX)"),
-    ("csv", "CSV, a table"),
-    ("json", "JSON, as from the API"),
-)
+FORMAT_TITLES = {
+    "srt": "SRT, subtitles",
+    "vtt": "VTT, subtitles",
+    "txt": "Text",
+    "docx": "Word (DOCX)",
+    "csv": "CSV, a table",
+    "json": "JSON, as from the API",
+}
 REVIEW_SPEEDS = ("0.5", "0.75", "1", "1.25", "1.5", "1.75", "2", "2.5", "3")
 JOBS_A_PAGE = 20
 STATUS_FILTERS: dict[str, tuple[str, tuple[Job.Status, ...]]] = {
@@ -192,7 +193,7 @@ def _refused(job: Job, why: str) -> HttpResponse:
 
 def _listed(request: HttpRequest) -> dict[str, Any]:
     text, status = _text(request), request.GET.get("status", "")
-    found = search.find_jobs(text=text, status=None)
+    found = search.find_jobs(text=text)
     if status in STATUS_FILTERS:
         found = found.filter(status__in=STATUS_FILTERS[status][1])
     shown = Paginator(found, JOBS_A_PAGE).get_page(request.GET.get("page"))
@@ -215,7 +216,12 @@ def _rows(found: Sequence[Job], *, text: str) -> list[Row]:
     last: dict[UUID, int] = dict(segments.values_list("job").annotate(Max("pk")))
     said = search.excerpts(text=text, jobs=found) if text else {}
     return [
-        Row(job, _whole_seconds(duration_of(job)), said.get(job.pk, ()), last.get(job.pk))
+        Row(
+            job,
+            _whole_seconds(job.recording.known_duration),
+            said.get(job.pk, ()),
+            last.get(job.pk),
+        )
         for job in found
     ]
 
@@ -252,7 +258,8 @@ def review(request: HttpRequest, job_id: str) -> HttpResponse:
         "job": job,
         "facts": _facts(job),
         "modules": REVIEW_MODULES,
-        "formats": REVIEW_FORMATS,
+        "formats": [(name, FORMAT_TITLES[name]) for name in FORMATS],
+        "most_speakers": MOST_SPEAKERS,
         "speeds": REVIEW_SPEEDS,
     }
     return render(request, "transcription/review.html", context)
@@ -265,7 +272,8 @@ def _facts(job: Job) -> dict[str, Any]:
         "is_active": job.status in Job.ACTIVE,
         "is_completed": job.status == Job.Status.COMPLETED,
         "has_failed": job.status in (Job.Status.FAILED, Job.Status.CANCELLED),
-        "duration": duration_of(job),
+        "duration": job.recording.known_duration,
+        "status": job.status,
         "is_read": job.recording.duration is not None,
         "model_name": job.model_name,
         "language": job.language,

@@ -19,7 +19,7 @@ from django.db.models import Q, QuerySet, Window
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import RowNumber
 
-from transcription.alignment import UNSPACED as HAN_AND_KANA
+from transcription import alignment
 from transcription.models import Job, Segment
 
 INDEX = "transcription_segment_text"
@@ -28,10 +28,8 @@ LONGEST_TEXT = 500
 """Characters that are looked for. Longer texts are found by their beginning: the last word may go on."""
 EXCERPT, LEAD = 160, 40
 """Characters of an excerpt, and of them those before the first hit."""
-UNSPACED = re.compile(
-    rf"[{HAN_AND_KANA}\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\uff66-\uff9f\U00020000-\U0003ffff]"
-)
-"""Scripts without blanks between words: besides Han and kana Thai, Lao, Tibetan, Burmese and Khmer."""
+UNSPACED = re.compile(rf"[{alignment.UNSPACED}\u0f00-\u0fff]")
+"""Scripts without blanks between words, and Tibetan, whose blanks stand between clauses alone."""
 Part = tuple[str, bool]
 
 
@@ -45,14 +43,12 @@ class Excerpt:
     """Its text in pieces, each with whether it is a hit; `…` where something is left out."""
 
 
-def find_jobs(*, text: str, status: str | None) -> QuerySet[Job]:
+def find_jobs(*, text: str) -> QuerySet[Job]:
     """Jobs with all words of the text in one segment, or the text in their recording's name; the newest first.
 
     The last word may be the beginning of one. An empty text finds all jobs, one without letters or digits only names.
     """
     jobs = Job.objects.select_related("recording").order_by("-created_at", "-pk")
-    if status is not None:
-        jobs = jobs.filter(status=status)
     if not text.strip():
         return jobs
     text = _printable(text)

@@ -210,8 +210,8 @@ class SegmentWithWords(SegmentObject):
 
 
 class ResultSegment(SegmentWithWords):
-    words = Word(many=True, required=False, help_text="If `words` was asked for.")
-    edited = serializers.BooleanField(required=False, help_text="If `words` was asked for.")
+    words = Word(many=True, required=False, help_text="If they were asked for.")
+    edited = serializers.BooleanField(required=False, help_text="If they were asked for.")
 
 
 class Result(serializers.Serializer[Any]):
@@ -219,7 +219,7 @@ class Result(serializers.Serializer[Any]):
     text = serializers.CharField()
     language = serializers.CharField(allow_null=True)
     audio_duration = serializers.FloatField(allow_null=True)
-    revision = serializers.IntegerField(required=False, help_text="If `words` was asked for.")
+    revision = serializers.IntegerField(required=False, help_text="If they were asked for.")
 
 
 class Suspect(serializers.Serializer[Any]):

@@ -13,6 +13,11 @@ def display_time(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}.{milliseconds:03d}"
 
 
+def clock_time(seconds: float) -> str:
+    """`hh:mm:ss`, as in 00:01:02."""
+    return display_time(seconds).rpartition(".")[0]
+
+
 def segment_object(segment: Segment) -> dict[str, Any]:
     """A segment in the API's shape, the same in results and in live messages."""
     return {

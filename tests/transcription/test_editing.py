@@ -1,5 +1,7 @@
 """What people put right by hand: nothing is overwritten unseen, no word is lost, and all can be taken back."""
 
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,7 +26,7 @@ from tests.transcription.edited import (
     segment_of,
     undo,
 )
-from transcription import editing, operations
+from transcription import editing, operations, revising
 from transcription.alignment import segment_with_words, shown_words
 from transcription.editing import MOST_LETTERS, Edited, NotPossibleError
 from transcription.models import Edit, Job, Segment
@@ -195,6 +197,32 @@ def test_of_two_who_edit_at_once_one_wins() -> None:
             undo(job, won)
             assert rows(job) == before
     assert now(job).revision == 12
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("database_file")
+def test_a_job_is_deleted_with_the_edit_that_is_being_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = completed_job()
+    is_editing, write = threading.Event(), revising.write
+
+    def write_slowly(*args: Any) -> Any:
+        is_editing.set()
+        time.sleep(0.3)  # so that the delete begins before the edit is committed
+        return write(*args)
+
+    def delete_meanwhile() -> bool:
+        return is_editing.wait(10) and operations.delete_job(job_id=job.pk)
+
+    monkeypatch.setattr(revising, "write", write_slowly)
+    edited, is_deleted = at_once(
+        partial(put, segment_of(job, "fine thanks"), text="Mine"), delete_meanwhile
+    )
+    assert isinstance(edited, Edited)
+    assert is_deleted is True
+    assert not Job.objects.exists()
+    assert not Edit.objects.exists()
 
 
 # ---- Text and speaker

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from transcription.models import Recording
-from transcription.transcript import display_time
+from transcription.transcript import clock_time
 
 MOST_INLINE_ROWS = 50
 MOST_ACTED_ON = 500
@@ -131,7 +131,7 @@ class ValuesFilter(admin.AllValuesFieldListFilter):
 
 def shown_duration(recording: Recording) -> str:
     seconds = recording.duration
-    return "" if seconds is None else display_time(seconds)[:-4]  # without milliseconds
+    return "" if seconds is None else clock_time(seconds)
 
 
 def link(url: str, text: str) -> str:

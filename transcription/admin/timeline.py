@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from transcription.admin.base import counted, list_url, page_url
 from transcription.models import Chunk, Diarization, Edit, Job, Leased, Stage
-from transcription.transcript import display_time
+from transcription.transcript import clock_time, display_time
 
 END_CHUNKS = 25
 MOST_NOTABLE = 100
@@ -97,7 +97,7 @@ def _placed(event: Event, job: Job) -> Event:
     if event.at is None:
         return event
     seconds = (event.at - job.created_at).total_seconds()
-    return replace(event, since_upload=display_time(max(seconds, 0.0))[:-4])
+    return replace(event, since_upload=clock_time(max(seconds, 0.0)))
 
 
 def _of_the_job(job: Job, stages: Iterable[Stage]) -> list[Event]:
@@ -168,7 +168,7 @@ def _worker(worker: str) -> str:
 
 
 def _name_of_chunk(chunk: Chunk) -> str:
-    start, end = (display_time(seconds)[:-4] for seconds in (chunk.start, chunk.end))
+    start, end = (clock_time(seconds) for seconds in (chunk.start, chunk.end))
     return f"Chunk {chunk.index}: {start} – {end}"
 
 

@@ -20,6 +20,7 @@ from transcription.admin.base import (
     reasons,
     review_url,
 )
+from transcription.editing_shapes import printable
 from transcription.models import Edit, Job, Segment, SegmentEdit
 from transcription.revising import ConflictError
 from transcription.transcript import display_time
@@ -44,10 +45,13 @@ class SegmentEditForm(SegmentForm):
         text = " ".join(self.cleaned_data["text"].split())
         if len(text) > editing.MOST_LETTERS:
             raise forms.ValidationError(f"A segment has at most {editing.MOST_LETTERS:,} letters.")
+        printable(text)
         return text
 
     def clean_speaker(self) -> str | None:
-        return " ".join((self.cleaned_data["speaker"] or "").split()) or None
+        speaker = " ".join((self.cleaned_data["speaker"] or "").split())
+        printable(speaker)
+        return speaker or None
 
     def seen(self) -> dict[str, Any]:
         """What was changed, as whoever changed it saw it."""

@@ -9,8 +9,8 @@ const download = byId("download");
 function showLinks() {
   const checked = (name) => download.querySelector(`[name=${name}]`).checked;
   for (const link of download.querySelectorAll("[data-format]")) {
-    const query = new URLSearchParams({ format: link.dataset.format, speakers: checked("speakers"), times: checked("times") });
-    link.href = `/api/transcribe/export/${facts.id}?${query}`;
+    const wish = { format: link.dataset.format, speakers: checked("speakers"), times: checked("times") };
+    link.href = `/api/transcribe/export/${facts.id}?${new URLSearchParams(wish)}`;
   }
 }
 
@@ -19,8 +19,9 @@ const dialog = byId("diarize-dialog");
 async function findSpeakers(event) {
   event.preventDefault();
   const number = byId("diarize-number").value;
+  const wish = facts.takes_count ? { num_speakers: number ? Number(number) : null } : {};
   try {
-    await api("POST", `/api/transcribe/diarize/${facts.id}`, facts.takes_count ? { num_speakers: number ? Number(number) : null } : {});
+    await api("POST", `/api/transcribe/diarize/${facts.id}`, wish);
   } catch (error) {
     return tell(byId("diarize-problem"), error.message);
   }

@@ -60,13 +60,18 @@ async function start() {
     const { id } = await api("POST", `/api/retranslate/segment-from-full?job_id=${facts.id}`, wish);
     const found = await api("GET", `/api/retranslate/${id}`);
     if (own === round && dialog.open) showProposal(found);
-    else notice(`${clock(found.start_time)} was heard again.`, { action: { label: "Look", run: () => reviewProposals([found]) } });
+    else tellOfResult(found);
     edits.dispatchEvent(new Event("proposed"));
   } catch (error) {
     if (own !== round || !dialog.open) return notice(error.message);
     show("ask");
     tell(byId("again-problem"), error.message);
   }
+}
+
+function tellOfResult(found) {
+  const action = { label: "Look", run: () => reviewProposals([found]) };
+  notice(`${clock(found.start_time)} was heard again.`, { action });
 }
 
 function showNext() {
@@ -80,7 +85,7 @@ function showNext() {
 function showProposal(found) {
   proposal = found;
   const changes = found.changes.filter(({ old_text, new_text }) => old_text !== new_text);
-  const lines = changes.map((change) => element("p", {}, ...diffElements(change.old_text ?? "", change.new_text ?? "")));
+  const lines = changes.map(({ old_text, new_text }) => element("p", {}, ...diffElements(old_text ?? "", new_text ?? "")));
   if (!lines.length) lines.push(element("p", { text: `The same was heard: ${found.text}` }));
   byId("again-diff").replaceChildren(...lines);
   const sure = found.confidence === null ? "" : `, ${Math.round(100 * found.confidence)} % sure on average`;

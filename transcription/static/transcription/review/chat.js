@@ -28,7 +28,8 @@ async function ask(event) {
     await stream(text, answer);
   } catch (error) {
     const isStopped = error.name === "AbortError";
-    answer.append(element("p", isStopped ? { class: "muted", text: "Stopped." } : { class: "problem", text: error.message }));
+    const [kind, reason] = isStopped ? ["muted", "Stopped."] : ["problem", error.message];
+    answer.append(element("p", { class: kind, text: reason }));
     if (!text.textContent) question.value ||= messages.pop().content;
   }
   if (text.textContent) messages.push({ role: "assistant", content: text.textContent });

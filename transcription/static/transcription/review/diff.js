@@ -9,7 +9,7 @@ const WORD = /\s*(?:[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}]|[^\s\p{sc=Han}\p{
  * The parts of two texts in order, as [kind, text], where the kind is "same", "old" or "new".
  * By the longest common subsequence of words (Wagner & Fischer 1974).
  */
-export function differences(before, after) {
+function differences(before, after) {
   const [a, b] = [before.match(WORD) ?? [], after.match(WORD) ?? []];
   const same = (i, j) => a[i].trim() === b[j].trim();
   const width = b.length + 1;

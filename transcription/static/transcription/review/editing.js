@@ -12,7 +12,6 @@ import { transcript } from "./transcript.js";
 /** The open editor: {id, was, form, field, isBusy}; `was` is the segment as it was when the editor opened. */
 let open = null;
 
-export const isEditing = () => open !== null;
 const isChanged = () => open !== null && written() !== open.was.text;
 const written = () => open.field.value.replace(/\s+/g, " ").trim();
 

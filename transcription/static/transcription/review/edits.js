@@ -58,11 +58,11 @@ export async function undo(id) {
 
 /** Undo what was edited here last, and say what happened. */
 export async function undoLatest() {
-  if (!mine.length) return notice("There is nothing of yours to undo since you opened this page. The history has everything.");
+  if (!mine.length) return notice("Nothing of yours is left to undo on this page. The history has everything.");
   await undoAndTell(mine.at(-1));
 }
 
-export async function undoAndTell(id) {
+async function undoAndTell(id) {
   try {
     const { edit } = await undo(id);
     notice(`Undone: ${edit.summary}`);

@@ -61,6 +61,7 @@ const asEntry = ({ id, decided_at, decided_by, text, model_used, changes }) => (
 
 function entry(edit) {
   const when = new Date(1000 * edit.created_at);
+  const shown = when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   const item = element(
     "li",
     { class: edit.undone_at ? "undone" : undefined },
@@ -74,7 +75,7 @@ function entry(edit) {
     element(
       "p",
       { class: "muted" },
-      element("time", { datetime: when.toISOString(), text: when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }) }),
+      element("time", { datetime: when.toISOString(), text: shown }),
       edit.done_by ? ` by ${edit.done_by}` : "",
     ),
   );
@@ -87,10 +88,10 @@ function entry(edit) {
 }
 
 function what(edit) {
-  const [only_change] = edit.changes;
+  const [first] = edit.changes;
   const isText = (edit.kind === "text" || edit.kind === "again") && edit.changes.length === 1;
   if (!isText) return element("p", { text: edit.summary });
-  return element("p", { class: "diff" }, ...diffElements(only_change.before.text, only_change.after.text));
+  return element("p", { class: "diff" }, ...diffElements(first.before.text, first.after.text));
 }
 
 function button(text, run) {
@@ -118,7 +119,7 @@ const isShown = () => !byId("panel-history").hidden;
 
 /** Another tab, or somebody else, may have edited while nobody looked here. */
 export async function lookForOthers() {
-  const { revision } = await api("GET", `/api/transcribe/edits/${facts.id}`);
+  const { revision } = await api("GET", `/api/transcribe/edits/${facts.id}?limit=0`);
   if (revision === transcript.revision) return;
   await catchUp();
   edits.dispatchEvent(new Event("done"));

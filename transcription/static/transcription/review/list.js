@@ -173,15 +173,18 @@ transcript.addEventListener("change", ({ detail: { put, removed } }) => {
   }
   finish();
   for (const id of removed) drop(id);
-  for (const segment of put) {
+  // From the last to the first: what an element stands before is in its place already.
+  for (const segment of put.toSorted((a, b) => b.start - a.start || b.id - a.id)) {
     const item = elements.get(segment.id);
     if (item) fill(item, segment);
     place(item ?? make(segment), elementOf(transcript.after(segment)) ?? null);
   }
 });
 
-function tellNothing() {
+export function tellNothing() {
   const nothing = byId("nothing");
   nothing.hidden = transcript.segments.length > 0;
-  nothing.textContent = facts.is_active ? "The first segments come in a moment." : "There are no words in this recording.";
+  nothing.textContent = facts.is_active
+    ? "The first segments come in a moment."
+    : "There are no words in this recording.";
 }

@@ -16,6 +16,7 @@ let lookedAt = -Infinity;
 export function follow() {
   facts.is_active = true;
   facts.is_completed = false;
+  if (facts.status !== "queued") facts.status = "running";
   showState();
   listen(facts.id, {
     onStatus,
@@ -47,6 +48,10 @@ function onStatus(message) {
   latest = message;
   byId("message").textContent = message.message;
   byId("progress").value = message.progress;
+  if (facts.status === "queued" && message.chunk_info.total_chunks) {
+    facts.status = "running";
+    showState();
+  }
   lookWhetherRead();
 }
 
@@ -71,6 +76,7 @@ export function letHear() {
 async function onEnd(reason) {
   facts.is_active = false;
   if (reason === "not_found") {
+    facts.status = "deleted";
     byId("failure").hidden = false;
     byId("failure-reason").textContent = "The recording was deleted.";
     showState();
@@ -78,6 +84,8 @@ async function onEnd(reason) {
   }
   facts.is_completed = latest?.status === "completed";
   facts.has_failed = !facts.is_completed;
+  // To the API a cancelled job is a failed one, which says so.
+  facts.status = facts.is_completed ? "completed" : latest?.message === "Cancelled" ? "cancelled" : "failed";
   putComing();
   try {
     const { language } = await transcript.load();
@@ -93,9 +101,8 @@ async function onEnd(reason) {
 }
 
 export function showState() {
-  const state = facts.is_active ? "running" : facts.is_completed ? "completed" : "failed";
-  byId("state").textContent = state;
-  byId("state").className = `tag ${state}`;
+  byId("state").textContent = facts.status;
+  byId("state").className = `tag ${facts.status}`;
   byId("language").textContent = facts.language;
   byId("language").hidden = !facts.language;
   byId("progress-area").hidden = !facts.is_active;

@@ -8,6 +8,7 @@ import "./summary.js";
 import { goTo } from "./follow.js";
 import { lookForOthers } from "./history.js";
 import { follow, letHear, showState } from "./live.js";
+import { tellNothing } from "./list.js";
 import { offerLanguageModels } from "./models.js";
 import { byId, facts } from "./page.js";
 import { showLegend } from "./palette.js";
@@ -29,7 +30,7 @@ async function begin() {
     byId("nothing").textContent = `The transcript could not be fetched: ${error.message} Load the page again.`;
     return;
   }
-  if (!transcript.segments.length) transcript.dispatchEvent(new CustomEvent("change", { detail: { put: [], removed: [] } }));
+  tellNothing();
   if (facts.is_active) follow();
   await loadSuspects();
 }

@@ -6,7 +6,7 @@ import { element, facts } from "./page.js";
 let speech = null;
 
 /** The models whose weights are here and that know the job's language, the largest first. */
-export async function speechModels() {
+async function speechModels() {
   speech ??= (await api("GET", "/api/transcribe/models")).models;
   const knows = ({ name }) => facts.language === "en" || !facts.language || !/\.en$|^distil-/.test(name);
   return speech.filter((model) => model.is_downloaded && knows(model)).sort((a, b) => b.size_mb - a.size_mb);
@@ -20,7 +20,8 @@ export async function offerSpeechModels(select) {
   select.replaceChildren(
     ...found.map(({ name, description }) => {
       const own = name === facts.model_name ? ", as the transcript" : "";
-      return element("option", { value: name, text: `${name} (${description}${own})`, selected: name === best.name && "" });
+      const text = `${name} (${description}${own})`;
+      return element("option", { value: name, text, selected: name === best.name && "" });
     }),
   );
 }
@@ -29,7 +30,8 @@ export async function offerSpeechModels(select) {
 export async function offerLanguageModels(selects) {
   const { models } = await api("GET", "/api/chat/models");
   for (const select of selects) {
-    const options = models.map(({ id, name, description }) => element("option", { value: id, text: name, title: description }));
-    select.replaceChildren(...options);
+    select.replaceChildren(
+      ...models.map(({ id, name, description }) => element("option", { value: id, text: name, title: description })),
+    );
   }
 }

@@ -1,6 +1,6 @@
 // What every part of the page needs: the job's facts, and elements.
 
-/** id, name, is_active, is_completed, duration (seconds or null), is_read, model_name, language, takes_count */
+/** id, status, is_active, is_completed, has_failed, duration (seconds or null), is_read, model_name, language, takes_count */
 export const facts = JSON.parse(document.getElementById("facts").textContent);
 
 export const byId = (id) => document.getElementById(id);

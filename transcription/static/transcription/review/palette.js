@@ -30,4 +30,5 @@ export function showLegend(list) {
   });
   list.replaceChildren(...items);
   list.hidden = !items.length;
+  list.tabIndex = list.scrollWidth > list.clientWidth ? 0 : -1; // who has no pointer scrolls it by keys
 }

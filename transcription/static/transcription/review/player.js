@@ -8,7 +8,7 @@ const SPEEDS = [...byId("speed").options].map((option) => Number(option.value));
 const SPEED_KEY = "transcriber.speed";
 export const STEP = 5;
 
-/** "time" whenever the position changes (each frame while it plays), "state" when it starts or stops or can be played. */
+/** "time" whenever the position changes (each frame while it plays), "state" when it starts, stops or can be played. */
 export const player = new EventTarget();
 
 let duration = facts.duration ?? 0;
@@ -18,7 +18,6 @@ let stopAt = null;
 export const time = () => (audio.src ? audio.currentTime : wanted);
 export const length = () => (Number.isFinite(audio.duration) ? audio.duration : duration);
 export const isPlaying = () => Boolean(audio.src) && !audio.paused;
-export const isReady = () => Boolean(audio.src);
 
 /** The recording is decoded: it can be played from now on. */
 export function makeReady() {
@@ -75,7 +74,7 @@ export function playPart({ start, end }) {
   return play();
 }
 
-export function setSpeed(speed, { keep = true } = {}) {
+function setSpeed(speed, { keep = true } = {}) {
   audio.playbackRate = audio.defaultPlaybackRate = speed;
   byId("speed").value = String(speed);
   if (keep) kept.set(SPEED_KEY, String(speed));
@@ -127,7 +126,7 @@ audio.addEventListener("ended", tellState);
 audio.addEventListener("seeked", tellTime);
 audio.addEventListener("durationchange", tellTime);
 audio.addEventListener("error", () => {
-  byId("audio-state").textContent = "The recording cannot be played: its audio is gone, or the service cannot be reached.";
+  byId("audio-state").textContent = "It cannot be played: its audio is gone, or the service cannot be reached.";
   byId("audio-state").hidden = false;
 });
 byId("play").addEventListener("click", toggle);

@@ -12,7 +12,12 @@ async function summarize(event) {
   tell(byId("summary-problem"));
   byId("summary-result").hidden = true;
   working(true);
-  const wish = { job_id: facts.id, format: format.value, max_length: Number(max_length.value), model_name: model_name.value };
+  const wish = {
+    job_id: facts.id,
+    format: format.value,
+    max_length: Number(max_length.value),
+    model_name: model_name.value,
+  };
   try {
     show(await made(await api("POST", "/api/summary/", wish)));
   } catch (error) {

@@ -51,7 +51,8 @@ export function stepSuspects(by) {
   const { start, end, reasons, segment_id } = suspects[index];
   goTo(start);
   select(transcript.get(segment_id), { focus: true });
-  byId("suspect-here").textContent = `${index + 1} of ${suspects.length}, ${clock(start)} – ${clock(end)}: ${inWords(reasons)}`;
+  const place = `${index + 1} of ${suspects.length}, ${clock(start)} – ${clock(end)}`;
+  byId("suspect-here").textContent = `${place}: ${inWords(reasons)}`;
   byId("suspect-again").hidden = false;
 }
 
@@ -113,7 +114,8 @@ function showProposals(all) {
     .sort((a, b) => a.start_time - b.start_time);
   const button = byId("review-proposals");
   button.hidden = !waiting.length;
-  button.textContent = waiting.length === 1 ? "1 part was heard again: decide" : `${waiting.length} parts were heard again: decide`;
+  const parts = waiting.length === 1 ? "1 part was" : `${waiting.length} parts were`;
+  button.textContent = `${parts} heard again: decide`;
 }
 
 byId("suspect-next").addEventListener("click", () => stepSuspects(1));

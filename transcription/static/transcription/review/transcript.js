@@ -94,7 +94,8 @@ class Transcript extends EventTarget {
 
   #isNews(segment) {
     const known = this.#byId.get(segment.id);
-    return !known || SHOWN.some((name) => known[name] !== segment[name]) || Boolean(known.edited) !== Boolean(segment.edited);
+    if (!known || Boolean(known.edited) !== Boolean(segment.edited)) return true;
+    return SHOWN.some((name) => known[name] !== segment[name]);
   }
 
   /** Take the words of segments that are the same otherwise. */
