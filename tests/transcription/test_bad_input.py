@@ -349,7 +349,7 @@ def test_any_file_name_is_made_harmless_or_refused(service: Service, jfk: bytes,
     assert after.jobs - before.jobs == {job_id}
     [folder] = after.recordings - before.recordings
     kept = _names(service.data_dir / "files" / "recordings" / folder)
-    assert all(file.startswith(("original", "samples-")) for file in kept)
+    assert all(file.startswith(("original", "samples-", "peaks-")) for file in kept)
     assert after.uploads == before.uploads
     assert (_names(service.data_dir), _names(service.data_dir / "files")) == outside
 

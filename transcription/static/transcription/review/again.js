@@ -5,7 +5,9 @@ import { diffElements } from "./diff.js";
 import { catchUp, edits } from "./edits.js";
 import { offerSpeechModels } from "./models.js";
 import { byId, element, facts, tell } from "./page.js";
-import { playPart } from "./player.js";
+import { length, playPart } from "./player.js";
+
+const LEAST_SECONDS = 0.4;
 
 const dialog = byId("again-dialog");
 /** {id, start, end}: a segment, or a stretch without one (its id a name of its own). */
@@ -55,7 +57,7 @@ async function start() {
   tell(byId("again-problem"));
   byId("again-message").textContent = `${model_name} listens. This may take a minute or more.`;
   show("work");
-  const wish = { segment_id: String(part.id), start_time: part.start, end_time: part.end, model_name };
+  const wish = { segment_id: String(part.id), ...heardTimes(part), model_name };
   try {
     const { id } = await api("POST", `/api/retranslate/segment-from-full?job_id=${facts.id}`, wish);
     const found = await api("GET", `/api/retranslate/${id}`);
@@ -67,6 +69,12 @@ async function start() {
     show("ask");
     tell(byId("again-problem"), error.message);
   }
+}
+
+/** A word may be said to have no length; nothing can be heard in that. */
+function heardTimes({ start, end }) {
+  const missing = Math.max(0, LEAST_SECONDS - (end - start)) / 2;
+  return { start_time: Math.max(0, start - missing), end_time: Math.min(end + missing, length()) };
 }
 
 function tellOfResult(found) {

@@ -187,7 +187,8 @@ async function splitHere() {
   const before = open.field.value.slice(0, open.field.selectionStart);
   const index = before.replace(/\s+/g, " ").trimStart().length;
   if (isChanged() && !(await saved())) return;
-  await restructure(() => edits.split(transcript.get(open.id), index), ({ segments }) => segments.at(-1));
+  const { id } = open;
+  await restructure(() => edits.split(transcript.get(id), index), () => transcript.after(transcript.get(id)));
 }
 
 async function join(by) {
@@ -197,18 +198,17 @@ async function join(by) {
   if (isChanged() && !(await saved())) return;
   const mine = transcript.get(open.id);
   const [first, second] = by < 0 ? [other, mine] : [mine, other];
-  await restructure(() => edits.merge(first, second), ({ segments }) => segments[0], first.text.length);
+  await restructure(() => edits.merge(first, second), () => transcript.get(first.id), first.text.length);
 }
 
-/** Do it, and go on editing: `pick` says in which of the segments that come back. */
+/** Do it, and go on editing: `pick` says where. */
 async function restructure(ask, pick, caret = 0) {
-  let answer;
   try {
-    answer = await ask();
+    await ask();
   } catch (error) {
     return problem(error.message);
   }
-  const segment = pick(answer);
+  const segment = pick();
   close();
   if (segment) await edit(segment, caret);
 }
