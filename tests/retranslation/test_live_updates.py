@@ -200,12 +200,16 @@ def test_a_socket_of_the_service_gets_an_accepted_change_of_a_job_under_way(
     result = service.result(job_id)["segments"]
     assert listener.transcript == result
     assert "speakers" in listener.kinds
+    assert "Something else." not in [one["text"] for one in result]
 
 
 async def _listen_and_accept(service: Service, job_id: str) -> Heard:
     listening = asyncio.create_task(hear_socket(service, job_id))
     async with httpx.AsyncClient(base_url=service.url, timeout=120) as client:
         first = (await hear_socket(service, job_id, segments=1)).segments[0]
+        wrong = {"text": "Something else.", "was": {"text": first["text"]}}
+        edited = await client.patch(f"/api/transcribe/segments/{first['id']}", json=wrong)
+        assert edited.status_code == 200, edited.text
         answer = await client.post(
             f"/api/retranslate/segment-from-full?job_id={job_id}",
             json={

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from difflib import SequenceMatcher
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,16 @@ def spoken(segments: list[dict[str, Any]]) -> list[str]:
     return ["".join(filter(str.isalnum, word)) for word in text.split()]
 
 
+def assert_edges_stand_once(before: list[str], after: list[str], heard: list[str]) -> None:
+    """What was heard stands in the transcript; it differs from before only between its first and its last word.
+
+    Within a range two models may hear different words; at its edges none is to be lost or doubled.
+    """
+    [first] = [at for at in range(len(after)) if after[at : at + len(heard)] == heard]
+    for kind, _, _, begin, end in SequenceMatcher(None, before, after, False).get_opcodes():
+        assert kind == "equal" or first < begin <= end < first + len(heard), after[begin:end]
+
+
 def test_two_models_that_place_words_otherwise_leave_each_of_them_once(
     retranslating: Service, audio_dir: Path
 ) -> None:
@@ -100,7 +111,7 @@ def test_two_models_that_place_words_otherwise_leave_each_of_them_once(
         accepted = retranslating.client.post(f"{API}/{made['id']}/accept")
         assert accepted.status_code == 200, accepted.text
         after = retranslating.result(job_id)["segments"]
-        assert spoken(after) == spoken(before), (start, end)
+        assert_edges_stand_once(spoken(before), spoken(after), spoken([made]))
         assert all(a["end"] <= b["start"] for a, b in pairwise(after))
         assert retranslating.client.post(f"{API}/{made['id']}/undo").status_code == 200
         assert retranslating.result(job_id)["segments"] == before
