@@ -48,7 +48,11 @@ async def _watch(page: Page) -> None:
 async def _play(page: Page) -> None:
     await page.get_by_role("button", name="Play", exact=True).click()
     await expect(page.locator("#now")).to_have_text(re.compile(r"0:0[2-9]"), timeout=15_000)
-    await expect(page.locator(".segment.spoken, .segment[aria-current]").first).to_be_visible()
+    await page.keyboard.press("k")
+    word = page.locator("#segments .segment.spoken .said span", has_text="Chicago").first
+    segment = page.locator("#segments .segment", has_text="originally from Chicago").first
+    await segment.locator(".said span", has_text="Chicago").first.click()
+    await expect(word).to_have_class(re.compile(r"\blit\b"))
     await page.keyboard.press("k")
 
 
