@@ -231,6 +231,11 @@ def forget_clip(*, retranslation: Retranslation) -> None:
     _delete_file_after_commit(retranslation.clip.name or "")
 
 
+def expire() -> None:
+    """Delete what was made of clips alone, once it is old; what is of a job goes with that."""
+    leases.ended_long_ago(Retranslation.objects.filter(job=None)).delete()
+
+
 # ---- Batches
 
 BatchStatus = Literal["processing", "completed", "failed"]

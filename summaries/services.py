@@ -188,3 +188,8 @@ def delete_summary(*, summary_id: UUID) -> bool:
     """Delete it; whoever works at it learns that with the next renewal. False when it is gone."""
     deleted, _by_model = Summary.objects.filter(pk=summary_id).delete()
     return bool(deleted)
+
+
+def expire() -> None:
+    """Delete what was made of transcripts that were sent, once it is old; what is of a job goes with that."""
+    leases.ended_long_ago(Summary.objects.filter(transcription=None)).delete()

@@ -130,6 +130,22 @@ def check_several_machines(
 
 
 @register("transcriber")
+def check_one_without_the_other(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    if settings.REDIS_URL or settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        return []
+    return [
+        checks.Warning(
+            "DATABASE_URL is set and REDIS_URL is not: workers and live listeners ask the database "
+            "a few times a second each.",
+            hint="Set REDIS_URL too where there are more than a few workers.",
+            id="transcriber.W006",
+        )
+    ]
+
+
+@register("transcriber")
 def check_cores(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,5 @@
 """Every error becomes `{"detail": <string>}`."""
 
-import errno
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -13,7 +12,7 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -23,6 +22,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from transcriber_site.logs import request_id
+from transcription.outages import is_disk_full
 
 _logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
     known = known_failure(exception)
     if known is None:
         return None
+    _logger.warning("%s: %r", context["request"].path, exception)
     views.set_rollback()
     status, detail = known
     return Response({"detail": detail}, status=status)
@@ -93,10 +94,10 @@ def known_failure(exception: Exception) -> tuple[int, str] | None:
             return HTTPStatus.BAD_REQUEST, "The upload broke off before its end. Send it again."
         case SuspiciousOperation():  # too many form fields, a host that is not allowed, and so on
             return HTTPStatus.BAD_REQUEST, str(exception) or "The request is not acceptable."
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
+        case OSError() | OperationalError() if is_disk_full(exception):
             return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL
-        case OperationalError() if "disk is full" in str(exception):
-            return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL
+        case OperationalError() | InterfaceError():
+            return HTTPStatus.SERVICE_UNAVAILABLE, _NO_DATABASE
     return None
 
 
@@ -110,6 +111,12 @@ def _too_large(exception: RequestDataTooBig) -> str:
 
 _DISK_FULL = (
     "The service's disk is full. Free some space (or ask who runs the service to), then try again."
+)
+
+
+_NO_DATABASE = (
+    "The service's database does not answer just now. What was accepted is safe: try again in a moment. "
+    "Whoever runs the service finds the reason in its log."
 )
 
 

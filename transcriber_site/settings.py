@@ -16,6 +16,12 @@ TRANSCRIBER_DATA_DIR = data_dir.prepare(
     Path(env.text("TRANSCRIBER_DATA_DIR", str(BASE_DIR / "data"))).expanduser().absolute(),
     variable="TRANSCRIBER_DATA_DIR",
 )
+TRANSCRIBER_FILES_DIR = data_dir.prepare(
+    Path(env.text("TRANSCRIBER_FILES_DIR", str(TRANSCRIBER_DATA_DIR / "files")))
+    .expanduser()
+    .absolute(),
+    variable="TRANSCRIBER_FILES_DIR",
+)
 DATABASE_URL = (
     env.url("DATABASE_URL", ["postgres", "postgresql", "sqlite"])
     or f"sqlite:///{TRANSCRIBER_DATA_DIR / 'transcriber.sqlite3'}"
@@ -74,6 +80,7 @@ TRANSCRIBER_INTERACTIVE_WORKERS = env.integer(
 )
 TRANSCRIBER_LEASE_SECONDS = env.integer("TRANSCRIBER_LEASE_SECONDS", 60, minimum=5)
 TRANSCRIBER_RETRANSLATION_SECONDS = env.integer("TRANSCRIBER_RETRANSLATION_SECONDS", 120, minimum=1)
+TRANSCRIBER_RETENTION_DAYS = env.integer("TRANSCRIBER_RETENTION_DAYS", 0, minimum=0)
 TRANSCRIBER_CHUNK_ATTEMPTS = env.integer("TRANSCRIBER_CHUNK_ATTEMPTS", 3, minimum=1)
 
 # ---- Django
@@ -165,7 +172,7 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = (
     True  # the admin's and the docs page's files are served from their packages: no collectstatic
 )
-MEDIA_ROOT = TRANSCRIBER_DATA_DIR / "files"
+MEDIA_ROOT = TRANSCRIBER_FILES_DIR
 FILE_UPLOAD_TEMP_DIR = str(
     data_dir.prepare(TRANSCRIBER_DATA_DIR / "uploads", variable="TRANSCRIBER_DATA_DIR")
 )
@@ -187,6 +194,13 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+else:
+    DATABASES["default"].setdefault("OPTIONS", {})
+    for option, value in {
+        "application_name": "transcriber",
+        "connect_timeout": 5,  # seconds: a machine that is gone does not answer at all
+    }.items():
+        DATABASES["default"]["OPTIONS"].setdefault(option, value)
 
 # ---- Queue and live wake-ups: hints only, the rows are the truth
 

@@ -10,6 +10,7 @@ from transcription.urls import page_urlpatterns
 urlpatterns = [
     path("", views.root, name="root"),
     path("health", views.health, name="health"),
+    path("health/ready", views.ready, name="ready"),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/transcribe/", include("transcription.urls")),

@@ -1,13 +1,14 @@
 import time
+from typing import Any
 
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema, inline_serializer
-from rest_framework import serializers
+from rest_framework import serializers, status
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from transcriber_site import __version__
+from transcriber_site import __version__, readiness
 
 
 @extend_schema(
@@ -20,6 +21,30 @@ from transcriber_site import __version__
 def health(request: Request) -> Response:
     """Whether the web process answers."""
     return Response({"status": "healthy", "timestamp": time.time()})
+
+
+class Readiness(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=["ready", "not ready"])
+    timestamp = serializers.FloatField()
+    detail = serializers.CharField(required=False, help_text="What is in the way, if anything is.")
+    database = serializers.DictField()
+    queue = serializers.DictField(help_text="Messages that wait, by role.")
+    disk = serializers.ListField(child=serializers.DictField())
+    workers = serializers.DictField(help_text="How many were seen within a minute, by role.")
+    seen = serializers.ListField(child=serializers.DictField())
+    models = serializers.ListField(child=serializers.CharField(), help_text="Loaded just now.")
+
+
+@extend_schema(tags=["service"], responses={200: Readiness, 503: Readiness})
+@api_view(["GET", "HEAD"])
+def ready(request: Request) -> Response:
+    """Whether the service can do its work: 503 when it cannot, with the reasons."""
+    found = readiness.look()
+    document = {"status": "ready", "timestamp": time.time(), **found.parts}
+    if not found.problems:
+        return Response(document)
+    document |= {"status": "not ready", "detail": " ".join(found.problems)}
+    return Response(document, status=status.HTTP_503_SERVICE_UNAVAILABLE)
 
 
 @extend_schema(
@@ -45,6 +70,7 @@ def root(request: Request) -> Response:
         "chat_models": "/api/chat/models",
         "retranslate": "/api/retranslate/",
         "health": reverse("health"),
+        "ready": reverse("ready"),
         "schema": reverse("schema"),
         "docs": reverse("docs"),
         "app": reverse("app"),

@@ -21,12 +21,23 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from transcription import exports, jobs, live, recordings, speakers, suspects
+from transcription import (
+    exports,
+    jobs,
+    live,
+    operations,
+    progress,
+    recordings,
+    speakers,
+    suspects,
+)
 from transcription import serializers as shapes
 from transcription.alignment import segment_with_words
 from transcription.checking import (
+    Conflict,
     find_job,
     not_completed,
+    person,
     probe_upload,
     require_weights,
     valid,
@@ -77,7 +88,8 @@ def start(request: Request) -> Response:
 
 
 def _started(job: Job) -> Response:
-    return Response({"job_id": str(job.pk), "status": "processing", "message": job.message})
+    message = progress.messages([job])[job.pk]
+    return Response({"job_id": str(job.pk), "status": "processing", "message": message})
 
 
 @extend_schema(parameters=[shapes.JobsQuery], responses={200: shapes.Jobs, 400: shapes.Problem})
@@ -90,7 +102,7 @@ def list_jobs(request: Request) -> Response:
         found = found.filter(
             status__in=[own for own, name in live.API_STATUS.items() if name == query["status"]]
         )
-    documents = [live.job_status(job) for job in found[: query["limit"]]]
+    documents = live.job_statuses(list(found[: query["limit"]]))
     return Response({"jobs": documents, "count": len(documents)})
 
 
@@ -103,6 +115,36 @@ def job_status(request: Request, job_id: str) -> Response:
     except Http404:
         document = live.not_found_status(job_id)
     return Response(document)
+
+
+@extend_schema(
+    request=None,
+    responses={200: shapes.JobStatus, 404: shapes.Problem, 409: shapes.Problem},
+)
+@api_view(["POST"])
+def cancel(request: Request, job_id: str) -> Response:
+    """End a job. What was transcribed stays readable; a transcript that is there already is completed without speakers.
+
+    A job that was cancelled before is answered alike; one that ended otherwise is a 409.
+    """
+    job = find_job(job_id)
+    cancelled = jobs.cancel_job(job_id=job.pk)
+    job = find_job(job_id)
+    if not cancelled and job.status != Job.Status.CANCELLED:
+        raise Conflict(f"There is nothing to cancel any more: the job is {job.status}.")
+    _logger.info("Job %s: cancelled by %s", job.pk, person(request))
+    return Response(live.job_status(job))
+
+
+@extend_schema(responses={204: None, 404: shapes.Problem})
+@api_view(["DELETE"])
+def delete(request: Request, job_id: str) -> Response:
+    """Delete a job with its transcript and its recording, whatever it is at."""
+    job = find_job(job_id)
+    if not operations.delete_job(job_id=job.pk):
+        raise Http404("Transcription job not found or expired")
+    _logger.info("Job %s: deleted by %s", job.pk, person(request))
+    return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 @extend_schema(

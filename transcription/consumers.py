@@ -8,12 +8,10 @@ from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.urls import re_path
 
 from transcription import live
-from transcription.models import Job
 
 NORMAL_CLOSURE = 1000
 INTERNAL_ERROR = 4500  # an application may choose 1000 or its own codes alone, so not 1011
@@ -49,8 +47,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
 
     async def _forward_all(self) -> int:
         written_id = self.scope["url_route"]["kwargs"]["job_id"]
-        job_id = await _existing_job(written_id)
-        if job_id is None:
+        try:
+            job_id = UUID(written_id)
+        except ValueError:
             status = live.status_message(live.not_found_status(written_id))
             await self.send(live.as_json(status))
             return live.NOT_FOUND
@@ -66,15 +65,6 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
             async for message in messages:
                 await self.send(message)
         return NORMAL_CLOSURE
-
-
-@database_sync_to_async  # type: ignore[untyped-decorator]  # channels is untyped
-def _existing_job(written_id: str) -> UUID | None:
-    try:
-        job_id = UUID(written_id)
-    except ValueError:
-        return None
-    return job_id if Job.objects.filter(pk=job_id).exists() else None
 
 
 websocket_urlpatterns = [

@@ -5,8 +5,9 @@ import threading
 import time
 
 from django.conf import settings
+from django.db import connection
 
-from transcription import jobs, leases, speakers, wakeups
+from transcription import jobs, leases, outages, speakers, wakeups
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Job
 from transcription.recordings import StoredSamples
@@ -37,6 +38,8 @@ def diarize_next(stopping: threading.Event) -> bool:
         except _StoppedError:
             lease.give_back()
             wakeups.wake_speech_workers()
+        except outages.DATABASE_ERRORS:
+            raise  # not the recording's fault: it is done again
         except Exception as error:
             _logger.error(
                 "The diarization of job %s failed: %s", job.pk, error, exc_info=unexpected(error)
@@ -65,7 +68,7 @@ def _diarize(job: Job, lease: Lease, stopping: threading.Event) -> None:
         percent = min(int(100 * fraction), 100)
         if percent != told and time.monotonic() - told_at >= TELL_SECONDS:
             told_at, told = time.monotonic(), percent
-            speakers.note_progress(lease=lease, job_id=job.pk, percent=percent)
+            _tell(lease, job, percent)
 
     on_progress(0.0)
     found = diarizer.diarize(
@@ -73,14 +76,24 @@ def _diarize(job: Job, lease: Lease, stopping: threading.Event) -> None:
         count=SpeakerCount(job.num_speakers, job.min_speakers, job.max_speakers),
         on_progress=on_progress,
     )
-    speakers.finish_diarization(
-        lease=lease,
-        job=job,
-        found=found,
-        engine=settings.TRANSCRIBER_DIARIZATION_ENGINE,
-        model=diarizer.model,
-        device=diarizer.device,
+    outages.wait_out(
+        lambda: speakers.finish_diarization(
+            lease=lease,
+            job=job,
+            found=found,
+            engine=settings.TRANSCRIBER_DIARIZATION_ENGINE,
+            model=diarizer.model,
+            device=diarizer.device,
+        ),
+        stopping=stopping,
     )
+
+
+def _tell(lease: Lease, job: Job, percent: int) -> None:
+    try:
+        speakers.note_progress(lease=lease, job_id=job.pk, percent=percent)
+    except outages.DATABASE_ERRORS:
+        connection.close()  # it is told later; the work goes on
 
 
 def unexpected(error: Exception) -> bool:

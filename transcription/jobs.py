@@ -20,7 +20,6 @@ from transcription.speech.engines.base import TranscribedSegment
 
 _logger = logging.getLogger(__name__)
 
-WAITING = "Waiting for a worker"
 ENDS_EARLY_SECONDS = 1.0
 
 
@@ -42,7 +41,7 @@ def create_job(
                 requested_language=language,
                 language=language,
                 diarize=diarize,
-                message=WAITING,
+                message=progress.WAITING,
                 **count_fields(count or SpeakerCount()),
             )
             Stage.objects.create(job=job, kind=Stage.Kind.PREPARE)
@@ -86,6 +85,7 @@ def add_chunks(
     if not planned:
         return
     with transaction.atomic():
+        _hold(job.pk)
         if not lease.rows().update(lease_until=F("lease_until")):
             raise LeaseLostError
         Chunk.objects.bulk_create(
@@ -102,16 +102,25 @@ def add_chunks(
             ],
             ignore_conflicts=True,
         )
+        Job.objects.filter(pk=job.pk, status__in=Job.ACTIVE, served_at=None).update(
+            message=progress.WAITING, updated_at=Now()
+        )
         wakeups.wake_speech_workers(n=len(planned))
 
 
 def finish_preparation(*, lease: Lease, job: Job, duration: float) -> None:
     with transaction.atomic():
+        _hold(job.pk)
         if not lease.rows().update(state=Leased.State.DONE, finished_at=Now(), lease_until=None):
             raise LeaseLostError
         Recording.objects.filter(pk=job.recording_id).update(duration=duration)
         _wake_diarizers(job.pk)
     advance(job.pk)
+
+
+def _hold(job_id: UUID) -> None:
+    """Whoever writes to a job's other rows holds the job's own first: two who hold each other's wait for ever."""
+    list(Job.objects.select_for_update().filter(pk=job_id).values_list("pk"))
 
 
 # ---- Chunks
@@ -141,13 +150,14 @@ def next_job() -> Job | None:
 
 def claim_chunk(*, model_name: str) -> Chunk | None:
     """Take the next chunk of a job with this model, or None when there is none."""
-    with transaction.atomic():
-        chunk = leases.claim(_in_turn(claimable_chunks().filter(job__model_name=model_name)))
-        if chunk is not None:
-            Job.objects.filter(pk=chunk.job_id).update(served_at=Now())
-            if chunk.index == 0:  # until now the message was of the preparation
-                say(job_id=chunk.job_id, message=progress.measure(chunk.job)[1])
-            _wake_diarizers(chunk.job_id)
+    chunk = leases.claim(_in_turn(claimable_chunks().filter(job__model_name=model_name)))
+    if chunk is None:
+        return None
+    # Apart from the claim, which holds the chunk's row and may not wait for the job's: see _hold.
+    Job.objects.filter(pk=chunk.job_id).update(served_at=Now())
+    if chunk.index == 0:  # until now the message was of the preparation
+        say(job_id=chunk.job_id, message=progress.measure(chunk.job)[1])
+    _wake_diarizers(chunk.job_id)
     return chunk
 
 
@@ -215,6 +225,7 @@ def fail_work(*, lease: Lease, job_id: UUID, error: str, can_retry: bool) -> Non
         return  # it is another's by now, or was deleted
     final = failures + 1 >= limit
     with transaction.atomic():
+        _hold(job_id)
         changed = lease.rows().update(
             state=Leased.State.FAILED if final else Leased.State.TODO,
             failures=F("failures") + 1,

@@ -48,14 +48,13 @@ class LeaseLostError(Exception):
 
 
 class Lease:
-    """A claim on `row`. A thread renews it once a second, and tells when there is nothing left to renew."""
+    """A claim on `row`. Once a second it is renewed, which tells when there is nothing left to renew."""
 
     def __init__(self, row: Leased, *, still_wanted: Callable[[], Q]) -> None:
         self.row = row
         self.progress: int | None = None
         self._still_wanted = still_wanted
         self._lost = threading.Event()
-        self._ended = threading.Event()
 
     def check(self) -> None:
         """Raises LeaseLostError when the work is not wanted any more."""
@@ -72,24 +71,57 @@ class Lease:
             pk=self.row.pk, state=Leased.State.DOING, worker=self.row.worker
         )
 
-    def _renew_until_ended(self) -> None:
-        try:
-            while not self._ended.wait(RENEWAL_SECONDS):
-                try:
-                    if not self._renew():
-                        self._lost.set()
-                        return
-                except DatabaseError:
-                    _logger.warning("A lease could not be renewed.", exc_info=True)
-                    connection.close()
-        finally:
-            connection.close()
-
-    def _renew(self) -> bool:
+    def renew(self) -> bool:
+        """Move the lease's end. False, and noted, when it is lost or the work is not wanted any more."""
         values = {"lease_until": _lease_end()}
         if self.progress is not None:
             values["progress"] = self.progress
-        return bool(self.rows().filter(self._still_wanted()).update(**values))
+        renewed = self.rows().filter(self._still_wanted()).update(**values)
+        if not renewed:
+            self._lost.set()
+        return bool(renewed)
+
+
+class _Keeper:
+    """Renews every lease that this process holds, in one thread with one connection, which it has while any is held."""
+
+    def __init__(self) -> None:
+        self._leases: list[Lease] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, lease: Lease) -> None:
+        with self._changed:
+            self._leases.append(lease)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def remove(self, lease: Lease) -> None:
+        with self._changed:
+            self._leases.remove(lease)
+            self._changed.notify()
+
+    def _keep(self) -> None:
+        while True:
+            for lease in self._when_due():
+                try:
+                    lease.renew()
+                except DatabaseError:
+                    _logger.warning("A lease could not be renewed.", exc_info=True)
+                    connection.close()
+
+    def _when_due(self) -> list[Lease]:
+        with self._changed:
+            if not self._leases:
+                connection.close()
+                self._changed.wait_for(lambda: self._leases)
+            self._changed.wait_for(lambda: not self._leases, timeout=RENEWAL_SECONDS)
+            return list(self._leases)
+
+
+_keeper = _Keeper()
 
 
 def claimable() -> Q:
@@ -107,7 +139,7 @@ def claim(candidates: "QuerySet[Row]") -> Row | None:
         row = waiting.first()
         if row is None:
             return None
-        worker = f"{_process_name()}/{uuid.uuid4().hex[:12]}"
+        worker = f"{process_name()}/{uuid.uuid4().hex[:12]}"
         taken = (
             type(row)
             ._default_manager.filter(claimable(), pk=row.pk)
@@ -130,13 +162,11 @@ def claim(candidates: "QuerySet[Row]") -> Row | None:
 def held(row: Leased, *, still_wanted: Callable[[], Q]) -> Iterator[Lease]:
     """Keep the claim on `row` alive inside the block."""
     lease = Lease(row, still_wanted=still_wanted)
-    renewer = threading.Thread(target=lease._renew_until_ended, name="lease", daemon=True)
-    renewer.start()
+    _keeper.add(lease)
     try:
         yield lease
     finally:
-        lease._ended.set()
-        renewer.join()
+        _keeper.remove(lease)
 
 
 def release_of_the_dead(model: type[Leased]) -> int:
@@ -146,6 +176,15 @@ def release_of_the_dead(model: type[Leased]) -> int:
     )
     workers = {worker for worker in held_here.values_list("worker", flat=True) if _is_dead(worker)}
     return held_here.filter(worker__in=workers).update(state=Leased.State.TODO, lease_until=None)
+
+
+def ended_long_ago(rows: "QuerySet[Row]") -> "QuerySet[Row]":
+    """Those that ended more than TRANSCRIBER_RETENTION_DAYS ago; with 0 days none, they are kept for good."""
+    if not settings.TRANSCRIBER_RETENTION_DAYS:
+        return rows.none()
+    kept = timedelta(days=settings.TRANSCRIBER_RETENTION_DAYS)
+    ended = (Leased.State.DONE, Leased.State.FAILED)
+    return rows.filter(state__in=ended, finished_at__lt=Now() - kept)
 
 
 def _lease_end() -> object:
@@ -159,10 +198,15 @@ def _machine() -> str:
         namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         namespace = 0
-    return f"{socket.gethostname()}:{namespace}"
+    return f"{machine_name()}:{namespace}"
 
 
-def _process_name() -> str:
+def machine_name() -> str:
+    return socket.gethostname()[:100]
+
+
+def process_name() -> str:
+    """This process among all of all machines: its number may be given again, not with the time of its start."""
     process = psutil.Process()
     return f"{_machine()}/{process.pid}/{process.create_time():.2f}"
 

@@ -4,8 +4,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Count, Max, Min, Q
 
+from transcription import progress
 from transcription.models import Job, Leased
 from transcription.transcript import segment_object
 from transcription.wakeups import group
@@ -220,29 +221,46 @@ class _Wakeups:
         self._group = group(job_id)
         self._layer: Any = get_channel_layer() if settings.REDIS_URL else None
         self._channel = ""
+        self._is_joined = False
 
     async def __aenter__(self) -> "_Wakeups":
         if self._layer is not None:
-            self._channel = await self._layer.new_channel()
-            await self._layer.group_add(self._group, self._channel)
+            try:
+                await self._join()
+            except Exception as error:
+                self._warn(error)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._channel:
-            await self._layer.group_discard(self._group, self._channel)
+            with suppress(Exception):  # what cannot be told now, Redis forgets by itself
+                await self._layer.group_discard(self._group, self._channel)
 
     async def wait(self) -> None:
-        if not self._channel:
+        if self._layer is None:
             await asyncio.sleep(LOOK_SECONDS)
             return
         try:
             async with asyncio.timeout(LOOK_SECONDS_WHEN_WOKEN):
+                if not self._is_joined:
+                    await self._join()
                 await self._layer.receive(self._channel)
         except TimeoutError:
-            pass
-        except Exception:
-            _logger.warning("The channel layer failed; the feed goes on without it.", exc_info=True)
+            # Nothing happened, or Redis was begun anew and knows of no group any more.
+            self._is_joined = False
+        except Exception as error:
+            self._is_joined = False
+            self._warn(error)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _join(self) -> None:
+        if not self._channel:
+            self._channel = await self._layer.new_channel()
+        await self._layer.group_add(self._group, self._channel)
+        self._is_joined = True
+
+    def _warn(self, error: Exception) -> None:
+        _logger.warning("The channel layer failed; the feed looks by itself: %r", error)
 
 
 def as_json(message: object) -> str:
@@ -342,13 +360,22 @@ def _segments(job: Job, first: int, end: int) -> list[tuple[int, str]]:
 
 def job_status(job: Job) -> dict[str, Any]:
     """The documented status document of a job."""
-    return {
-        "job_id": str(job.pk),
-        "status": API_STATUS[Job.Status(job.status)],
-        "message": job.message,
-        "progress": job.progress,
-        "updated_at": job.updated_at.timestamp(),
-    }
+    [document] = job_statuses([job])
+    return document
+
+
+def job_statuses(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    said = progress.messages(jobs)
+    return [
+        {
+            "job_id": str(job.pk),
+            "status": API_STATUS[Job.Status(job.status)],
+            "message": said[job.pk],
+            "progress": job.progress,
+            "updated_at": job.updated_at.timestamp(),
+        }
+        for job in jobs
+    ]
 
 
 def not_found_status(job_id: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Recordings, the jobs that transcribe them, and what comes out. The rows are the truth."""
+"""Recordings, the jobs that transcribe them, who works at them, and what comes out. The rows are the truth."""
 
 import uuid
 from datetime import timedelta
@@ -151,6 +151,28 @@ class Chunk(Leased):
 
     def __str__(self) -> str:
         return f"chunk {self.index} of {self.job_id}"
+
+
+class Worker(models.Model):
+    """A process that works, as it says of itself a few times a minute."""
+
+    name = models.CharField(
+        max_length=150, primary_key=True, help_text="Machine, process, and when that began."
+    )
+    machine = models.CharField(max_length=100)
+    role = models.CharField(max_length=20, help_text="The queue that it works for.")
+    model_name = models.CharField(max_length=50, blank=True, help_text="The model it has loaded.")
+    device = models.CharField(max_length=10, blank=True)
+    secret_id = models.CharField(max_length=16, help_text="The same where the secret key is.")
+    files_id = models.CharField(max_length=32, help_text="The same where the files folder is.")
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ("role", "name")
+
+    def __str__(self) -> str:
+        return f"{self.role} worker on {self.machine}"
 
 
 class Segment(models.Model):

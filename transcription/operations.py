@@ -1,15 +1,19 @@
-"""What an operator does with jobs that are there: try again, do again, delete."""
+"""What an operator does with jobs that are there: try again, do again, delete, now or in time."""
 
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, QuerySet, Value, When
 from django.db.models.functions import Now
 
-from transcription import jobs, leases, recordings, wakeups
+from transcription import jobs, leases, progress, recordings, wakeups
 from transcription.models import Chunk, Diarization, Job, Leased, Recording, Stage
+
+MOST_EXPIRED_AT_ONCE = 100
+"""In a minute; whoever sets a retention for an old installation has much to be deleted."""
 
 
 def retry_failed(*, job_id: UUID) -> bool:
@@ -21,7 +25,7 @@ def retry_failed(*, job_id: UUID) -> bool:
                 When(started_at=None, then=Value(Job.Status.QUEUED)),
                 default=Value(Job.Status.RUNNING),
             ),
-            message=jobs.WAITING,
+            message=progress.WAITING,
             finished_at=None,
             updated_at=Now(),
         )
@@ -56,7 +60,7 @@ def rerun(*, job_id: UUID) -> bool:
             job.stages.filter(kind=Stage.Kind.DIARIZE).delete()
         Job.objects.filter(pk=job_id).update(
             status=Job.Status.QUEUED,
-            message=jobs.WAITING,
+            message=progress.WAITING,
             progress=0,
             run=F("run") + 1,
             revision=0,
@@ -65,6 +69,7 @@ def rerun(*, job_id: UUID) -> bool:
             language=F("requested_language"),
             started_at=None,
             finished_at=None,
+            served_at=None,
             updated_at=Now(),
         )
         wakeups.wake_preparers()
@@ -74,12 +79,26 @@ def rerun(*, job_id: UUID) -> bool:
 
 def delete_job(*, job_id: UUID) -> bool:
     """Delete a job with its transcript, and the recording unless another job needs it. False when it is gone."""
+    return _delete(Job.objects.filter(pk=job_id))
+
+
+def expire_jobs() -> int:
+    """Delete the jobs that ended more than TRANSCRIBER_RETENTION_DAYS ago; how many. With 0 they stay for good."""
+    if not settings.TRANSCRIBER_RETENTION_DAYS:
+        return 0
+    kept = timedelta(days=settings.TRANSCRIBER_RETENTION_DAYS)
+    expired = Job.objects.exclude(status__in=Job.ACTIVE).filter(finished_at__lt=Now() - kept)
+    ids = list(expired.order_by("finished_at").values_list("pk", flat=True)[:MOST_EXPIRED_AT_ONCE])
+    return sum(_delete(expired.filter(pk=job_id)) for job_id in ids)
+
+
+def _delete(one: "QuerySet[Job]") -> bool:
     with transaction.atomic():
         # Held, so that nothing (an edit, a chunk's segments) is added to what is being deleted.
-        held = Job.objects.select_for_update(of=("self",)).filter(pk=job_id)
-        job = held.select_related("recording").first()
+        job = one.select_for_update(of=("self",)).select_related("recording").first()
         if job is None:
             return False
+        job_id = job.pk
         job.delete()
         if not job.recording.jobs.exists():
             delete_recording(recording_id=job.recording_id)

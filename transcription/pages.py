@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.middleware import HtmxDetails
 
-from transcription import jobs, operations, search
+from transcription import jobs, operations, progress, search
 from transcription.checking import find_job
 from transcription.exports import FORMATS
 from transcription.models import Job, Segment
@@ -94,6 +94,7 @@ class Row:
     """A job as the list shows it."""
 
     job: Job
+    message: str
     duration: timedelta | None
     excerpts: Sequence[search.Excerpt]
     last_segment: int | None
@@ -215,9 +216,11 @@ def _rows(found: Sequence[Job], *, text: str) -> list[Row]:
     segments = Segment.objects.filter(job__in=active).order_by()
     last: dict[UUID, int] = dict(segments.values_list("job").annotate(Max("pk")))
     said = search.excerpts(text=text, jobs=found) if text else {}
+    told = progress.messages(found)
     return [
         Row(
             job,
+            told[job.pk],
             _whole_seconds(job.recording.known_duration),
             said.get(job.pk, ()),
             last.get(job.pk),
@@ -256,6 +259,7 @@ def review(request: HttpRequest, job_id: str) -> HttpResponse:
     job = find_job(job_id)
     context = {
         "job": job,
+        "message": progress.messages([job])[job.pk],
         "facts": _facts(job),
         "modules": REVIEW_MODULES,
         "formats": [(name, FORMAT_TITLES[name]) for name in FORMATS],

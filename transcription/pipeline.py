@@ -13,7 +13,7 @@ import numpy as np
 from django.conf import settings
 from django.db import connection
 
-from transcription import diarizing, jobs, leases, speakers, wakeups
+from transcription import diarizing, jobs, leases, outages, speakers, wakeups
 from transcription.engine import load_engine
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Recording
@@ -34,7 +34,11 @@ LANGUAGE_SECONDS = 30.0
 """Whisper hears the language from one window, so that much speech is gathered for it."""
 WORK_SECONDS = 30.0
 """How long a worker goes on before it looks whether a job with another model waits."""
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.5
+MOST_MISSING_SECONDS = 1.0
+"""A recording's last chunk may end a little after its last sample."""
+MISSING_SAMPLES_PAUSE_SECONDS = 10.0
+"""A worker that cannot read a recording leaves the next try to another, which perhaps can."""
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ stopping = threading.Event()
 
 
 def prepare_next() -> bool:
-    """Prepare the recording that waits longest. False when none does."""
+    """Prepare the recording that waits longest. False when none does, or none can be prepared just now."""
     stage = jobs.claim_preparation()
     if stage is None:
         return False
@@ -57,6 +61,9 @@ def prepare_next() -> bool:
         except LeaseLostError:
             _logger.info("The preparation of job %s is not wanted any more.", job.pk)
         except Exception as error:
+            if outages.is_disk_full(error):
+                _leave_for_later(job, lease, error)
+                return False
             _logger.exception("The preparation of job %s failed.", job.pk)
             jobs.fail_work(
                 lease=lease,
@@ -67,6 +74,13 @@ def prepare_next() -> bool:
     if not Recording.objects.filter(pk=job.recording_id).exists():
         delete_files(job.recording)  # what was written while it was being deleted
     return True
+
+
+def _leave_for_later(job: Job, lease: Lease, error: Exception) -> None:
+    """Recovery looks once a minute whether there is room again. What was stored is gone over, not lost."""
+    _logger.error("The preparation of job %s waits for space on the disk: %s", job.pk, error)
+    lease.give_back()
+    jobs.say(job_id=job.pk, message="Waiting for space: the service's disk is full")
 
 
 def _prepare(job: Job, lease: Lease) -> None:
@@ -88,7 +102,9 @@ def _prepare(job: Job, lease: Lease) -> None:
         outbox.add(planner.add(span))
     outbox.add(planner.finish(duration))
     outbox.send_all()
-    jobs.finish_preparation(lease=lease, job=job, duration=duration)
+    outages.wait_out(
+        lambda: jobs.finish_preparation(lease=lease, job=job, duration=duration), stopping=stopping
+    )
 
 
 class _Outbox:
@@ -119,7 +135,12 @@ class _Outbox:
         self._waiting.clear()
 
     def _send(self, chunks: list[PlannedChunk]) -> None:
-        jobs.add_chunks(lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent)
+        outages.wait_out(
+            lambda: jobs.add_chunks(
+                lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent
+            ),
+            stopping=stopping,
+        )
         self._n_sent += len(chunks)
 
 
@@ -136,6 +157,7 @@ def work_on_speech() -> None:
     if not shift.begin_turn() and not speakers.claimable_diarizations().exists():
         return
     n_threads = max(shift.n_at_once, 2)
+    connection.close()  # the threads have their own: the fewer each worker holds, the more there can be
     with ThreadPoolExecutor(n_threads, thread_name_prefix="speech") as threads:
         for thread in [threads.submit(shift.work) for _ in range(n_threads)]:
             thread.result()
@@ -176,13 +198,19 @@ class _Shift:
     def work(self) -> None:
         try:
             while not stopping.is_set():
-                if self._diarize() or self._transcribe():
+                if outages.wait_out(self._work_on_next, stopping=stopping):
                     continue
                 if not self._n_transcribing and not self._diarizing.locked():
                     return
                 stopping.wait(LOOK_SECONDS)  # while one works, more may come to share
+        except outages.DATABASE_ERRORS:
+            if not stopping.is_set():
+                raise
         finally:
             connection.close()
+
+    def _work_on_next(self) -> bool:
+        return self._diarize() or self._transcribe()
 
     def _diarize(self) -> bool:
         if not self._diarizing.acquire(blocking=False):
@@ -225,6 +253,8 @@ def _work_on(chunk: Chunk) -> None:
             _transcribe(chunk, _engine(job), lease)
         except LeaseLostError:
             _logger.info("Chunk %s of job %s is not wanted any more.", chunk.index, job.pk)
+        except outages.DATABASE_ERRORS:
+            raise  # not the chunk's fault: it is done again
         except Exception as error:
             _logger.error(
                 "Chunk %s of job %s failed: %s",
@@ -239,13 +269,27 @@ def _work_on(chunk: Chunk) -> None:
                 error=f"Chunk {chunk.index + 1} failed: {error}",
                 can_retry=not isinstance(error, SpeechError) or error.can_retry,
             )
+            if isinstance(error, _SamplesMissingError):
+                stopping.wait(MISSING_SAMPLES_PAUSE_SECONDS)
+
+
+class _SamplesMissingError(SpeechError):
+    def __init__(self) -> None:
+        super().__init__(
+            f"{leases.machine_name()} does not find the recording's samples. "
+            "All machines must share one TRANSCRIBER_FILES_DIR.",
+            can_retry=True,
+        )
 
 
 def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
     job = chunk.job
+    samples = read_samples(job.recording, Span(chunk.start, chunk.end))
+    if len(samples) < (chunk.end - chunk.start - MOST_MISSING_SECONDS) * SAMPLE_RATE:
+        raise _SamplesMissingError
     if not job.language:
         language = engine.detect_language(_first_speech(job))
-        jobs.set_language(job=job, language=language)
+        outages.wait_out(lambda: jobs.set_language(job=job, language=language), stopping=stopping)
 
     def on_progress(fraction: float) -> None:
         lease.progress = round(100 * fraction)
@@ -253,18 +297,22 @@ def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
 
     transcribed = segments.transcribe(
         engine,
-        read_samples(job.recording, Span(chunk.start, chunk.end)),
+        samples,
         _spans(chunk.streams, chunk.start),
         _spans(chunk.speech, chunk.start),
         language=job.language,
         on_progress=on_progress,
     )
-    jobs.finish_chunk(
-        lease=lease,
-        chunk=chunk,
-        segments=[_shifted(segment, chunk.start) for segment in transcribed],
-        engine=settings.TRANSCRIBER_ENGINE,
-        device=engine.device,
+    shifted = [_shifted(segment, chunk.start) for segment in transcribed]
+    outages.wait_out(
+        lambda: jobs.finish_chunk(
+            lease=lease,
+            chunk=chunk,
+            segments=shifted,
+            engine=settings.TRANSCRIBER_ENGINE,
+            device=engine.device,
+        ),
+        stopping=stopping,
     )
 
 

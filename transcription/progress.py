@@ -1,6 +1,6 @@
 """How far a job is, as its rows tell it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from django.db import transaction
@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from transcription import wakeups
 from transcription.models import Job, Leased, Stage
 
+WAITING = "Waiting for a worker"
 TRANSCRIBED_PERCENT = 80
 """A job's progress when its transcript is there and it remains to be found out who speaks."""
 
@@ -53,3 +54,24 @@ def measure(job: Job) -> tuple[int, str]:
 def is_transcribed(stages: Iterable[Stage], *, n_undone: int) -> bool:
     kind, done = Stage.Kind.PREPARE, Leased.State.DONE
     return not n_undone and any(stage.kind == kind and stage.state == done for stage in stages)
+
+
+def messages(found: Sequence[Job]) -> dict[UUID, str]:
+    """What to tell of each job: its message, and of one that waits for its first chunk its place in the queue.
+
+    Jobs take turns, chunk by chunk, and those that have had none come first, in the order of their uploads.
+    """
+    said = {job.pk: job.message for job in found}
+    waiting = [job.pk for job in found if _waits_for_its_first_turn(job)]
+    if waiting:
+        queue = Job.objects.filter(status__in=Job.ACTIVE, served_at=None).order_by("created_at")
+        ids = list(queue.values_list("pk", flat=True))
+        places = {job_id: place for place, job_id in enumerate(ids, 1)}
+        for job_id in waiting:
+            if job_id in places:  # else it was taken just now
+                said[job_id] = f"{WAITING} (number {places[job_id]} of {len(ids)} in the queue)"
+    return said
+
+
+def _waits_for_its_first_turn(job: Job) -> bool:
+    return job.status in Job.ACTIVE and job.served_at is None and job.message == WAITING

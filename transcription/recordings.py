@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
+from uuid import uuid4
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
@@ -24,11 +25,24 @@ from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span
 PIECE_SECONDS = 60
 PIECE_SAMPLES = PIECE_SECONDS * SAMPLE_RATE
 PIECE_BYTES = 2 * PIECE_SAMPLES
+STORAGE_ID = "storage-id"
 PEAKS_PER_SECOND = 20  # so that a minute has a whole number of them, and no piece shifts the next
 
 
 def folder(recording: Recording) -> str:
     return f"recordings/{recording.id}"
+
+
+def storage_id() -> str:
+    """What tells this storage from all others: it is written into it once, by whoever is first to ask.
+
+    Raises OSError when the storage cannot be reached.
+    """
+    if not default_storage.exists(STORAGE_ID):
+        # Of two who come at once, the second one's gets another name, and is not looked at.
+        default_storage.save(STORAGE_ID, ContentFile(uuid4().hex.encode()))
+    with default_storage.open(STORAGE_ID) as file:
+        return bytes(file.read()).decode()
 
 
 def store_upload(*, upload: "UploadedFile[Any]", info: AudioInfo) -> Recording:

@@ -7,7 +7,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from transcription import jobs, leases, speakers, wakeups
+from transcription import jobs, leases, operations, presence, speakers, wakeups
 from transcription.models import Chunk, Job, Leased, Stage
 
 _logger = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ def recover() -> None:
             _logger.warning(
                 "Job %s could not go on; the next look will try.", job_id, exc_info=True
             )
+    presence.forget_the_gone()
+    operations.expire_jobs()
     if not wakeups.n_waiting(wakeups.INTERACTIVE) and _claimable_preparations().exists():
         wakeups.wake_preparers()
     n_claimable = jobs.claimable_chunks().count() + speakers.claimable_diarizations().count()

@@ -86,7 +86,7 @@ def request_diarization(*, job_id: UUID, count: SpeakerCount | None = None) -> b
         ended_at = completed.values_list("finished_at", flat=True).first()
         changed = completed.update(
             status=Job.Status.RUNNING,
-            message=jobs.WAITING,
+            message=progress.WAITING,
             progress=progress.TRANSCRIBED_PERCENT,
             diarize=True,
             finished_at=None,

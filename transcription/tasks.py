@@ -3,7 +3,9 @@
 import logging
 import signal
 
-from transcription import pipeline, recovery, wakeups
+from django_q.conf import Conf
+
+from transcription import pipeline, presence, recovery, wakeups
 
 _logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ def on_worker_start() -> None:
     """
     pipeline.stopping.clear()
     signal.signal(signal.SIGTERM, lambda *_: pipeline.stopping.set())
+    presence.report_until(pipeline.stopping, role=Conf.CLUSTER_NAME)
     try:
         recovery.recover()
     except Exception:

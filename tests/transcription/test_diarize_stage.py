@@ -344,7 +344,7 @@ def test_cancelling_it_keeps_the_transcript(claimed: bool) -> None:
     stage = claim() if claimed else stage_of(job)
     assert jobs.cancel_job(job_id=job.pk)
     assert ended(job) == ("completed", "Completed, without speakers: cancelled")
-    assert not lease_of(stage)._renew(), "its worker learns of it"
+    assert not lease_of(stage).renew(), "its worker learns of it"
     with pytest.raises(LeaseLostError):
         commit(stage, ALTERNATELY)
     assert speakers.claim_diarization() is None
@@ -377,7 +377,7 @@ def test_asked_for_afterwards_it_is_done() -> None:
     OrmQ.objects.all().delete()
     assert speakers.request_diarization(job_id=job.pk)
     asked = now(job)
-    assert (asked.status, asked.message, asked.diarize) == ("running", jobs.WAITING, True)
+    assert (asked.status, asked.message, asked.diarize) == ("running", progress.WAITING, True)
     assert (asked.finished_at, asked.progress) == (None, 80)
     assert wakeups.n_waiting(wakeups.SPEECH) == 1
     assert not speakers.request_diarization(job_id=job.pk)
@@ -450,7 +450,7 @@ def test_it_is_asked_for_over_the_api(
     assert answer.json() == {
         "job_id": str(job.pk),
         "status": "processing",
-        "message": jobs.WAITING,
+        "message": progress.WAITING,
     }
     debug = client.get(f"/api/transcribe/debug/{job.pk}").json()
     assert (debug["num_speakers"], debug["min_speakers"], debug["max_speakers"]) == numbers

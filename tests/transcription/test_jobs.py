@@ -16,7 +16,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from transcription import jobs, leases, operations, pipeline, recovery, tasks, wakeups
+from transcription import jobs, leases, operations, pipeline, progress, recovery, tasks, wakeups
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
 from transcription.speech import audio
@@ -245,7 +245,7 @@ def test_retrying_keeps_what_is_done() -> None:
         fail(claim(), "It did not work")
     OrmQ.objects.all().delete()
     assert operations.retry_failed(job_id=job.pk)
-    assert (now(job).status, now(job).message) == (Job.Status.RUNNING, jobs.WAITING)
+    assert (now(job).status, now(job).message) == (Job.Status.RUNNING, progress.WAITING)
     assert now(job).finished_at is None
     assert states(job) == ["done", "todo", "todo"]
     assert wakeups.n_waiting(wakeups.SPEECH) == 1

@@ -72,7 +72,7 @@ def test_the_first_of_several_is_taken(job: Job) -> None:
 
 
 def test_of_two_who_see_the_same_work_one_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = leases._process_name
+    name = leases.process_name
     rivals: list[Chunk | None] = []
 
     def name_after_a_rival_was_faster() -> str:
@@ -81,7 +81,7 @@ def test_of_two_who_see_the_same_work_one_gets_it(monkeypatch: pytest.MonkeyPatc
             rivals[0] = leases.claim(chunks())
         return name()
 
-    monkeypatch.setattr(leases, "_process_name", name_after_a_rival_was_faster)
+    monkeypatch.setattr(leases, "process_name", name_after_a_rival_was_faster)
     assert leases.claim(chunks()) is None
     [rival] = rivals
     assert rival is not None
@@ -126,7 +126,7 @@ def test_a_renewal_moves_the_end_and_notes_progress() -> None:
     let_expire(row)
     lease = lease_of(row)
     lease.progress = 40
-    assert lease._renew()
+    assert lease.renew()
     renewed = Chunk.objects.get()
     assert renewed.lease_until is not None
     assert renewed.lease_until > timezone.now()
@@ -136,14 +136,14 @@ def test_a_renewal_moves_the_end_and_notes_progress() -> None:
 def test_nothing_is_left_to_renew_once_the_work_is_not_wanted(job: Job) -> None:
     lease = lease_of(claim())
     jobs.cancel_job(job_id=job.pk)
-    assert not lease._renew()
+    assert not lease.renew()
 
 
 def test_a_lease_that_another_holds_is_not_renewed() -> None:
     slow = claim()
     let_expire(slow)
     claim()
-    assert not lease_of(slow)._renew()
+    assert not lease_of(slow).renew()
 
 
 def test_work_that_kills_its_workers_is_given_up(job: Job) -> None:

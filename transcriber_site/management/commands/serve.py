@@ -1,26 +1,41 @@
 import fcntl
 import http.client
+import logging
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import OperationalError, connection
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from transcriber_site.supervisor import Child, Supervisor
+from transcription.wakeups import INTERACTIVE, SPEECH
 
+WEB = "web"
+ROLES = (WEB, SPEECH, INTERACTIVE)
+DATABASE_PATIENCE_SECONDS = 60
 _MIGRATION_LOCK = 7_203_411  # any number that nothing else in the database uses
+
+_logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    help = "Run the whole service here: migrate, then the web process and the workers."
+    help = "Run the service, or some of its roles: migrate, then the web process and the workers."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -29,26 +44,48 @@ class Command(BaseCommand):
         parser.add_argument(
             "--port", type=_port, default=8000, help="port to listen on (default: %(default)s)"
         )
+        parser.add_argument(
+            "--only",
+            type=_roles,
+            default=ROLES,
+            metavar="ROLES",
+            help=f"which of {', '.join(ROLES)} to run here, with commas between (default: all)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        host, port = options["host"], options["port"]
-        with _only_service_of(settings.TRANSCRIBER_DATA_DIR):
-            _check_free(host, port)
-            _migrate()
-            _remove_broken_uploads()
-            announcement = _Announcement(host, port, self.stdout.write)
-            Supervisor(_children(host, port)).run(on_tick=announcement.when_up)
+        host, port, roles = options["host"], options["port"], options["only"]
+        with ExitStack() as locks:
+            for role in roles:
+                locks.enter_context(_only_one(role, settings.TRANSCRIBER_DATA_DIR))
+            if WEB in roles:
+                _check_free(host, port)
+            _migrate_when_database_answers()
+            children, on_tick = _workers(roles), _nothing
+            if WEB in roles:
+                _remove_broken_uploads()
+                children.insert(0, _web(host, port))
+                on_tick = _Announcement(host, port, self.stdout.write).when_up
+            else:
+                self.stdout.write(f"Transcriber works here: {', '.join(roles)}")
+            Supervisor(children).run(on_tick=on_tick)
 
 
-def _children(host: str, port: int) -> list[Child]:
+def _nothing() -> None:
+    """There is no address to be announced."""
+
+
+def _environment() -> dict[str, str]:
     root = str(settings.BASE_DIR)
-    environment = {
+    return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": os.environ["DJANGO_SETTINGS_MODULE"],
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
         "PYTHONUNBUFFERED": "1",
     }
-    web = [
+
+
+def _web(host: str, port: int) -> Child:
+    command = [
         *(
             "-m",
             "transcriber_site.web",
@@ -64,20 +101,26 @@ def _children(host: str, port: int) -> list[Child]:
     ]
     # daphne keeps uploads in the folder for temporary files until they are complete: let it be on
     # the disk that is meant for them.
-    web_environment = {
-        **environment,
+    environment = {
+        **_environment(),
         "TMPDIR": settings.FILE_UPLOAD_TEMP_DIR,
         "MALLOC_ARENA_MAX": "2",  # each request has a thread: without this each keeps memory of its own
     }
-    children = [Child("web", [sys.executable, *web], web_environment)]
-    for name, count in (
-        ("speech", settings.TRANSCRIBER_SPEECH_WORKERS),
-        ("interactive", settings.TRANSCRIBER_INTERACTIVE_WORKERS),
-    ):
+    return Child("web", [sys.executable, *command], environment)
+
+
+def _workers(roles: Sequence[str]) -> list[Child]:
+    counts = {
+        SPEECH: settings.TRANSCRIBER_SPEECH_WORKERS,
+        INTERACTIVE: settings.TRANSCRIBER_INTERACTIVE_WORKERS,
+    }
+    children = []
+    for name in (role for role in roles if role in counts):
         command = [sys.executable, "-m", "django", "qcluster", "--skip-checks", "--name", name]
-        for number in range(1, count + 1):
-            title = name if count == 1 else f"{name} {number}"
-            children.append(Child(title, command, {**environment, "Q_CLUSTER_NAME": name}))
+        environment = {**_environment(), "Q_CLUSTER_NAME": name}
+        for number in range(1, counts[name] + 1):
+            title = name if counts[name] == 1 else f"{name} {number}"
+            children.append(Child(title, command, environment))
     return children
 
 
@@ -109,13 +152,13 @@ class _Announcement:
 
 
 @contextmanager
-def _only_service_of(data_dir: Path) -> Iterator[None]:
-    with (data_dir / "serve.lock").open("a") as file:
+def _only_one(role: str, data_dir: Path) -> Iterator[None]:
+    with (data_dir / f"serve-{role}.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CommandError(
-                f"Another `serve` runs on {data_dir}. "
+                f"Another `serve` runs on {data_dir}, with the role {role}. "
                 "Stop it, or give this one another folder: TRANSCRIBER_DATA_DIR."
             ) from None
         yield
@@ -136,9 +179,29 @@ def _check_free(host: str, port: int) -> None:
         ) from None
 
 
+def _migrate_when_database_answers() -> None:
+    """A machine may be up before the one that it needs; one that never comes is told."""
+    tries = Retrying(
+        retry=retry_if_exception_type(OperationalError),
+        wait=wait_fixed(1),
+        stop=stop_after_delay(DATABASE_PATIENCE_SECONDS if _is_shared() else 0),
+        before_sleep=_log_waiting,
+        reraise=True,
+    )
+    try:
+        tries(_migrate)
+    except OperationalError as error:
+        raise CommandError(f"The database does not answer (DATABASE_URL): {error}") from None
+
+
+def _log_waiting(state: RetryCallState) -> None:
+    if state.attempt_number == 1 and state.outcome is not None:
+        _logger.warning("Waiting for the database: %s", state.outcome.exception())
+
+
 def _migrate() -> None:
     """Bring the database up to date; on PostgreSQL other machines may be doing so too."""
-    shared = connection.vendor == "postgresql"
+    shared = _is_shared()
     with connection.cursor() as cursor:
         if shared:
             cursor.execute("SELECT pg_advisory_lock(%s)", [_MIGRATION_LOCK])
@@ -150,11 +213,23 @@ def _migrate() -> None:
     connection.close()
 
 
+def _is_shared() -> bool:
+    return connection.vendor == "postgresql"
+
+
 def _remove_broken_uploads() -> None:
     """What uploads left behind whose web process was killed; no other one uses this folder."""
     for path in Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir():
         if path.is_file():
             path.unlink(missing_ok=True)
+
+
+def _roles(value: str) -> list[str]:
+    wanted = [role.strip() for role in value.split(",")]
+    unknown = [role for role in wanted if role not in ROLES]
+    if unknown:
+        raise ArgumentTypeError(f"{unknown[0]!r} is no role; there are {', '.join(ROLES)}.")
+    return [role for role in ROLES if role in wanted]
 
 
 def _port(value: str) -> int:

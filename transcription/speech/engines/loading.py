@@ -28,3 +28,8 @@ def load(*, engine: str, weights: Path, model_name: str, settings: EngineSetting
             )
             _loaded = (key, loaded)
         return _loaded[1]
+
+
+def loaded_model() -> SpeechEngine | None:
+    """The model that this process keeps just now, if any."""
+    return None if _loaded is None else _loaded[1]

@@ -1,0 +1,127 @@
+"""Whether the service can do its work, and if not what is in the way."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connection, models
+from django.db.models.functions import Now
+from django_q.brokers import get_broker
+
+from transcription import presence, recordings, wakeups
+from transcription.models import Worker
+
+ROLES = (wakeups.SPEECH, wakeups.INTERACTIVE)
+LEAST_FREE_BYTES = 200 * 1000**2
+
+
+@dataclass
+class Readiness:
+    """What was found, part by part, and in words whatever is in the way."""
+
+    parts: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def look() -> Readiness:
+    found = Readiness()
+    _database(found)
+    _queue(found)
+    _disk(found)
+    if found.parts["database"]["answers"]:
+        _workers(found)
+    return found
+
+
+def _database(found: Readiness) -> None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        found.problems.append(f"The database does not answer: {_first_line(error)}")
+        found.parts["database"] = {"kind": connection.vendor, "answers": False}
+    else:
+        found.parts["database"] = {"kind": connection.vendor, "answers": True}
+
+
+def _queue(found: Readiness) -> None:
+    kind = "redis" if settings.REDIS_URL else "database"
+    try:
+        waiting = {role: int(get_broker(role).queue_size()) for role in ROLES}
+    except Exception as error:  # each broker has errors of its own
+        found.problems.append(f"The queue does not answer: {_first_line(error)}")
+        found.parts["queue"] = {"kind": kind, "answers": False, "waiting": None}
+    else:
+        found.parts["queue"] = {"kind": kind, "answers": True, "waiting": waiting}
+
+
+def _disk(found: Readiness) -> None:
+    found.parts["disk"] = []
+    folders = (settings.TRANSCRIBER_DATA_DIR, settings.TRANSCRIBER_FILES_DIR)
+    for folder in _on_different_disks(folders):
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            found.problems.append(f"{folder} cannot be reached: {error.strerror}")
+            continue
+        found.parts["disk"].append({"folder": str(folder), "free_bytes": free})
+        if free < LEAST_FREE_BYTES:
+            found.problems.append(
+                f"The disk of {folder} is full: {free / 1e6:.0f} MB are free, "
+                f"{LEAST_FREE_BYTES / 1e6:.0f} MB are needed."
+            )
+
+
+def _on_different_disks(folders: Iterable[Path]) -> list[Path]:
+    devices: dict[object, Path] = {}
+    for folder in folders:
+        devices.setdefault(folder.stat().st_dev if folder.exists() else folder, folder)
+    return list(devices.values())
+
+
+def _workers(found: Readiness) -> None:
+    """Those seen within the last minute, and whether they and this process belong together."""
+    ago = models.ExpressionWrapper(Now() - models.F("seen_at"), models.DurationField())
+    seen = list(presence.seen().annotate(ago=ago))
+    found.parts["workers"] = {role: sum(one.role == role for one in seen) for role in ROLES}
+    found.parts["seen"] = [
+        {
+            "machine": worker.machine,
+            "role": worker.role,
+            "model": worker.model_name or None,
+            "device": worker.device or None,
+            "seconds_ago": round(worker.ago.total_seconds(), 1),
+        }
+        for worker in seen
+    ]
+    found.parts["models"] = sorted({worker.model_name for worker in seen if worker.model_name})
+    for role in ROLES:
+        if not found.parts["workers"][role]:
+            found.problems.append(f"No {role} worker was seen within the last minute.")
+    found.problems += _strangers(seen)
+
+
+def _strangers(seen: Iterable[Worker]) -> list[str]:
+    try:
+        files = recordings.storage_id()
+    except OSError as error:
+        return [f"The files folder cannot be reached: {error}"]
+    secret = presence.secret_id()
+    other_secrets = sorted({worker.machine for worker in seen if worker.secret_id != secret})
+    other_files = sorted({worker.machine for worker in seen if worker.files_id != files})
+    return [
+        f"Workers on {machine} have another secret key than this web process: "
+        "set the same TRANSCRIBER_SECRET_KEY on all machines."
+        for machine in other_secrets
+    ] + [
+        f"Workers on {machine} have other files than this web process: "
+        "all machines must share one TRANSCRIBER_FILES_DIR."
+        for machine in other_files
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or repr(error)

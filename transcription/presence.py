@@ -1,0 +1,74 @@
+"""Which workers there are: each says so a few times a minute, and the database's clock tells when."""
+
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import psutil
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from transcription import leases, recordings
+from transcription.models import Worker
+from transcription.speech.engines.loading import loaded_model
+
+REPORT_SECONDS = 15.0
+SEEN_WITHIN = timedelta(minutes=1)
+FORGOTTEN_AFTER = timedelta(hours=1)
+
+_logger = logging.getLogger(__name__)
+
+
+def report_until(stopping: threading.Event, *, role: str) -> None:
+    """Have a thread report this process until it is to end."""
+    thread = threading.Thread(
+        target=_report_until, args=(stopping, role), name="presence", daemon=True
+    )
+    thread.start()
+
+
+def _report_until(stopping: threading.Event, role: str) -> None:
+    while not stopping.is_set():
+        try:
+            report(role=role)
+        except (DatabaseError, OSError) as error:
+            _logger.warning("This worker could not report itself: %s", error)
+        finally:
+            connection.close()
+        stopping.wait(REPORT_SECONDS)
+
+
+def report(*, role: str) -> None:
+    """Note that this process is there, for which queue it works, and what it has loaded."""
+    name, machine = leases.process_name(), leases.machine_name()
+    model = loaded_model()
+    values: dict[str, Any] = {
+        "machine": machine,
+        "role": role,
+        "model_name": model.model_name if model else "",
+        "device": model.device if model else "",
+        "secret_id": secret_id(),
+        "files_id": recordings.storage_id(),
+        "seen_at": Now(),
+    }
+    if not Worker.objects.filter(pk=name).update(**values):
+        started_at = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
+        Worker.objects.create(pk=name, started_at=started_at, **values)
+
+
+def seen() -> "QuerySet[Worker]":
+    """The workers that were there within the last minute."""
+    return Worker.objects.filter(seen_at__gte=Now() - SEEN_WITHIN)
+
+
+def forget_the_gone() -> None:
+    Worker.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
+
+
+def secret_id() -> str:
+    """Tells two secret keys apart and nothing of either: tasks that are signed with another are refused."""
+    return sha256(b"transcriber/" + settings.SECRET_KEY.encode()).hexdigest()[:16]
