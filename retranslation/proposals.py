@@ -257,7 +257,8 @@ def _state_in_words(retranslation: Retranslation) -> str:
 
 
 def _restore(job: Job, retranslation: Retranslation) -> None:
-    later = Retranslation.objects.filter(
+    # Without the row itself: SQLite keeps times as text, in which a full second is later than itself.
+    later = Retranslation.objects.exclude(pk=retranslation.pk).filter(
         job=job,
         decision=Decision.ACCEPTED,
         decided_at__gt=retranslation.decided_at,

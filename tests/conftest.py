@@ -6,9 +6,33 @@ from typing import Any
 
 import pytest
 
-from tests.service import NO_PROVIDER, Service
+from tests import queued
+from tests.service import NO_PROVIDER, ON_SERVERS, Service
 
 AUDIO = Path(__file__).parent / "audio"
+NEED_A_DATABASE = {"db", "transactional_db", "service", "fresh_service"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On servers those tests alone for which it makes a difference; what a browser shows is the same."""
+    if not ON_SERVERS:
+        return
+    selected = [item for item in items if _needs_a_database(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in selected])
+    items[:] = selected
+
+
+def _needs_a_database(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    touches_one = bool(fixtures & NEED_A_DATABASE) or item.get_closest_marker("django_db")
+    return bool(touches_one) and "pages" not in item.path.parts
+
+
+@pytest.fixture(autouse=True)
+def _no_messages_of_another_test(request: pytest.FixtureRequest) -> None:
+    """What a test did to the database is undone after it; Redis has no such thing."""
+    if ON_SERVERS and request.node.get_closest_marker("django_db"):
+        queued.lose_messages()
 
 
 @pytest.fixture(scope="session")

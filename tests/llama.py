@@ -14,7 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.service import ROOT, free_port, wait_for
+from tests.servers import free_port
+from tests.service import ROOT, wait_for
 
 NAME = "smollm2-135m"
 

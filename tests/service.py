@@ -3,27 +3,30 @@
 import json
 import os
 import signal
-import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import psutil
+import psycopg
+import redis
+from psycopg.types.json import set_json_loads
 from websockets.sync.client import connect
 
+from tests import servers
+from tests.servers import free_port
+
 ROOT = Path(__file__).parent.parent
+ON_SERVERS = bool(os.environ.get("REDIS_URL"))
+"""Whether these are the tests on PostgreSQL and Redis: see on_servers.py."""
 NO_PROVIDER = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "TRANSCRIBER_LLM_MODEL")
 Found = TypeVar("Found")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(look: Callable[[], Found | None], *, what: str, seconds: float = 60.0) -> Found:
@@ -46,40 +49,64 @@ def peak_memory(pid: int) -> int:
 
 
 class Service:
-    def __init__(self, data_dir: Path, **settings: str) -> None:
+    """`settings` are environment variables; `roles` are those of `serve --only`, all of them if empty.
+
+    In the tests on servers each service has a database of either for itself, unless `settings` name others.
+    """
+
+    def __init__(self, data_dir: Path, *, roles: str = "", **settings: str) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.roles = roles
         self.settings = settings
         self.client = httpx.Client(base_url=self.url, timeout=60)
         self.process: subprocess.Popen[bytes] | None = None
+        self._made: dict[str, str] = {}
 
     def __enter__(self) -> "Service":
+        if ON_SERVERS and "REDIS_URL" not in self.settings:
+            self._made = {
+                "DATABASE_URL": servers.create_database(os.environ["TEST_DATABASE_URL"]),
+                "REDIS_URL": servers.empty_redis_database(os.environ["TEST_REDIS_URL"]),
+            }
+            self.settings = {**self._made, **self.settings}
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
-        self.stop()
+        try:
+            self.stop()
+        finally:
+            if self._made:
+                servers.flush(self._made["REDIS_URL"])
+                servers.drop_database(
+                    self._made["DATABASE_URL"], server_url=os.environ["TEST_DATABASE_URL"]
+                )
 
-    def start(self) -> None:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        environment = {
+    def environment(self) -> dict[str, str]:
+        return {
             **os.environ,
             "TRANSCRIBER_DATA_DIR": str(self.data_dir),
             "HF_HUB_OFFLINE": "1",
             **dict.fromkeys(NO_PROVIDER, ""),
             **self.settings,
         }
+
+    def start(self) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        only = ["--only", self.roles] if self.roles else []
         with (self.data_dir / "service.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve", "--port", str(self.port)],
+                [sys.executable, "manage.py", "serve", "--port", str(self.port), *only],
                 cwd=ROOT,
-                env=environment,
+                env=self.environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        wait_for(self._is_healthy, what="the start of the service")
+        if not self.roles or "web" in self.roles:
+            wait_for(self._is_healthy, what="the start of the service")
 
     def _is_healthy(self) -> bool:
         assert self.process is not None
@@ -116,6 +143,29 @@ class Service:
 
     def log(self) -> str:
         return (self.data_dir / "service.log").read_text()
+
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows that a statement of SQL with `%s` for values gives, if any; JSON as text."""
+        if url := self.settings.get("DATABASE_URL"):
+            with psycopg.connect(url) as database:
+                set_json_loads(lambda data: str(data, "utf-8"), database)
+                cursor = database.execute(statement, values)  # type: ignore[arg-type]
+                return list(cursor) if cursor.description else []
+        path = self.data_dir / "transcriber.sqlite3"
+        with closing(sqlite3.connect(path, timeout=20)) as file, file:
+            return file.execute(statement.replace("%s", "?"), values).fetchall()
+
+    def lose_messages(self) -> int:
+        """Empty the queues; returns how many messages waited there."""
+        if url := self.settings.get("REDIS_URL"):
+            with closing(redis.from_url(url)) as client:
+                keys = [f"django_q:{name}:q" for name in ("speech", "interactive")]
+                n_lost = sum(int(client.llen(key)) for key in keys)
+                client.flushdb()
+                return n_lost
+        n_lost = self.query("SELECT count(*) FROM django_q_ormq")[0][0]
+        self.query("DELETE FROM django_q_ormq")
+        return int(n_lost)
 
     def upload(self, path: Path, **fields: str) -> str:
         """The id of a job for `path`; fields default to tiny.en without speakers."""

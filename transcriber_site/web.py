@@ -16,10 +16,12 @@ import gc
 import io
 import sys
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from daphne import http_protocol
+from autobahn.websocket.protocol import PreparedMessage
+from daphne import http_protocol, ws_protocol
 from daphne.cli import CommandLineInterface
 from daphne.server import Server
 from django.conf import settings
@@ -130,6 +132,26 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
         self._writable.set()
 
 
+class WebSocket(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
+    """Frames a message once, however many listeners it goes to.
+
+    And writes it as autobahn's `sendData` does, without the line for the log that this makes of each, read or not.
+    """
+
+    def serverSend(self, content: str | bytes, binary: bool = False) -> None:  # noqa: N802  # daphne's name
+        if isinstance(content, bytes) or self.state != self.STATE_OPEN or self.send_queue:
+            super().serverSend(content, binary)
+        else:
+            self.transport.write(_framed(content))
+
+
+@lru_cache(maxsize=256)
+def _framed(text: str) -> bytes:
+    message = PreparedMessage(text.encode(), isBinary=False, applyMask=False, doNotCompress=True)
+    frame: bytes = message.payloadHybi
+    return frame
+
+
 class WebServer(Server):  # type: ignore[misc]
     """Hands the application the body of a request as the file that it lies in."""
 
@@ -179,4 +201,5 @@ if __name__ == "__main__":
     from transcriber_site import web  # the module as the application knows it, not as __main__
 
     http_protocol.WebRequest = web.WebRequest
+    ws_protocol.WebSocketFactory.protocol = web.WebSocket
     web.CommandLine.entrypoint()

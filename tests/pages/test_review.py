@@ -1,6 +1,5 @@
 """Places to look at are stepped through, segments are cut and joined, as a person does it."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,10 @@ def job_id(service: Service, audio_dir: Path) -> str:
 
 
 async def test_places_to_look_at_are_stepped_through(service: Service, job_id: str) -> None:
-    with sqlite3.connect(service.data_dir / "transcriber.sqlite3", timeout=20) as database:
-        database.execute(
-            "update transcription_segment set avg_logprob = -1.5 where job_id = ?",
-            (job_id.replace("-", ""),),
-        )
+    service.query(
+        "update transcription_segment set avg_logprob = -1.5 where job_id = %s",
+        job_id.replace("-", ""),
+    )
     suspects = service.client.get(f"/api/transcribe/suspects/{job_id}").json()["suspects"]
     assert suspects
     async with opened(service.url) as page:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from difflib import SequenceMatcher
@@ -174,7 +173,7 @@ def test_all_that_is_suspect_is_transcribed_in_the_background(
     before = retranslating.result(job_id)["segments"]
     change(
         retranslating,
-        "update transcription_segment set avg_logprob = -1.5 where job_id = ?",
+        "update transcription_segment set avg_logprob = -1.5 where job_id = %s",
         job_id,
     )
     path = f"{API}/suspects?job_id={job_id}&model_name=base"
@@ -212,7 +211,7 @@ def test_a_killed_worker_costs_those_who_wait_time_alone(
     assert len(answer.json()["text"].split()) > LONG_SECONDS
     [attempts] = rows(
         retranslating,
-        "select attempts from retranslation_retranslation where id = ?",
+        "select attempts from retranslation_retranslation where id = %s",
         answer.json()["id"].replace("-", ""),
     )
     assert attempts == 2
@@ -225,10 +224,8 @@ def in_hand(service: Service) -> str | None:
 
 
 def rows(service: Service, query: str, *values: str) -> list[Any]:
-    with sqlite3.connect(service.data_dir / "transcriber.sqlite3", timeout=20) as database:
-        return [row[0] for row in database.execute(query, values)]
+    return [row[0] for row in service.query(query, *values)]
 
 
 def change(service: Service, statement: str, job_id: str) -> None:
-    with sqlite3.connect(service.data_dir / "transcriber.sqlite3", timeout=20) as database:
-        database.execute(statement, (job_id.replace("-", ""),))
+    service.query(statement, job_id.replace("-", ""))

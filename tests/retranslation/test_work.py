@@ -14,10 +14,10 @@ from django.db.models import Q
 from django.test import Client
 from django.test.utils import override_settings
 from django.utils import timezone
-from django_q.models import OrmQ
 
 from retranslation import proposals, recovery, services, tasks, work
 from retranslation.models import Batch, Retranslation
+from tests import queued
 from tests.retranslation.recorded import AUDIO, make_job
 from tests.transcription.media import samples_of, silence
 from transcription import leases
@@ -74,8 +74,8 @@ def now(row: Retranslation) -> Retranslation:
 
 
 def messages() -> int:
-    n: int = OrmQ.objects.count()
-    OrmQ.objects.all().delete()
+    n = queued.n_messages()
+    queued.lose_messages()
     return n
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import free_port
 from tests.service import peak_memory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,11 +209,6 @@ def environment(data_dir: Path) -> dict[str, str]:
         "TRANSCRIBER_INTERACTIVE_WORKERS": "1",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.db import connection
-from django_q.models import OrmQ, Schedule
+from django_q.models import Schedule
 
 from chat.llm import loading
 from summaries import recovery, services, summarizing
 from summaries.apps import schedule_recovery
 from summaries.crew import Crew
 from summaries.models import Summary
+from tests import queued
 from tests.chat import fault_server as faults
 from tests.service import free_port, wait_for
 from tests.summaries.making import begin, failing_after, let_it_be_due, now, work
@@ -219,9 +220,9 @@ def test_a_failed_summary_can_be_tried_again(provider: str, script: Script) -> N
     summary = begin(n_segments=3)
     assert not services.retry_failed(summary_id=summary.pk), "it did not fail yet"
     work()
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     assert services.retry_failed(summary_id=summary.pk)
-    assert OrmQ.objects.count() == 1
+    assert queued.n_messages() == 1
     script.reply = said
     work()
     assert now(summary).state == Leased.State.DONE
@@ -287,15 +288,15 @@ def claim_and_die(summary: Summary) -> None:
 def test_a_lost_worker_and_a_lost_message_are_made_good() -> None:
     summary = begin(n_segments=3)
     claim_and_die(summary)
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     recovery.recover()
     assert now(summary).state == Leased.State.TODO
-    assert OrmQ.objects.count() == 1
+    assert queued.n_messages() == 1
     work()
     assert now(summary).state == Leased.State.DONE
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     recovery.recover()
-    assert OrmQ.objects.count() == 0
+    assert queued.n_messages() == 0
 
 
 def test_a_summary_that_kills_its_workers_is_given_up() -> None:

@@ -3,10 +3,8 @@
 import json
 import os
 import signal
-import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,8 @@ import numpy as np
 import pytest
 from django.test import Client, override_settings
 from django.utils import timezone
-from django_q.models import OrmQ
 
+from tests import queued
 from tests.conversations import clip, der
 from tests.service import Service, wait_for
 from tests.transcription.diarized import (
@@ -108,7 +106,7 @@ def test_it_waits_until_the_recording_is_prepared_and_all_chunks_are_taken() -> 
     assert speakers.claim_diarization() is None
     job.stages.filter(kind=Stage.Kind.PREPARE).update(state=Leased.State.DONE)
     assert speakers.claim_diarization() is None
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     assert jobs.claim_chunk(model_name=MODEL) is not None
     assert wakeups.n_waiting(wakeups.SPEECH) == 1, "another worker may begin at once"
     assert claim().job_id == job.pk
@@ -124,7 +122,7 @@ def test_the_end_of_the_preparation_wakes_somebody_if_all_else_is_done(n_chunks:
     assert stage is not None
     for index in range(n_chunks):
         add_chunk(job, index, state=Leased.State.DONE)
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     jobs.finish_preparation(lease=lease_of(stage), job=job, duration=600.0)
     assert wakeups.n_waiting(wakeups.SPEECH) == 1
     commit(claim(), [])
@@ -221,7 +219,7 @@ def test_a_transcript_without_speakers_is_still_one(
     job = make_job(QUESTION)
     for _ in range(n_tries):
         assert now(job).status == Job.Status.RUNNING
-        OrmQ.objects.all().delete()
+        queued.lose_messages()
         work(monkeypatch, breaking(error))
     assert ended(job) == ("completed", f"Completed, without speakers: {said}")
     assert (now(job).progress, stage_of(job).state, stage_of(job).error) == (100, "failed", said)
@@ -232,7 +230,7 @@ def test_a_transcript_without_speakers_is_still_one(
 @rows
 def test_one_failure_wakes_somebody_to_try_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job(QUESTION)
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     work(monkeypatch, breaking(ValueError("strange")))
     assert wakeups.n_waiting(wakeups.SPEECH) == 1
     diarize(job, ALTERNATELY)
@@ -310,7 +308,7 @@ def test_a_worker_that_is_told_to_stop_gives_it_back(monkeypatch: pytest.MonkeyP
         on_progress(0.5)
 
     monkeypatch.setattr(diarizing, "load", lambda **_: BrokenDiarizer(stopped))
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     assert diarizing.diarize_next(stopping)
     assert (stage_of(job).state, stage_of(job).attempts) == ("todo", 0)
     assert wakeups.n_waiting(wakeups.SPEECH) == 1
@@ -319,7 +317,7 @@ def test_a_worker_that_is_told_to_stop_gives_it_back(monkeypatch: pytest.MonkeyP
 @rows
 def test_a_lost_message_is_sent_again() -> None:
     make_job(QUESTION)
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     recovery.recover()
     assert wakeups.n_waiting(wakeups.SPEECH) == 1
 
@@ -374,7 +372,7 @@ def test_asked_for_afterwards_it_is_done() -> None:
     job = make_job(QUESTION, diarize=False)
     jobs.advance(job.pk)
     ended_at = now(job).finished_at
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     assert speakers.request_diarization(job_id=job.pk)
     asked = now(job)
     assert (asked.status, asked.message, asked.diarize) == ("running", progress.WAITING, True)
@@ -601,13 +599,12 @@ def test_the_segments_of_a_conversation_are_their_speakers(
 def test_no_segment_has_words_of_two_speakers(service: Service, conversation: Path) -> None:
     job_id = UUID(service.upload(conversation, diarize="true"))
     service.finished(str(job_id))
-    with closing(sqlite3.connect(service.data_dir / "transcriber.sqlite3")) as database:
-        [[exclusive]] = database.execute(
-            "SELECT exclusive FROM transcription_diarization WHERE job_id = ?", [job_id.hex]
-        )
-        segments = database.execute(
-            "SELECT speaker, words FROM transcription_segment WHERE job_id = ?", [job_id.hex]
-        ).fetchall()
+    [[exclusive]] = service.query(
+        "SELECT exclusive FROM transcription_diarization WHERE job_id = %s", job_id.hex
+    )
+    segments = service.query(
+        "SELECT speaker, words FROM transcription_segment WHERE job_id = %s", job_id.hex
+    )
     turns = [Turn(*turn) for turn in json.loads(exclusive)]
     assert len(segments) > 10
     for speaker, words in segments:

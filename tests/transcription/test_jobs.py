@@ -14,9 +14,19 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.test import Client, override_settings
 from django.utils import timezone
-from django_q.models import OrmQ
 
-from transcription import jobs, leases, operations, pipeline, progress, recovery, tasks, wakeups
+from tests import queued
+from transcription import (
+    jobs,
+    leases,
+    operations,
+    pipeline,
+    presence,
+    progress,
+    recovery,
+    tasks,
+    wakeups,
+)
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
 from transcription.speech import audio
@@ -45,7 +55,7 @@ def make_job(*, n_chunks: int = 3, language: str = "en", file: Path | None = Non
         assert stage is not None
         add_chunks(job, n_chunks)
         jobs.finish_preparation(lease=lease_of(stage), job=job, duration=10.0 * n_chunks)
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     job.refresh_from_db()
     return job
 
@@ -243,7 +253,7 @@ def test_retrying_keeps_what_is_done() -> None:
     kept = set(job.segments.values_list("pk", flat=True))
     for _ in range(3):
         fail(claim(), "It did not work")
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     assert operations.retry_failed(job_id=job.pk)
     assert (now(job).status, now(job).message) == (Job.Status.RUNNING, progress.WAITING)
     assert now(job).finished_at is None
@@ -291,7 +301,7 @@ def test_running_again_begins_from_nothing(requested: str) -> None:
     jobs.set_language(job=job, language="en")
     commit(claim())
     held = claim()
-    OrmQ.objects.all().delete()
+    queued.lose_messages()
     assert operations.rerun(job_id=job.pk)
     assert not job.chunks.exists()
     assert not job.segments.exists()
@@ -387,7 +397,7 @@ def test_where_nothing_is_lost_nothing_is_sent() -> None:
     recovery.recover()
     jobs.cancel_job(job_id=job.pk)
     recovery.recover()
-    assert not OrmQ.objects.exists()
+    assert queued.n_messages() == 0
 
 
 def test_a_job_whose_worker_was_lost_after_its_last_commit_is_completed(
@@ -488,6 +498,7 @@ def test_a_worker_starts_though_recovery_fails(
         raise OSError("the queue is down")
 
     monkeypatch.setattr(recovery, "recover", break_down)
+    monkeypatch.setattr(presence, "report_until", lambda *_, **__: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with caplog.at_level(logging.ERROR):
         tasks.on_worker_start()

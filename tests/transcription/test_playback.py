@@ -145,6 +145,7 @@ def test_a_range_behind_the_end_is_refused(client: Client, job: Job, asked: str)
     assert "end" in response.json()["detail"]
 
 
+@pytest.mark.django_db(transaction=True)  # an answer that is not read closes its connection
 def test_a_range_of_what_the_client_has_seen_is_given_and_of_another_state_all(
     client: Client, job: Job
 ) -> None:
@@ -164,6 +165,7 @@ def test_the_head_alone_can_be_asked_for(client: Client, job: Job) -> None:
     assert response.content == b""
 
 
+@pytest.mark.django_db(transaction=True)  # an answer that is not read closes its connection
 def test_what_a_client_has_is_not_sent_again(client: Client, job: Job) -> None:
     for path in (audio_of(job), peaks_of(job)):
         seen = client.head(path)
