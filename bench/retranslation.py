@@ -6,9 +6,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.service import repeated, row
+from bench.service import row
 from bench.speech import READING
 from tests.service import Service
+from tests.transcription.media import repeated
 
 N_RANGES = 15
 RANGE_SECONDS = 10.0

@@ -6,7 +6,6 @@ import json
 import tempfile
 import threading
 import time
-import wave
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -20,7 +19,7 @@ from websockets.sync.client import connect
 from bench.contenders import WARM_UP
 from bench.speech import READING, run
 from tests.service import Service
-from transcription.speech import audio
+from tests.transcription.media import repeated
 
 BARE = "ours, with word times"
 STATUS_RATE = 50
@@ -162,18 +161,3 @@ class _Peak:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     megabytes = process.memory_info().rss / 1e6
                     self.megabytes[role] = max(self.megabytes[role], megabytes)
-
-
-def repeated(source: Path, target: Path, *, seconds: int) -> Path:
-    """A wav file that holds `source` over and over."""
-    samples = np.concatenate(list(audio.decode(source)))
-    with wave.open(str(target), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        left = 16_000 * seconds
-        while left > 0:
-            part = samples[:left]
-            file.writeframes(part.tobytes())
-            left -= len(part)
-    return target

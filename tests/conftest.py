@@ -14,18 +14,24 @@ NEED_A_DATABASE = {"db", "transactional_db", "service", "fresh_service"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On servers those tests alone for which it makes a difference; what a browser shows is the same."""
-    if not ON_SERVERS:
-        return
-    selected = [item for item in items if _needs_a_database(item)]
+    """On servers those tests alone for which these make a difference; what a browser shows is the same."""
+    belongs_here = _needs_a_database if ON_SERVERS else _needs_no_servers
+    selected = [item for item in items if belongs_here(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in selected])
     items[:] = selected
 
 
+def _needs_no_servers(item: pytest.Item) -> bool:
+    return item.get_closest_marker("servers") is None
+
+
 def _needs_a_database(item: pytest.Item) -> bool:
-    fixtures = set(getattr(item, "fixturenames", ()))
-    touches_one = bool(fixtures & NEED_A_DATABASE) or item.get_closest_marker("django_db")
-    return bool(touches_one) and "pages" not in item.path.parts
+    if "pages" in item.path.parts:
+        return False
+    assert isinstance(item, pytest.Function)
+    starts_a_service = Service in vars(item.module).values()
+    needs_one = bool(NEED_A_DATABASE & set(item.fixturenames)) or starts_a_service
+    return needs_one or item.get_closest_marker("django_db") is not None
 
 
 @pytest.fixture(autouse=True)

@@ -48,17 +48,30 @@ def peak_memory(pid: int) -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
+def _on_machine(name: str) -> list[str]:
+    if not name:
+        return []
+    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    unshare = ["unshare", *as_root, "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return [*unshare, "sh", "-c", 'hostname "$0" && exec "$@"', name]
+
+
 class Service:
     """`settings` are environment variables; `roles` are those of `serve --only`, all of them if empty.
+
+    With the name of a `machine`, it has that as its host's, and sees no process but its own: as on another one.
 
     In the tests on servers each service has a database of either for itself, unless `settings` name others.
     """
 
-    def __init__(self, data_dir: Path, *, roles: str = "", **settings: str) -> None:
+    def __init__(
+        self, data_dir: Path, *, roles: str = "", machine: str = "", **settings: str
+    ) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.roles = roles
+        self.machine = machine
         self.settings = settings
         self.client = httpx.Client(base_url=self.url, timeout=60)
         self.process: subprocess.Popen[bytes] | None = None
@@ -99,7 +112,10 @@ class Service:
         only = ["--only", self.roles] if self.roles else []
         with (self.data_dir / "service.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve", "--port", str(self.port), *only],
+                [
+                    *_on_machine(self.machine),
+                    *(sys.executable, "manage.py", "serve", "--port", str(self.port), *only),
+                ],
                 cwd=ROOT,
                 env=self.environment(),
                 stdout=log,
@@ -107,6 +123,12 @@ class Service:
             )
         if not self.roles or "web" in self.roles:
             wait_for(self._is_healthy, what="the start of the service")
+
+    def run(self, module: str, *arguments: str) -> None:
+        """`python -m module` in the environment of the service."""
+        command = [sys.executable, "-m", module, *arguments]
+        environment = {"DJANGO_SETTINGS_MODULE": "transcriber_site.settings", **self.environment()}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
     def _is_healthy(self) -> bool:
         assert self.process is not None
@@ -120,7 +142,8 @@ class Service:
     def stop(self) -> None:
         if self.process is None:
             return
-        self.process.send_signal(signal.SIGTERM)
+        for process in self.processes()[1:2] if self.machine else [self.process]:
+            process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(60)
         except subprocess.TimeoutExpired:

@@ -12,7 +12,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.service import Service
+from tests.transcription.jobs_under_way import Spoken, spoken
+from tests.transcription.media import RATE, samples_of, write
 
+CLIP_SECONDS = 200
 N_CROWD = 200
 LOOK_SECONDS = 0.3
 Message = dict[str, Any]
@@ -44,6 +47,28 @@ class WatchedJob:
     crowd: list[Heard]
     reconnecting: Heard
     running: list[tuple[str, httpx.Response]]
+
+
+@pytest.fixture(scope="session")
+def reading(audio_dir: Path) -> Path:
+    return audio_dir / "reading-10min.flac"
+
+
+@pytest.fixture(scope="session")
+def clip(reading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 200 s: three chunks."""
+    samples = samples_of(reading)[: CLIP_SECONDS * RATE]
+    return write(tmp_path_factory.mktemp("clip") / "clip.wav", samples)
+
+
+@pytest.fixture(scope="session")
+def undisturbed_reading(service: Service, watched: "WatchedJob") -> Spoken:
+    return spoken(service.result(watched.job_id))
+
+
+@pytest.fixture(scope="session")
+def undisturbed_clip(service: Service, clip: Path) -> Spoken:
+    return spoken(service.transcribe(clip))
 
 
 @pytest.fixture(scope="session")

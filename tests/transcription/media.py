@@ -1,5 +1,6 @@
 """Recordings in other containers, made from samples as the tests need them."""
 
+import wave
 from pathlib import Path
 
 import av
@@ -70,3 +71,18 @@ def noise(seconds: float, *, amplitude: float = 0.1) -> Samples:
     generator = np.random.default_rng(2)
     values = generator.standard_normal(round(seconds * RATE)) * amplitude * 32767
     return values.clip(-32768, 32767).astype(np.int16)
+
+
+def repeated(source: Path, target: Path, *, seconds: int) -> Path:
+    """A wav file that holds `source` over and over."""
+    samples = samples_of(source)
+    with wave.open(str(target), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        left = RATE * seconds
+        while left > 0:
+            part = samples[:left]
+            file.writeframes(part.tobytes())
+            left -= len(part)
+    return target

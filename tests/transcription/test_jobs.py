@@ -3,19 +3,28 @@
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.test import Client, override_settings
 from django.utils import timezone
 
 from tests import queued
+from tests.transcription.worked import (
+    MODEL,
+    add_chunks,
+    claim,
+    commit,
+    die,
+    fail,
+    lease_of,
+    make_job,
+    now,
+    states,
+)
 from transcription import (
     jobs,
     leases,
@@ -27,89 +36,17 @@ from transcription import (
     tasks,
     wakeups,
 )
-from transcription.leases import Lease, LeaseLostError
-from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
+from transcription.leases import LeaseLostError
+from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.speech import audio
-from transcription.speech.engines.base import TranscribedSegment
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-MODEL = "tiny.en"
 
 
 @pytest.fixture(autouse=True)
 def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
     with override_settings(MEDIA_ROOT=tmp_path):
         yield
-
-
-def make_job(*, n_chunks: int = 3, language: str = "en", file: Path | None = None) -> Job:
-    """A job under way, as it is once its recording is prepared."""
-    recording = Recording(name="a.flac", size=1)
-    data = file.read_bytes() if file else b"abc"
-    name = f"recordings/{recording.id}/original.flac"
-    recording.file.name = default_storage.save(name, ContentFile(data))
-    job = jobs.create_job(recording=recording, model_name=MODEL, language=language, diarize=False)
-    if n_chunks:
-        stage = jobs.claim_preparation()
-        assert stage is not None
-        add_chunks(job, n_chunks)
-        jobs.finish_preparation(lease=lease_of(stage), job=job, duration=10.0 * n_chunks)
-    queued.lose_messages()
-    job.refresh_from_db()
-    return job
-
-
-def add_chunks(job: Job, n: int) -> None:
-    Chunk.objects.bulk_create(
-        Chunk(
-            job=job,
-            index=index,
-            start=10.0 * index,
-            end=10.0 * index + 10,
-            streams=[[10.0 * index, 10.0 * index + 10]],
-            speech=[[10.0 * index, 10.0 * index + 10]],
-        )
-        for index in range(n)
-    )
-
-
-def lease_of(row: Leased) -> Lease:
-    return Lease(row, still_wanted=jobs.wanted)
-
-
-def claim() -> Chunk:
-    chunk = jobs.claim_chunk(model_name=MODEL)
-    assert chunk is not None
-    return chunk
-
-
-def commit(chunk: Chunk) -> None:
-    said = TranscribedSegment(
-        chunk.start, chunk.end, f"Part {chunk.index}.", (), -0.1, 0.0, 1.0, 0.0
-    )
-    jobs.finish_chunk(
-        lease=lease_of(chunk), chunk=chunk, segments=[said], engine="faster-whisper", device="cpu"
-    )
-
-
-def fail(chunk: Chunk, error: str) -> None:
-    jobs.fail_work(lease=lease_of(chunk), job_id=chunk.job_id, error=error, can_retry=True)
-
-
-def states(job: Job) -> list[str]:
-    return list(job.chunks.order_by("index").values_list("state", flat=True))
-
-
-def now(job: Job) -> Job:
-    return Job.objects.get(pk=job.pk)
-
-
-def die() -> None:
-    """Whatever is in hand, its worker is gone: it renews no lease."""
-    past = timezone.now() - timedelta(seconds=1)
-    for model in (Stage, Chunk):
-        model._default_manager.filter(state=Leased.State.DOING).update(lease_until=past)
 
 
 # ---- To the end

@@ -5,133 +5,39 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
 
-import httpx
 import psutil
 import pytest
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from tests.service import Service, wait_for
-from tests.transcription.media import RATE, samples_of, write
+from tests.transcription.jobs_under_way import (
+    Row,
+    Spoken,
+    assert_not_done_again,
+    attempts_of,
+    chunks_when,
+    completed,
+    in_state,
+    midway,
+    patiently,
+    pid_of_worker,
+    processes_with,
+    spoken,
+)
 
 pytestmark = pytest.mark.slow
 
-CLIP_SECONDS = 200
 LEASE_SECONDS = 5
 NOTICED_SECONDS = 15.0
 """A worker's end is noticed at once, not with the lease's: what this takes is to start another one."""
-
-Found = TypeVar("Found")
-Spoken = list[tuple[float, float, str]]
-Row = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def reading(audio_dir: Path) -> Path:
-    return audio_dir / "reading-10min.flac"
-
-
-@pytest.fixture(scope="module")
-def clip(reading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first 200 s: three chunks."""
-    samples = samples_of(reading)[: CLIP_SECONDS * RATE]
-    return write(tmp_path_factory.mktemp("clip") / "clip.wav", samples)
-
-
-@pytest.fixture(scope="module")
-def undisturbed_reading(service: Service, reading: Path) -> Spoken:
-    return spoken(service.transcribe(reading))
-
-
-@pytest.fixture(scope="module")
-def undisturbed_clip(service: Service, clip: Path) -> Spoken:
-    return spoken(service.transcribe(clip))
-
-
-def spoken(result: dict[str, Any]) -> Spoken:
-    return [(s["start"], s["end"], s["text"]) for s in result["segments"]]
-
-
-# ---- What is going on in a service that may be down
-
-
-def patiently(look: Callable[[], Found | None], *, what: str, seconds: float = 120.0) -> Found:
-    """What `look` finds as soon as it finds something true; that the web process is down just now is no error."""
-
-    def try_to_look() -> Found | None:
-        try:
-            return look()
-        except httpx.TransportError:
-            return None
-
-    return wait_for(try_to_look, what=what, seconds=seconds)
-
-
-def chunks_when(
-    service: Service, job_id: str, holds: Callable[[list[Row]], bool], *, what: str
-) -> list[Row]:
-    def look() -> list[Row] | None:
-        chunks: list[Row] = service.debug(job_id)["chunks"]
-        return chunks if holds(chunks) else None
-
-    return patiently(look, what=what)
-
-
-def midway(service: Service, job_id: str) -> list[Row]:
-    """The chunks, when one at least is done and one is being done."""
-    return chunks_when(
-        service,
-        job_id,
-        lambda chunks: bool(in_state(chunks, "done") and in_state(chunks, "doing")),
-        what="the middle of the job",
-    )
-
-
-def in_state(rows: list[Row], state: str) -> list[Row]:
-    return [row for row in rows if row["state"] == state]
-
-
-def pid_of_worker(row: Row) -> int:
-    """Workers name themselves host/process/when it began/claim."""
-    return int(row["worker"].split("/")[-3])
 
 
 def ids_so_far(service: Service, job_id: str) -> set[int]:
     answer = service.client.get(f"/api/transcribe/result/{job_id}", params={"partial": "true"})
     return {segment["id"] for segment in answer.json()["segments"]}
-
-
-def completed(service: Service, job_id: str, *, seconds: float = 120.0) -> dict[str, Any]:
-    def ended() -> Row | None:
-        status = service.status(job_id)
-        return status if status["status"] != "processing" else None
-
-    status = patiently(ended, what=f"the end of job {job_id}", seconds=seconds)
-    assert status["status"] == "completed", (status, service.log())
-    return service.result(job_id)
-
-
-def assert_not_done_again(service: Service, job_id: str, before: list[Row]) -> None:
-    """Chunks that were done are as they were."""
-    after = {chunk["index"]: chunk for chunk in service.debug(job_id)["chunks"]}
-    for chunk in in_state(before, "done"):
-        assert after[chunk["index"]] == chunk
-        assert chunk["attempts"] == 1
-
-
-def processes_with(service: Service, argument: str) -> list[psutil.Process]:
-    return [process for process in service.processes() if argument in process.cmdline()]
-
-
-@contextmanager
-def running(data_dir: Path, **settings: str) -> Iterator[Service]:
-    with Service(data_dir, **settings) as service:
-        yield service
 
 
 # ---- Killing
@@ -166,8 +72,29 @@ def test_a_killed_speech_worker_costs_the_chunks_in_its_hands(
     assert ids <= {segment["id"] for segment in result["segments"]}
     assert_not_done_again(fresh_service, job_id, at_death)
     in_hand = {chunk["index"] for chunk in in_state(at_death, "doing")}
-    attempts = {c["index"]: c["attempts"] for c in fresh_service.debug(job_id)["chunks"]}
+    attempts = attempts_of(fresh_service, job_id)
     assert attempts == {index: 2 if index in in_hand else 1 for index in attempts}
+
+
+def test_a_killed_cluster_is_replaced_and_goes_on(
+    fresh_service: Service, clip: Path, undisturbed_clip: Spoken
+) -> None:
+    """Its leader: the worker, and whatever fetches for it, die with that."""
+    job_id = fresh_service.upload(clip)
+    before = midway(fresh_service, job_id)
+    worker = psutil.Process(pid_of_worker(in_state(before, "doing")[0]))
+    [leader] = [p for p in worker.parents() if p.ppid() == process_of(fresh_service).pid]
+    family = leader.children(recursive=True)
+    leader.kill()
+    psutil.wait_procs(family, timeout=NOTICED_SECONDS)
+    assert not any(process.is_running() for process in family)
+    assert spoken(completed(fresh_service, job_id)) == undisturbed_clip
+    assert_not_done_again(fresh_service, job_id, before)
+
+
+def process_of(service: Service) -> psutil.Process:
+    assert service.process is not None
+    return psutil.Process(service.process.pid)
 
 
 def test_a_killed_service_goes_on_where_it_was(
@@ -283,7 +210,7 @@ def test_a_worker_that_wakes_up_too_late_commits_nothing(
         "TRANSCRIBER_SPEECH_WORKERS": "2",
         "TRANSCRIBER_LEASE_SECONDS": str(LEASE_SECONDS),
     }
-    with running(tmp_path / "data", **settings) as service:
+    with Service(tmp_path / "data", **settings) as service:
         job_id = service.upload(reading)
         chunks = chunks_when(
             service,
@@ -313,7 +240,7 @@ def test_a_worker_that_wakes_up_too_late_commits_nothing(
             lambda: "is not wanted any more" in service.log(), what="that the late one learns it"
         )
         assert spoken(service.result(job_id)) == undisturbed_reading
-        attempts = {row["index"]: row["attempts"] for row in service.debug(job_id)["chunks"]}
+        attempts = attempts_of(service, job_id)
         assert {attempts[index] for index, _ in held} == {2}
         assert stopped.is_running(), "it lives, and takes part again"
 

@@ -1,0 +1,265 @@
+"""What else can happen to a service on PostgreSQL and Redis: a job's transcript is that of an undisturbed run."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import servers
+from tests.service import Service, wait_for
+from tests.transcription.jobs_under_way import (
+    Row,
+    Spoken,
+    assert_not_done_again,
+    attempts_of,
+    chunks_when,
+    completed,
+    in_state,
+    midway,
+    patiently,
+    spoken,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.servers]
+
+LEASE_SECONDS = 5
+CANCELLED_WITHIN_SECONDS = 2.0
+RECOVERED_WITHIN_SECONDS = 130.0
+"""The schedule looks once a minute, and is itself looked at twice a minute."""
+
+
+# ---- PostgreSQL, Redis
+
+
+@pytest.fixture
+def postgres() -> Iterator[servers.Postgres]:
+    with servers.Postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def redis() -> Iterator[servers.Redis]:
+    with servers.Redis() as running:
+        yield running
+
+
+@pytest.fixture
+def on_own_servers(
+    tmp_path: Path, postgres: servers.Postgres, redis: servers.Redis
+) -> Iterator[Service]:
+    urls = {"DATABASE_URL": servers.create_database(postgres.url), "REDIS_URL": redis.url}
+    with Service(tmp_path / "data", **urls) as service:
+        yield service
+
+
+def test_when_postgresql_restarts_what_is_in_hand_is_committed_afterwards(
+    on_own_servers: Service, postgres: servers.Postgres, clip: Path, undisturbed_clip: Spoken
+) -> None:
+    job_id = on_own_servers.upload(clip)
+    before = midway(on_own_servers, job_id)
+    heard = Listener(on_own_servers, job_id)
+    postgres.stop(mode="immediate")
+    answer = on_own_servers.client.get(f"/api/transcribe/status/{job_id}")
+    assert answer.status_code == 503
+    assert "database does not answer" in answer.json()["detail"]
+    ready = on_own_servers.client.get("/health/ready")
+    assert ready.status_code == 503
+    assert "The database does not answer" in ready.json()["detail"]
+    assert on_own_servers.client.get("/health").status_code == 200
+    time.sleep(4.0)  # so that what was in hand is done by now
+    postgres.start()
+    assert spoken(completed(on_own_servers, job_id)) == undisturbed_clip
+    assert_not_done_again(on_own_servers, job_id, before)
+    assert set(attempts_of(on_own_servers, job_id).values()) == {1}
+    assert heard.segments() == undisturbed_clip
+
+
+def test_when_redis_restarts_empty_the_rows_say_what_is_left_to_do(
+    on_own_servers: Service, redis: servers.Redis, clip: Path, undisturbed_clip: Spoken
+) -> None:
+    under_way = on_own_servers.upload(clip)
+    midway(on_own_servers, under_way)
+    heard = Listener(on_own_servers, under_way)
+    redis.stop()
+    sent_meanwhile = on_own_servers.upload(clip)
+    ready = on_own_servers.client.get("/health/ready")
+    assert ready.status_code == 503
+    assert "The queue does not answer" in ready.json()["detail"]
+    redis.start()
+    for job_id in (under_way, sent_meanwhile):
+        result = completed(on_own_servers, job_id, seconds=RECOVERED_WITHIN_SECONDS)
+        assert spoken(result) == undisturbed_clip
+        assert set(attempts_of(on_own_servers, job_id).values()) == {1}
+    assert heard.segments() == undisturbed_clip
+
+
+class Listener:
+    """Somebody who listens from now on, whatever happens to the service."""
+
+    def __init__(self, service: Service, job_id: str) -> None:
+        self._heard: list[Row] = []
+        self._thread = threading.Thread(target=self._listen, args=(service, job_id), daemon=True)
+        self._thread.start()
+
+    def _listen(self, service: Service, job_id: str) -> None:
+        self._heard.extend(message for message in service.listen(job_id) if "id" in message)
+
+    def segments(self) -> Spoken:
+        """What was heard by the time that the socket closed."""
+        self._thread.join(30)
+        assert not self._thread.is_alive(), "the socket was never closed"
+        return spoken({"segments": self._heard})
+
+
+# ---- Several machines
+
+
+@contextmanager
+def machines(folder: Path, **roles: str) -> Iterator[dict[str, Service]]:
+    """Services on machines of these names, with these roles, which share servers, a secret key and files."""
+    with ExitStack() as running:
+        postgres = running.enter_context(servers.Postgres())
+        shared = {
+            "DATABASE_URL": servers.create_database(postgres.url),
+            "REDIS_URL": running.enter_context(servers.Redis()).url,
+            "TRANSCRIBER_SECRET_KEY": "the same on all machines",
+            "TRANSCRIBER_FILES_DIR": str(folder / "files"),
+            "TRANSCRIBER_LEASE_SECONDS": str(LEASE_SECONDS),
+        }
+        yield {
+            name: running.enter_context(Service(folder / name, roles=role, machine=name, **shared))
+            for name, role in roles.items()
+        }
+
+
+def test_a_machine_that_is_lost_costs_a_lease(
+    tmp_path: Path, clip: Path, undisturbed_clip: Spoken
+) -> None:
+    with machines(tmp_path, front="web,interactive,speech", back="speech") as found:
+        front, back = found["front"], found["back"]
+        job_id = front.upload(clip)
+
+        def held_by_back(chunks: list[Row]) -> bool:
+            return any(row["worker"].startswith("back:") for row in in_state(chunks, "doing"))
+
+        chunks_when(front, job_id, held_by_back, what="that the other machine works")
+        back.kill()
+        assert spoken(completed(front, job_id)) == undisturbed_clip
+        attempts = attempts_of(front, job_id).values()
+        assert 2 in attempts, "nothing was lost with it"
+        assert max(attempts) == 2
+
+
+def test_two_machines_share_a_job_and_a_cancelled_chunk_stops_on_another_one(
+    tmp_path: Path, clip: Path, reading: Path, undisturbed_clip: Spoken
+) -> None:
+    with machines(tmp_path, front="web,interactive", back="speech") as found:
+        front, back = found["front"], found["back"]
+        job_id = front.upload(clip)
+        assert spoken(completed(front, job_id)) == undisturbed_clip
+        workers = {row["worker"].partition(":")[0] for row in front.debug(job_id)["chunks"]}
+        assert workers == {"back"}
+        ready = front.client.get("/health/ready")
+        assert ready.status_code == 200, ready.text
+        assert {(one["machine"], one["role"]) for one in ready.json()["seen"]} == {
+            ("front", "interactive"),
+            ("back", "speech"),
+        }
+
+        job_id = front.upload(reading)
+        midway(front, job_id)
+        assert "not wanted any more" not in back.log()
+        answer = front.client.post(f"/api/transcribe/cancel/{job_id}")
+        cancelled_at = time.monotonic()
+        assert answer.status_code == 200, answer.text
+        wait_for(lambda: "is not wanted any more" in back.log(), what="that the chunk is given up")
+        assert time.monotonic() - cancelled_at < CANCELLED_WITHIN_SECONDS
+
+
+@pytest.mark.parametrize("offset", ["+60s", "-60s"])
+def test_a_worker_whose_clock_is_a_minute_off_takes_part_like_any_other(
+    tmp_path: Path, reading: Path, undisturbed_reading: Spoken, offset: str
+) -> None:
+    """Leases last five seconds: if anybody went by its own clock, each would take the other's chunks."""
+    with machines(tmp_path, front="web,interactive,speech") as found, ExitStack() as running:
+        front = found["front"]
+        settings = {
+            **front.settings,
+            "LD_PRELOAD": str(servers.libfaketime()),
+            "FAKETIME": offset,
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+        running.enter_context(Service(tmp_path / "off", roles="speech", machine="off", **settings))
+        wait_for(
+            lambda: "off" in {one["machine"] for one in ready_of(front)["seen"]},
+            what="that the other machine is there",
+        )
+        job_id = front.upload(reading)
+        assert spoken(completed(front, job_id)) == undisturbed_reading
+        chunks = front.debug(job_id)["chunks"]
+        assert {row["worker"].partition(":")[0] for row in chunks} == {"front", "off"}
+        assert {row["attempts"] for row in chunks} == {1}
+
+
+def ready_of(service: Service) -> Row:
+    found: Row = service.client.get("/health/ready").json()
+    return found
+
+
+def test_a_machine_that_does_not_share_the_files_is_told_and_does_no_harm(
+    tmp_path: Path, clip: Path, undisturbed_clip: Spoken
+) -> None:
+    with machines(tmp_path, front="web,interactive") as found:
+        front = found["front"]
+        settings = {**front.settings, "TRANSCRIBER_FILES_DIR": str(tmp_path / "other files")}
+        with Service(tmp_path / "stray", roles="speech", machine="stray", **settings):
+            job_id = front.upload(clip)
+            status = front.finished(job_id)
+            assert status["status"] == "failed"
+            assert "stray does not find the recording's samples" in status["message"]
+            assert "Workers on stray have other files" in ready_of(front)["detail"]
+    # Nothing is lost: once all share the files, it is tried again.
+
+
+# ---- The disk
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of its own, of 80 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.system(f"mount -t tmpfs -o size=80m transcriber-test {folder}"):
+        pytest.fail("A disk that can be filled needs root: mount failed.")
+    try:
+        yield folder
+    finally:
+        os.system(f"umount --lazy {folder}")
+
+
+def test_a_recording_that_finds_the_disk_full_waits_for_space(
+    small_disk: Path, clip: Path, undisturbed_clip: Spoken
+) -> None:
+    with Service(small_disk / "data") as service:
+        n_bytes = clip.stat().st_size
+        ballast = small_disk / "ballast"
+        free = psutil.disk_usage(str(small_disk)).free
+        with ballast.open("wb") as file:  # room for the upload, not for its samples too
+            file.write(bytes(free - round(1.5 * n_bytes)))
+        job_id = service.upload(clip)
+        message = patiently(
+            lambda: "disk is full" in service.status(job_id)["message"], what="that it is told"
+        )
+        assert message
+        ready = service.client.get("/health/ready")
+        assert ready.status_code == 503
+        assert "is full" in ready.json()["detail"]
+        ballast.unlink()
+        result = completed(service, job_id, seconds=RECOVERED_WITHIN_SECONDS)
+        assert spoken(result) == undisturbed_clip

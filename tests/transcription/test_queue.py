@@ -1,0 +1,127 @@
+"""Jobs take turns, and who waits is told how many are before."""
+
+from pathlib import Path
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.test import Client
+
+from tests.service import Service
+from tests.transcription.jobs_under_way import midway
+from tests.transcription.media import repeated
+from tests.transcription.worked import MODEL, claim, commit, make_job, now
+from transcription import jobs, live, operations
+from transcription.models import Job
+
+N_SHORT = 10
+HOURS = 3
+
+rows = pytest.mark.django_db(transaction=True)
+
+
+def message(job: Job) -> str:
+    said: str = live.job_status(now(job))["message"]
+    return said
+
+
+# ---- Turns
+
+
+@rows
+def test_short_jobs_behind_a_long_one_are_done_long_before_it() -> None:
+    make_job(n_chunks=90)
+    short = [make_job(n_chunks=1) for _ in range(N_SHORT)]
+    for _ in range(N_SHORT + 1):
+        commit(claim())
+    assert {now(job).status for job in short} == {Job.Status.COMPLETED}
+
+
+@rows
+def test_jobs_that_come_while_others_are_served_take_their_turn_at_once() -> None:
+    first = make_job(n_chunks=5)
+    second = make_job(n_chunks=5)
+    taken = [claim().job_id for _ in range(2)]
+    third = make_job(n_chunks=5)
+    taken += [claim().job_id for _ in range(4)]
+    assert taken == [first.pk, second.pk, third.pk, first.pk, second.pk, third.pk]
+
+
+@rows
+def test_a_job_that_is_begun_again_queues_as_it_did_at_first() -> None:
+    again, other = make_job(n_chunks=2), make_job(n_chunks=2)
+    assert claim().job_id == again.pk
+    assert operations.rerun(job_id=again.pk)
+    assert now(again).served_at is None
+    assert claim().job_id == other.pk
+
+
+@pytest.mark.slow
+def test_ten_short_recordings_sent_behind_three_hours_are_done_before_these(
+    fresh_service: Service, audio_dir: Path, tmp_path: Path
+) -> None:
+    hours = tmp_path / "hours.wav"
+    repeated(audio_dir / "reading-10min.flac", hours, seconds=HOURS * 3600)
+    long_job = fresh_service.upload(hours)
+    midway(fresh_service, long_job)
+    short = [fresh_service.upload(audio_dir / "jfk.flac") for _ in range(N_SHORT)]
+    for job_id in short:
+        assert fresh_service.finished(job_id)["status"] == "completed"
+    status = fresh_service.status(long_job)
+    assert (status["status"], status["progress"] < 50) == ("processing", True)
+    assert fresh_service.client.post(f"/api/transcribe/cancel/{long_job}").status_code == 200
+
+
+# ---- The place in the queue
+
+
+@rows
+def test_who_waits_is_told_the_place_in_the_queue(client: Client) -> None:
+    waiting = [make_job(n_chunks=1) for _ in range(3)]
+    assert [message(job) for job in waiting] == [
+        f"Waiting for a worker (number {place} of 3 in the queue)" for place in (1, 2, 3)
+    ]
+    listed = client.get("/api/transcribe/jobs").json()["jobs"]
+    assert [job["message"] for job in listed] == [message(job) for job in reversed(waiting)]
+    assert client.get(f"/api/transcribe/status/{waiting[1].pk}").json()["message"] == message(
+        waiting[1]
+    )
+
+
+@rows
+def test_the_place_moves_up_as_others_are_served_or_cancelled() -> None:
+    first, second, third = (make_job(n_chunks=2) for _ in range(3))
+    assert claim().job_id == first.pk
+    assert "number" not in message(first)
+    assert "number 2 of 2" in message(third)
+    jobs.cancel_job(job_id=second.pk)
+    assert "number" not in message(second)
+    assert "number 1 of 1" in message(third)
+
+
+@rows
+def test_a_recording_that_is_being_read_says_so_and_counts() -> None:
+    reading, waiting = make_job(n_chunks=0), make_job(n_chunks=0)
+    stage = jobs.claim_preparation()
+    assert stage is not None
+    assert stage.job_id == reading.pk
+    assert message(reading) == "Reading the recording"
+    assert "number 2 of 2" in message(waiting)
+
+
+@rows
+async def test_a_listener_hears_of_its_place() -> None:
+    await sync_to_async(make_job)(n_chunks=1)
+    job = await sync_to_async(make_job)(n_chunks=1)
+    listener = live.listen(job.pk, after=None)
+    assert "number 2 of 2" in await anext(listener)
+    await sync_to_async(claim)()
+    assert "number 1 of 1" in await anext(listener)
+    await listener.aclose()
+
+
+@rows
+def test_an_upload_is_answered_with_its_place(client: Client, audio_dir: Path) -> None:
+    make_job(n_chunks=1)
+    with (audio_dir / "2412-153948-0000.flac").open("rb") as file:
+        answer = client.post("/api/transcribe/", {"file": file, "model_name": MODEL})
+    assert answer.json()["message"] == "Waiting for a worker (number 2 of 2 in the queue)"
