@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.db import connection, connections
 
 from tests import queued
 from tests.service import NO_PROVIDER, ON_SERVERS, Service
@@ -66,3 +68,21 @@ def fresh_service(tmp_path: Path) -> Iterator[Service]:
     """A service for one test that kills parts of it."""
     with Service(tmp_path / "data") as running:
         yield running
+
+
+@pytest.fixture
+def database_file(tmp_path: Path) -> Iterator[None]:
+    """The database as the service has it: one in memory lets no thread wait for another's transaction."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    in_memory, settings = connections["default"], connections.settings["default"]
+    name, settings["NAME"] = settings["NAME"], str(tmp_path / "db.sqlite3")
+    connections["default"] = connections.create_connection("default")
+    try:
+        call_command("migrate", verbosity=0)
+        yield
+    finally:
+        connections["default"].close()
+        settings["NAME"] = name
+        connections["default"] = in_memory

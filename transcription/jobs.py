@@ -127,19 +127,18 @@ def _hold(job_id: UUID) -> None:
 
 
 def claimable_chunks() -> "QuerySet[Chunk]":
-    """Chunks to transcribe, jobs taking turns.
+    """Chunks that wait to be transcribed."""
+    return _chunks_to_transcribe().filter(leases.claimable())
 
-    Until a job's language is known its first chunk alone can be taken: who takes it detects the language.
-    """
-    return Chunk.objects.filter(
-        Q(job__language__gt="") | Q(index=0), leases.claimable(), job__status__in=Job.ACTIVE
-    )
+
+def _chunks_to_transcribe() -> "QuerySet[Chunk]":
+    """Until a job's language is known its first chunk alone can be taken: who takes it detects the language."""
+    return Chunk.objects.filter(Q(job__language__gt="") | Q(index=0), job__status__in=Job.ACTIVE)
 
 
 def _in_turn(chunks: "QuerySet[Chunk]") -> "QuerySet[Chunk]":
-    return chunks.select_related("job__recording").order_by(
-        F("job__served_at").asc(nulls_first=True), "job__created_at", "index"
-    )
+    """Those first whose job was served longest ago."""
+    return chunks.order_by(F("job__served_at").asc(nulls_first=True), "job__created_at", "index")
 
 
 def next_job() -> Job | None:
@@ -150,14 +149,16 @@ def next_job() -> Job | None:
 
 def claim_chunk(*, model_name: str) -> Chunk | None:
     """Take the next chunk of a job with this model, or None when there is none."""
-    chunk = leases.claim(_in_turn(claimable_chunks().filter(job__model_name=model_name)))
+    waiting = _chunks_to_transcribe().filter(job__model_name=model_name)
+    chunk = leases.claim(_in_turn(waiting))
     if chunk is None:
         return None
     # Apart from the claim, which holds the chunk's row and may not wait for the job's: see _hold.
     Job.objects.filter(pk=chunk.job_id).update(served_at=Now())
     if chunk.index == 0:  # until now the message was of the preparation
-        say(job_id=chunk.job_id, message=progress.measure(chunk.job)[1])
-    _wake_diarizers(chunk.job_id)
+        say(job_id=chunk.job_id, message=progress.measure(chunk.job).message)
+    if chunk.job.diarize:
+        _wake_diarizers(chunk.job_id)
     return chunk
 
 
@@ -184,19 +185,23 @@ def finish_chunk(
     """Commit a chunk with its segments. Raises LeaseLostError, and writes nothing, if it is another's by now."""
     with transaction.atomic():
         # The job's row is locked, so that progress counts in one order; a job that was deleted has none.
-        active = Job.objects.select_for_update().filter(pk=chunk.job_id, status__in=Job.ACTIVE)
-        job = active.first()
+        job = _locked(chunk.job_id)
         if job is None or not lease.rows().update(
             state=Leased.State.DONE, progress=100, finished_at=Now(), lease_until=None, error=""
         ):
             raise LeaseLostError
         Segment.objects.bulk_create(_segment(chunk, segment) for segment in segments)
-        percent, message = progress.measure(job)
+        found = progress.measure(job)
         Job.objects.filter(pk=job.pk).update(
-            progress=percent, message=message, engine=engine, device=device, updated_at=Now()
+            progress=found.percent,
+            message=found.message,
+            engine=engine,
+            device=device,
+            updated_at=Now(),
         )
         wakeups.wake_listeners(job.pk)
-    advance(job.pk)
+    if not found.n_undone:
+        advance(job.pk)
 
 
 def _segment(chunk: Chunk, segment: TranscribedSegment) -> Segment:

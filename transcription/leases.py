@@ -28,7 +28,6 @@ Row = TypeVar("Row", bound=Leased)
 MOST_ATTEMPTS = 10
 """Work that was begun so often and never came to an end, good or bad, is what kills its workers."""
 RENEWAL_SECONDS = 1.0
-CLAIM_FIELDS = ["state", "worker", "lease_until", "attempts", "started_at", "finished_at"]
 
 BEGUN_ANEW: dict[str, Any] = {
     "state": Leased.State.TODO,
@@ -131,31 +130,33 @@ def claimable() -> Q:
 
 
 def claim(candidates: "QuerySet[Row]") -> Row | None:
-    """Take the first of `candidates` (in their order) that is claimable, or None."""
-    with transaction.atomic():
+    """Take the first of `candidates` (in their order) that is claimable, or None.
+
+    Of the columns that this changes the row has `state`, `worker` and `attempts` as they are now.
+    """
+    with transaction.atomic():  # on SQLite it holds the database from its beginning
         waiting = candidates.filter(claimable())
         if connection.features.has_select_for_update_skip_locked:
             waiting = waiting.select_for_update(skip_locked=True, of=("self",))
         row = waiting.first()
         if row is None:
             return None
-        worker = f"{process_name()}/{uuid.uuid4().hex[:12]}"
+        row.state = Leased.State.DOING
+        row.worker = f"{process_name()}/{uuid.uuid4().hex[:12]}"
         taken = (
             type(row)
-            ._default_manager.filter(claimable(), pk=row.pk)
+            ._default_manager.filter(pk=row.pk, attempts=row.attempts)
             .update(
-                state=Leased.State.DOING,
-                worker=worker,
+                state=row.state,
+                worker=row.worker,
                 lease_until=_lease_end(),
-                attempts=F("attempts") + 1,
+                attempts=row.attempts + 1,
                 started_at=Now(),
                 finished_at=None,
             )
         )
-        if not taken:
-            return None  # somebody else was first
-        row.refresh_from_db(fields=CLAIM_FIELDS)  # these alone: what was selected with it stays
-        return row
+        row.attempts += 1
+    return row if taken else None  # somebody else was first
 
 
 @contextmanager
@@ -207,8 +208,12 @@ def machine_name() -> str:
 
 def process_name() -> str:
     """This process among all of all machines: its number may be given again, not with the time of its start."""
-    process = psutil.Process()
-    return f"{_machine()}/{process.pid}/{process.create_time():.2f}"
+    return _process_name(os.getpid())
+
+
+@cache
+def _process_name(pid: int) -> str:
+    return f"{_machine()}/{pid}/{psutil.Process(pid).create_time():.2f}"
 
 
 def _is_dead(worker: str) -> bool:

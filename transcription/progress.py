@@ -1,6 +1,7 @@
 """How far a job is, as its rows tell it."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
@@ -21,34 +22,46 @@ def tell(*, job_id: UUID) -> None:
         job = Job.objects.select_for_update().filter(pk=job_id, status__in=Job.ACTIVE).first()
         if job is None:
             return
-        percent, message = measure(job)
-        Job.objects.filter(pk=job_id).update(progress=percent, message=message, updated_at=Now())
+        found = measure(job)
+        Job.objects.filter(pk=job_id).update(
+            progress=found.percent, message=found.message, updated_at=Now()
+        )
         wakeups.wake_listeners(job_id)
 
 
-def measure(job: Job) -> tuple[int, str]:
-    """Per cent and message. Until all chunks are known, the whole is what the container declares."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    percent: int
+    message: str
+    n_undone: int
+    """Chunks that are known and not done."""
+
+
+def measure(job: Job) -> Measured:
+    """How far the job is. Until all chunks are known, the whole is what the container declares."""
     totals = job.chunks.aggregate(
         seconds=Sum(F("end") - F("start")),
         done=Sum(F("end") - F("start"), filter=Q(state=Leased.State.DONE)),
         n=Count("pk"),
         n_done=Count("pk", filter=Q(state=Leased.State.DONE)),
     )
-    stages = {stage.kind: stage for stage in job.stages.all()}
-    diarization = stages.get(Stage.Kind.DIARIZE)
+    n_undone = totals["n"] - totals["n_done"]
     whole = totals["seconds"] or 0.0
     if job.recording.duration is None:
         whole = max(whole, job.recording.declared_duration or 0.0)
     percent = 100 * (totals["done"] or 0.0) / whole if whole else 0.0
-    transcribed = is_transcribed(stages.values(), n_undone=totals["n"] - totals["n_done"])
+    stages = {stage.kind: stage for stage in job.stages.all()} if job.diarize else {}
+    diarization = stages.get(Stage.Kind.DIARIZE)
+    transcribed = is_transcribed(stages.values(), n_undone=n_undone)
     if diarization is not None:
         share = TRANSCRIBED_PERCENT / 100
         percent = share * (100.0 if transcribed else percent) + (1 - share) * diarization.progress
     percent = max(job.progress, min(int(percent), 99))
     if diarization is not None and transcribed:
-        return percent, f"Finding out who speaks ({diarization.progress}%)"
+        return Measured(percent, f"Finding out who speaks ({diarization.progress}%)", n_undone)
     current = min(totals["n_done"] + 1, totals["n"])
-    return percent, f"Processing chunk {current}/{totals['n']} ({percent}%)"
+    message = f"Processing chunk {current}/{totals['n']} ({percent}%)"
+    return Measured(percent, message, n_undone)
 
 
 def is_transcribed(stages: Iterable[Stage], *, n_undone: int) -> bool:

@@ -1,14 +1,12 @@
 """Who decides about a retranslation, and when: what changed meanwhile is never lost, and all can be taken back."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
-from django.db import connection, connections
+from django.db import connection
 
 from retranslation import proposals
 from retranslation.models import Retranslation
@@ -150,24 +148,6 @@ def test_a_rejected_one_changes_nothing(job: Job) -> None:
     assert (answer["decision"], answer["decided_by"]) == ("rejected", "bob")
     assert rows(job) == before
     assert now(job).revision == 0
-
-
-@pytest.fixture
-def database_file(tmp_path: Path) -> Iterator[None]:
-    """The database as the service has it: one in memory lets no thread wait for another's transaction."""
-    if connection.vendor != "sqlite":
-        yield
-        return
-    in_memory, settings = connections["default"], connections.settings["default"]
-    name, settings["NAME"] = settings["NAME"], str(tmp_path / "db.sqlite3")
-    connections["default"] = connections.create_connection("default")
-    try:
-        call_command("migrate", verbosity=0)
-        yield
-    finally:
-        connections["default"].close()
-        settings["NAME"] = name
-        connections["default"] = in_memory
 
 
 @pytest.mark.usefixtures("database_file")

@@ -3,9 +3,11 @@
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -20,7 +22,9 @@ SAID = TranscribedSegment(1.0, 2.0, "Hello.", (), -0.1, 0.0, 1.0, 0.0)
 
 
 @pytest.fixture
-def job() -> Job:
+def job(request: pytest.FixtureRequest) -> Job:
+    if "database_file" in request.fixturenames:
+        request.getfixturevalue("database_file")
     recording = Recording.objects.create(name="a.flac", file="a.flac", size=1)
     return Job.objects.create(
         recording=recording, status=Job.Status.RUNNING, model_name="tiny.en", language="en"
@@ -59,8 +63,10 @@ def commit(row: Chunk) -> None:
 def test_a_claim_is_held_until_its_lease_ends() -> None:
     row = claim()
     assert (row.state, row.attempts) == (Leased.State.DOING, 1)
-    assert row.lease_until is not None
-    assert row.lease_until > timezone.now()
+    kept = Chunk.objects.get()
+    assert (kept.state, kept.attempts, kept.worker) == (row.state, row.attempts, row.worker)
+    assert kept.lease_until is not None
+    assert kept.lease_until > timezone.now()
     assert f"/{os.getpid()}/" in row.worker
     assert leases.claim(chunks()) is None
 
@@ -71,22 +77,25 @@ def test_the_first_of_several_is_taken(job: Job) -> None:
     assert leases.claim(chunks()) is None
 
 
-def test_of_two_who_see_the_same_work_one_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = leases.process_name
-    rivals: list[Chunk | None] = []
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("database_file")
+def test_of_many_who_want_the_same_work_each_gets_other_rows(job: Job) -> None:
+    n_rows, n_rivals = 60, 8
+    for index in range(1, n_rows):
+        Chunk.objects.create(job=job, index=index, start=9, end=12, streams=[], speech=[])
+    taken: list[int] = []
 
-    def name_after_a_rival_was_faster() -> str:
-        if not rivals:
-            rivals.append(None)
-            rivals[0] = leases.claim(chunks())
-        return name()
+    def take_all() -> None:
+        while (row := leases.claim(chunks())) is not None:
+            taken.append(row.index)
+        connection.close()
 
-    monkeypatch.setattr(leases, "process_name", name_after_a_rival_was_faster)
-    assert leases.claim(chunks()) is None
-    [rival] = rivals
-    assert rival is not None
-    assert Chunk.objects.get().worker == rival.worker
-    assert Chunk.objects.get().attempts == 1
+    with ThreadPoolExecutor(n_rivals) as rivals:
+        for rival in [rivals.submit(take_all) for _ in range(n_rivals)]:
+            rival.result()
+    assert sorted(taken) == list(range(n_rows))
+    assert set(Chunk.objects.values_list("attempts", flat=True)) == {1}
+    assert len(set(Chunk.objects.values_list("worker", flat=True))) == n_rows
 
 
 def test_an_expired_lease_is_taken_over_and_the_first_holder_cannot_commit() -> None:
