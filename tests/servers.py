@@ -21,7 +21,7 @@ import redis
 
 DATABASE_URL = "postgres://postgres@127.0.0.1:5432/postgres"
 REDIS_URL = "redis://127.0.0.1:6379"
-PACKAGES = ("postgresql", "redis-server", "libfaketime")
+PACKAGES = ("postgresql", "redis-server")
 N_REDIS_DATABASES = 16
 START_SECONDS = 60.0
 
@@ -171,25 +171,18 @@ def _program(name: str) -> str:
     return found
 
 
-def libfaketime() -> Path:
-    """The library that gives a process another clock when it is loaded before all others."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    if not found:
-        raise MissingServerError("libfaketime is not here.")
-    return found[-1]
-
-
 # ---- What there is
 
 
 def install() -> None:
     """Have the programs of both servers here. Raises MissingServerError."""
     try:
-        _postgres_folder(), _program("redis-server"), libfaketime()
+        _postgres_folder()
+        _program("redis-server")
     except MissingServerError as missing:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise MissingServerError(
-                f"{missing} The tests need PostgreSQL 15 and Redis 7, or later ones, and libfaketime "
+                f"{missing} The tests need PostgreSQL 15 and Redis 7, or later ones "
                 f"(on Debian: apt-get install {' '.join(PACKAGES)})."
             ) from None
     else:

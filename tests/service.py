@@ -140,7 +140,7 @@ class Service:
             return False
 
     def stop(self) -> None:
-        if self.process is None:
+        if self.process is None or self.process.poll() is not None:
             return
         for process in self.processes()[1:2] if self.machine else [self.process]:
             process.send_signal(signal.SIGTERM)

@@ -39,7 +39,9 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
     _logger.warning("%s: %r", context["request"].path, exception)
     views.set_rollback()
     status, detail = known
-    return Response({"detail": detail}, status=status)
+    response = Response({"detail": detail}, status=status)
+    response._has_been_logged = True  # type: ignore[attr-defined]  # by the line above
+    return response
 
 
 def _remedy(exception: Exception) -> str:

@@ -44,7 +44,10 @@ def ready(request: Request) -> Response:
     if not found.problems:
         return Response(document)
     document |= {"status": "not ready", "detail": " ".join(found.problems)}
-    return Response(document, status=status.HTTP_503_SERVICE_UNAVAILABLE)
+    response = Response(document, status=status.HTTP_503_SERVICE_UNAVAILABLE)
+    # It is asked every few seconds, and says itself what a line in the log would not.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 @extend_schema(

@@ -22,6 +22,7 @@ _logger = logging.getLogger(__name__)
 
 
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is untyped
+    channel_layer_alias = "none"  # the feed alone listens there: a listener would fall with Redis
     _forwarding: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:

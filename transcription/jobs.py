@@ -111,7 +111,9 @@ def add_chunks(
 def finish_preparation(*, lease: Lease, job: Job, duration: float) -> None:
     with transaction.atomic():
         _hold(job.pk)
-        if not lease.rows().update(state=Leased.State.DONE, finished_at=Now(), lease_until=None):
+        if not lease.rows().update(
+            state=Leased.State.DONE, finished_at=Now(), lease_until=None, error=""
+        ):
             raise LeaseLostError
         Recording.objects.filter(pk=job.recording_id).update(duration=duration)
         _wake_diarizers(job.pk)

@@ -151,8 +151,8 @@ class JobFeed:
                         snapshot = await database_sync_to_async(read_job)(
                             self.job_id, self._released_chunks, self._revision
                         )
-                    except DatabaseError:
-                        _logger.warning("Job %s could not be read.", self.job_id, exc_info=True)
+                    except DatabaseError as error:
+                        _logger.warning("Job %s could not be read: %s", self.job_id, error)
                     else:
                         self._take(snapshot)
                         if self.ended:

@@ -79,8 +79,9 @@ def prepare_next() -> bool:
 def _leave_for_later(job: Job, lease: Lease, error: Exception) -> None:
     """Recovery looks once a minute whether there is room again. What was stored is gone over, not lost."""
     _logger.error("The preparation of job %s waits for space on the disk: %s", job.pk, error)
-    lease.give_back()
-    jobs.say(job_id=job.pk, message="Waiting for space: the service's disk is full")
+    message = "Waiting for space: the service's disk is full"
+    lease.give_back(because=message)
+    jobs.say(job_id=job.pk, message=message)
 
 
 def _prepare(job: Job, lease: Lease) -> None:

@@ -60,8 +60,18 @@ def measure(job: Job) -> Measured:
     if diarization is not None and transcribed:
         return Measured(percent, f"Finding out who speaks ({diarization.progress}%)", n_undone)
     current = min(totals["n_done"] + 1, totals["n"])
-    message = f"Processing chunk {current}/{totals['n']} ({percent}%)"
+    message = (
+        _why_preparation_waits(job) or f"Processing chunk {current}/{totals['n']} ({percent}%)"
+    )
     return Measured(percent, message, n_undone)
+
+
+def _why_preparation_waits(job: Job) -> str:
+    """What its worker said that gave it back; empty while all is well."""
+    if job.recording.duration is not None:
+        return ""
+    waiting = job.stages.filter(kind=Stage.Kind.PREPARE, state=Leased.State.TODO)
+    return waiting.values_list("error", flat=True).first() or ""
 
 
 def is_transcribed(stages: Iterable[Stage], *, n_undone: int) -> bool:

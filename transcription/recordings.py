@@ -123,7 +123,13 @@ def _save(name: str, data: bytes) -> None:
         if default_storage.size(name) == len(data):
             return  # from a preparation that was broken off
         default_storage.delete(name)
-    default_storage.save(name, ContentFile(data))
+    try:
+        default_storage.save(name, ContentFile(data))
+    except OSError:
+        default_storage.delete(
+            name
+        )  # on a full disk the part of it that was written is in others' way
+        raise
 
 
 def _peaks_of(samples: Pcm) -> bytes:

@@ -7,7 +7,7 @@ decoded as one batch.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -119,27 +119,39 @@ class FasterWhisperEngine:
         whole = sum(s.end - s.position for s in todo) or 1
         waiting = list(reversed(todo))
         running: list[_Stream] = []
+
+        def tell() -> None:
+            """Several times a step: a step may take seconds, and whoever is told may end the work."""
+            if on_progress is not None:
+                left = sum(max(0, s.end - s.position) for s in chain(waiting, running))
+                on_progress(1 - left / whole)
+
         try:
             while waiting or running:
                 while waiting and len(running) < self._batch_size:
                     running.append(waiting.pop())
-                self._step(audio, running, tokenizer, word_times=word_times)
+                self._step(audio, running, tokenizer, word_times=word_times, tell=tell)
                 running = [s for s in running if s.end - s.position >= LEAST_REST_SAMPLES]
-                if on_progress is not None:
-                    left = sum(s.end - s.position for s in chain(waiting, running))
-                    on_progress(1 - left / whole)
+                tell()
         except RuntimeError as error:
             raise SpeechError(f"Decoding failed: {error}", can_retry=True) from error
         return list(chain.from_iterable(stream.segments for stream in todo))
 
     def _step(
-        self, audio: Audio, streams: list[_Stream], tokenizer: Any, *, word_times: bool
+        self,
+        audio: Audio,
+        streams: list[_Stream],
+        tokenizer: Any,
+        *,
+        word_times: bool,
+        tell: Callable[[], None],
     ) -> None:
         """Decode the next window of each stream as one batch, and let each seek on by its own timestamps."""
         windows = [audio[s.position : min(s.position + WINDOW_SAMPLES, s.end)] for s in streams]
         features = [self._features(window) for window in windows]
         encoded = self._model.encode(np.stack(features))
-        decoded = self._decode(features, encoded, tokenizer)
+        tell()
+        decoded = self._decode(features, encoded, tokenizer, tell)
 
         split: list[list[dict[str, Any]]] = []
         for stream, window, result in zip(streams, windows, decoded, strict=True):
@@ -167,17 +179,22 @@ class FasterWhisperEngine:
         for stream, segments, result in zip(streams, split, decoded, strict=True):
             stream.segments += _finished(segments, result, tokenizer)
 
-    def _decode(self, features: list[Any], encoded: Any, tokenizer: Any) -> list[_Decoded]:
+    def _decode(
+        self, features: list[Any], encoded: Any, tokenizer: Any, tell: Callable[[], None]
+    ) -> list[_Decoded]:
         """Beam search over the batch; windows that fail the quality gates are sampled again alone."""
         results = self._generate(
             encoded, len(features), tokenizer, temperature=0.0, beam_size=self._beam_size
         )
+        tell()
         for index, result in enumerate(results):
             if not result.is_good:
-                results[index] = self._fall_back(result, features[index], tokenizer)
+                results[index] = self._fall_back(result, features[index], tokenizer, tell)
         return results
 
-    def _fall_back(self, first: _Decoded, features: Any, tokenizer: Any) -> _Decoded:
+    def _fall_back(
+        self, first: _Decoded, features: Any, tokenizer: Any, tell: Callable[[], None]
+    ) -> _Decoded:
         encoded = self._model.encode(features[np.newaxis])
         tried = [first]
         for temperature in TEMPERATURES:
@@ -191,6 +208,7 @@ class FasterWhisperEngine:
                 sampling_topk=0,
                 sampling_temperature=temperature,
             )
+            tell()
             if result.is_good:
                 return result
             tried.append(result)

@@ -2,8 +2,9 @@
 
 import pickle
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,19 @@ class OpenAIWhisperEngine:
                 dtype=np.float32,
             )
             if len(samples) >= LEAST_SAMPLES:
-                decoded = self._decode(samples, language=language, word_times=word_times)
+                share_done = seconds_done / seconds_in_all
+                tell = partial(on_progress, share_done) if on_progress else _tell_nobody
+                decoded = self._decode(samples, language=language, word_times=word_times, tell=tell)
                 segments.extend(_segment(each, stream) for each in decoded if each["text"].strip())
             seconds_done += stream.duration
             if on_progress:
                 on_progress(seconds_done / seconds_in_all if seconds_in_all else 1.0)
         return segments
 
-    def _decode(self, samples: Audio, *, language: str, word_times: bool) -> list[dict[str, Any]]:
-        with self._lock, _speech_errors():
+    def _decode(
+        self, samples: Audio, *, language: str, word_times: bool, tell: Callable[[], None]
+    ) -> list[dict[str, Any]]:
+        with self._lock, self._telling(tell), _speech_errors():
             result = self._model.transcribe(
                 samples,
                 language=language,
@@ -97,6 +102,19 @@ class OpenAIWhisperEngine:
             )
         decoded: list[dict[str, Any]] = result["segments"]
         return decoded
+
+    @contextmanager
+    def _telling(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Call `tell` with every token that is decoded: a stream may take long, and who is told may end the work."""
+        hook = self._model.decoder.register_forward_pre_hook(lambda *_: tell())
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+def _tell_nobody() -> None:
+    """There is nobody who wants to know."""
 
 
 def load(weights: str | Path, *, model_name: str, settings: EngineSettings) -> SpeechEngine:
