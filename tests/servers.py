@@ -108,6 +108,13 @@ class Postgres:
         """`immediate` is as if the power failed: what was committed is recovered at the next start."""
         self._run("pg_ctl", "stop", "-w", "-m", mode)
 
+    def n_transactions(self) -> int:
+        """How many there have been: of the service, whose statements for the most part are one each."""
+        time.sleep(2.0)  # they are counted with a delay
+        with psycopg.connect(self.url) as connection:
+            [[n]] = connection.execute("SELECT sum(xact_commit) FROM pg_stat_database")
+        return int(n)
+
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(_postgres_folder() / program), "-D", str(self._data), *arguments]
         done = subprocess.run(

@@ -1,13 +1,11 @@
 """What else can happen to a service on PostgreSQL and Redis: a job's transcript is that of an undisturbed run."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests import servers
@@ -21,8 +19,6 @@ from tests.transcription.jobs_under_way import (
     completed,
     in_state,
     midway,
-    patiently,
-    processes_with,
     spoken,
 )
 
@@ -30,8 +26,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.servers]
 
 LEASE_SECONDS = 5
 CANCELLED_WITHIN_SECONDS = 2.0
-ROOM_BYTES = 2_600_000
-"""For the first minute of samples and not for the second."""
 RECOVERED_WITHIN_SECONDS = 130.0
 """The schedule looks once a minute, and is itself looked at twice a minute."""
 
@@ -226,45 +220,3 @@ def test_a_machine_that_does_not_share_the_files_is_told_and_does_no_harm(
             assert "stray does not find the recording's samples" in status["message"]
             assert "Workers on stray have other files" in ready_of(front)["detail"]
     # Nothing is lost: once all share the files, it is tried again.
-
-
-# ---- The disk
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of its own, of 80 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.system(f"mount -t tmpfs -o size=80m transcriber-test {folder}"):
-        pytest.fail("A disk that can be filled needs root: mount failed.")
-    try:
-        yield folder
-    finally:
-        os.system(f"umount --lazy {folder}")
-
-
-def test_a_recording_that_finds_the_disk_full_waits_for_space(
-    small_disk: Path, clip: Path, undisturbed_clip: Spoken
-) -> None:
-    with Service(small_disk / "data") as service:
-        preparers = processes_with(service, "interactive")
-        for process in preparers:
-            process.suspend()
-        job_id = service.upload(clip)
-        time.sleep(1.0)  # what came in is kept twice until it is answered
-        ballast = small_disk / "ballast"
-        free = psutil.disk_usage(str(small_disk)).free
-        ballast.write_bytes(bytes(free - ROOM_BYTES))
-        for process in preparers:
-            process.resume()
-        message = patiently(
-            lambda: "disk is full" in service.status(job_id)["message"], what="that it is told"
-        )
-        assert message
-        ready = service.client.get("/health/ready")
-        assert ready.status_code == 503
-        assert "is full" in ready.json()["detail"]
-        ballast.unlink()
-        result = completed(service, job_id, seconds=RECOVERED_WITHIN_SECONDS)
-        assert spoken(result) == undisturbed_clip

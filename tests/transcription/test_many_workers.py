@@ -1,0 +1,40 @@
+"""One long recording and several workers: each chunk is done once, and it reads as one worker would have it."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests import scaling
+from tests.service import Service
+from tests.transcription.jobs_under_way import Spoken, pid_of_worker, spoken
+
+pytestmark = pytest.mark.slow
+
+LEAST_SPEED_UP = 6.5
+N_WORKERS = 8
+
+
+def test_two_workers_share_a_recording_and_nobody_could_tell(
+    tmp_path: Path, reading: Path, undisturbed_reading: Spoken
+) -> None:
+    settings = {"TRANSCRIBER_SPEECH_WORKERS": "2", "TRANSCRIBER_SPEECH_THREADS": "1"}
+    with Service(tmp_path / "data", **settings) as service:
+        job_id = service.upload(reading)
+        heard = [message for message in service.listen(job_id) if "id" in message]
+        result = service.result(job_id)
+        chunks = service.debug(job_id)["chunks"]
+    assert spoken(result) == undisturbed_reading
+    assert heard == result["segments"], "live it is the same, in the same order"
+    assert {chunk["attempts"] for chunk in chunks} == {1}
+    shares = Counter(pid_of_worker(chunk) for chunk in chunks)
+    assert len(shares) == 2
+    assert min(shares.values()) >= len(chunks) / 4, f"one did nearly all: {shares}"
+
+
+@pytest.mark.servers
+def test_eight_workers_do_six_and_a_half_times_as_much_as_one() -> None:
+    """With an engine that only waits: what is measured is the service. More workers: `python -m bench scale`."""
+    one = scaling.measure(n_workers=1, n_chunks=6)
+    several = scaling.measure(n_workers=N_WORKERS, n_chunks=10 * N_WORKERS)
+    assert several.chunks_per_second / one.chunks_per_second > LEAST_SPEED_UP
