@@ -1,4 +1,4 @@
-"""`python -m bench [speech] [service] [retranslation] [diarization]`: measure, print tables, keep the figures.
+"""`python -m bench [speech] [service] [retranslation] [diarization] [scale]`: measure, print tables, keep the figures.
 
 They are kept in bench/results/.
 """
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import diarization, retranslation, service, speech
+from bench import diarization, retranslation, scale, service, speech
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -30,6 +30,9 @@ def main(parts: list[str]) -> None:
     if not parts or "diarization" in parts:
         figures["diarization"] = diarization.measure()
         print_diarization(figures["diarization"])
+    if not parts or "scale" in parts:
+        figures["scale"] = scale.measure()
+        print_service(figures["scale"])
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{'-'.join(parts) or 'all'}.json"
     target.write_text(json.dumps(figures, indent=2) + "\n")

@@ -1,11 +1,12 @@
 """How fast many workers are together, when inference itself takes a known time: on servers of its own.
 
-`python -m tests.scaling N` makes a job of so many chunks, in the environment of the service under test.
+In the environment of the service under test, `python -m tests.scaling make-job N` makes a job of so many chunks, and
+`python -m tests.scaling claim-and-commit N` does so many, without inference, and writes what that took.
 """
 
-import os
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ CHUNK_SECONDS = 108.0
 STREAMS_A_CHUNK = 4
 """As a long recording has them."""
 RECORDING_SECONDS = 3600.0
+SEGMENTS_A_CHUNK = 10
 WAIT_SECONDS = 2.0
 """What real inference of such a chunk takes here, about."""
 
@@ -60,7 +62,7 @@ def measure(*, n_workers: int, n_chunks: int, wait: float = WAIT_SECONDS) -> Thr
                 what=f"{n_workers} workers",
                 seconds=300,
             )
-            speech.run("tests.scaling", str(n_chunks))
+            speech.run("tests.scaling", "make-job", str(n_chunks))
             wait_for(
                 lambda: not speech.query("SELECT 1 FROM transcription_chunk WHERE state <> 'done'"),
                 what="the end of all chunks",
@@ -90,12 +92,27 @@ def _throughput(speech: Service, *, n_workers: int, wait: float) -> Throughput:
     )
 
 
+def overhead(*, n_chunks: int = 300) -> tuple[float, float]:
+    """Seconds that one worker takes to claim a chunk, and to commit it with ten segments, on PostgreSQL; medians."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        servers.Postgres() as postgres,
+        servers.Redis() as redis,
+    ):
+        urls = {"DATABASE_URL": servers.create_database(postgres.url), "REDIS_URL": redis.url}
+        worker = Service(Path(folder) / "data", **urls)
+        worker.data_dir.mkdir()
+        worker.run("django", "migrate", "--verbosity", "0")
+        worker.run("tests.scaling", "make-job", str(n_chunks))
+        claim, commit = worker.run("tests.scaling", "claim-and-commit", str(n_chunks)).split()
+        return float(claim), float(commit)
+
+
+# ---- In the environment of the service
+
+
 def make_job(n_chunks: int) -> None:
     """A prepared job. Its chunks lie on an hour of samples, over and over: they are there to be read."""
-    import django
-
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcriber_site.settings")
-    django.setup()
     import numpy as np
 
     from transcription import jobs
@@ -125,5 +142,33 @@ def make_job(n_chunks: int) -> None:
     jobs.finish_preparation(lease=lease, job=job, duration=RECORDING_SECONDS)
 
 
+def claim_and_commit(n_chunks: int) -> None:
+    from transcription import jobs
+    from transcription.speech.engines.base import TranscribedSegment
+
+    claims, commits = [], []
+    for _ in range(n_chunks):
+        began = time.perf_counter()
+        chunk = jobs.claim_chunk(model_name="tiny.en")
+        claims.append(time.perf_counter() - began)
+        assert chunk is not None
+        said = [
+            TranscribedSegment(
+                chunk.start + n, chunk.start + n + 1, f"Sentence {n}. " * 5, (), -0.1, 0.0, 1.0, 0.0
+            )
+            for n in range(SEGMENTS_A_CHUNK)
+        ]
+        lease = jobs.Lease(chunk, still_wanted=jobs.wanted)
+        began = time.perf_counter()
+        jobs.finish_chunk(
+            lease=lease, chunk=chunk, segments=said, engine="faster-whisper", device="cpu"
+        )
+        commits.append(time.perf_counter() - began)
+    sys.stdout.write(f"{median(claims)} {median(commits)}\n")
+
+
 if __name__ == "__main__":
-    make_job(int(sys.argv[1]))
+    import django
+
+    django.setup()
+    {"make-job": make_job, "claim-and-commit": claim_and_commit}[sys.argv[1]](int(sys.argv[2]))

@@ -124,11 +124,13 @@ class Service:
         if not self.roles or "web" in self.roles:
             wait_for(self._is_healthy, what="the start of the service")
 
-    def run(self, module: str, *arguments: str) -> None:
-        """`python -m module` in the environment of the service."""
+    def run(self, module: str, *arguments: str) -> str:
+        """What `python -m module` writes in the environment of the service."""
         command = [sys.executable, "-m", module, *arguments]
         environment = {"DJANGO_SETTINGS_MODULE": "transcriber_site.settings", **self.environment()}
-        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
 
     def _is_healthy(self) -> bool:
         assert self.process is not None

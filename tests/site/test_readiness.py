@@ -1,0 +1,163 @@
+"""Whether the service can do its work: asked by whoever sends it work, and by whoever is woken at night."""
+
+import shutil
+import time
+from collections import namedtuple
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection
+from django.test import Client, override_settings
+from django.utils import timezone
+
+from tests.service import ON_SERVERS, Service, wait_for
+from transcriber_site import readiness
+from transcription import presence, recordings, recovery, wakeups
+from transcription.models import Worker
+
+READY = "/health/ready"
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _files_of_its_own(tmp_path: Path) -> Any:
+    with override_settings(MEDIA_ROOT=tmp_path):
+        yield
+
+
+def add_worker(role: str, *, machine: str = "here", **values: Any) -> Worker:
+    values = {
+        "secret_id": presence.secret_id(),
+        "files_id": recordings.storage_id(),
+        "started_at": timezone.now(),
+        "seen_at": timezone.now(),
+        **values,
+    }
+    return Worker.objects.create(
+        name=f"{machine}/{role}/{Worker.objects.count()}", machine=machine, role=role, **values
+    )
+
+
+@pytest.fixture
+def workers() -> list[Worker]:
+    return [add_worker("speech", model_name="tiny.en", device="cpu"), add_worker("interactive")]
+
+
+def problems(client: Client) -> str:
+    answer = client.get(READY)
+    assert answer.status_code == 503
+    document = answer.json()
+    assert document["status"] == "not ready"
+    return str(document["detail"])
+
+
+def test_a_service_with_all_its_parts_is_ready(client: Client, workers: list[Worker]) -> None:
+    answer = client.get(READY)
+    assert answer.status_code == 200
+    document = answer.json()
+    assert document["status"] == "ready"
+    assert abs(document["timestamp"] - time.time()) < 5
+    assert document["database"] == {
+        "kind": "postgresql" if ON_SERVERS else "sqlite",
+        "answers": True,
+    }
+    assert document["queue"] == {
+        "kind": "redis" if ON_SERVERS else "database",
+        "answers": True,
+        "waiting": {"speech": 0, "interactive": 0},
+    }
+    assert document["workers"] == {"speech": 1, "interactive": 1}
+    assert document["models"] == ["tiny.en"]
+    assert [one["model"] for one in document["seen"]] == [None, "tiny.en"]
+    assert all(0 <= one["seconds_ago"] < 5 for one in document["seen"])
+    assert document["disk"][0]["free_bytes"] > 0
+
+
+@pytest.mark.parametrize("role", readiness.ROLES)
+def test_without_a_worker_of_each_role_it_is_not(
+    client: Client, workers: list[Worker], role: str
+) -> None:
+    gone = timezone.now() - timedelta(seconds=61)
+    Worker.objects.filter(role=role).update(seen_at=gone)
+    assert problems(client) == f"No {role} worker was seen within the last minute."
+
+
+def test_without_a_database_it_is_not(
+    client: Client, workers: list[Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> Any:
+        raise DatabaseError("no route to host\nand more")
+
+    monkeypatch.setattr(connection, "cursor", refuse)
+    monkeypatch.setattr(readiness, "get_broker", lambda _: refuse())
+    document = client.get(READY).json()
+    assert "The database does not answer: no route to host" in document["detail"]
+    assert "and more" not in document["detail"]
+    assert "The queue does not answer" in document["detail"]
+    assert document["database"]["answers"] is False
+    assert "workers" not in document
+
+
+def test_without_room_on_the_disk_it_is_not(
+    client: Client, workers: list[Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1_000_000))
+    assert "is full: 1 MB are free" in problems(client)
+
+
+def test_workers_that_do_not_belong_to_it_are_named(client: Client, workers: list[Worker]) -> None:
+    add_worker("speech", machine="attic", secret_id="another")
+    add_worker("speech", machine="cellar", files_id="another")
+    told = problems(client)
+    assert "Workers on attic have another secret key" in told
+    assert "Workers on cellar have other files" in told
+
+
+def test_a_worker_reports_itself_and_is_forgotten_when_it_is_gone() -> None:
+    presence.report(role=wakeups.SPEECH)
+    presence.report(role=wakeups.SPEECH)
+    worker = Worker.objects.get()
+    assert (worker.role, worker.model_name) == ("speech", "")
+    assert (worker.secret_id, worker.files_id) == (presence.secret_id(), recordings.storage_id())
+    assert worker in presence.seen()
+    Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=2))
+    assert worker not in presence.seen()
+    recovery.recover()
+    assert Worker.objects.exists()
+    Worker.objects.update(seen_at=timezone.now() - timedelta(hours=2))
+    recovery.recover()
+    assert not Worker.objects.exists()
+
+
+def test_a_secret_key_is_told_apart_and_not_told() -> None:
+    ids = {presence.secret_id()}
+    with override_settings(SECRET_KEY="another"):
+        ids.add(presence.secret_id())
+    assert len(ids) == 2
+    assert "another" not in "".join(ids)
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+def test_another_method_is_refused(client: Client, method: str) -> None:
+    assert getattr(client, method)(READY).status_code == 405
+
+
+@pytest.mark.slow
+def test_the_service_becomes_ready_and_tells_what_it_has_loaded(
+    service: Service, audio_dir: Path
+) -> None:
+    service.transcribe(audio_dir / "jfk.flac")
+
+    def loaded() -> dict[str, Any] | None:
+        document: dict[str, Any] = service.client.get(READY).json()
+        return document if document["models"] else None
+
+    document = wait_for(loaded, what="that the model is told")
+    assert document["status"] == "ready", document
+    assert document["models"] == ["tiny.en"]
+    assert document["workers"] == {"speech": 1, "interactive": 2}
+    assert service.client.get("/health").json()["status"] == "healthy"
