@@ -140,7 +140,9 @@ def _chunks_to_transcribe() -> "QuerySet[Chunk]":
 
 def _in_turn(chunks: "QuerySet[Chunk]") -> "QuerySet[Chunk]":
     """Those first whose job was served longest ago."""
-    return chunks.order_by(F("job__served_at").asc(nulls_first=True), "job__created_at", "index")
+    return chunks.select_related("job__recording").order_by(
+        F("job__served_at").asc(nulls_first=True), "job__created_at", "index"
+    )
 
 
 def next_job() -> Job | None:
