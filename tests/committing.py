@@ -21,6 +21,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcriber_site.settings")
     django.setup()
     from transcription import jobs
+    from transcription.leases import Lease
     from transcription.models import Recording
     from transcription.speech.chunks import PlannedChunk
     from transcription.speech.engines.base import Span
@@ -32,7 +33,7 @@ def main() -> None:
     assert stage.job_id == job.pk
     spans = [Span(CHUNK_SECONDS * n, CHUNK_SECONDS * (n + 1)) for n in range(N_CHUNKS)]
     planned = [PlannedChunk(streams=(span,), speech=(span,)) for span in spans]
-    lease = jobs.Lease(stage, still_wanted=jobs.wanted)
+    lease = Lease(stage, still_wanted=jobs.wanted)
     jobs.add_chunks(lease=lease, job=job, planned=planned, first_index=0)
     jobs.finish_preparation(lease=lease, job=job, duration=CHUNK_SECONDS * N_CHUNKS)
     _tell(str(job.pk))
@@ -46,6 +47,7 @@ def _commit_next() -> dict[str, object]:
     from django.db import transaction
 
     from transcription import jobs
+    from transcription.leases import Lease
     from transcription.speech.engines.base import TranscribedSegment
 
     chunk = jobs.claim_chunk(model_name="tiny.en")
@@ -64,7 +66,7 @@ def _commit_next() -> dict[str, object]:
         )
         for n in range(SEGMENTS_A_CHUNK)
     ]
-    lease = jobs.Lease(chunk, still_wanted=jobs.wanted)
+    lease = Lease(chunk, still_wanted=jobs.wanted)
     committed: list[float] = []
     with transaction.atomic():
         # Before those that wake listeners: what is done at a commit is done in the order of being asked for.

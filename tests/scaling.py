@@ -116,6 +116,7 @@ def make_job(n_chunks: int) -> None:
     import numpy as np
 
     from transcription import jobs
+    from transcription.leases import Lease
     from transcription.models import Recording
     from transcription.recordings import SamplesWriter
     from transcription.speech.chunks import PlannedChunk
@@ -130,7 +131,7 @@ def make_job(n_chunks: int) -> None:
     job = jobs.create_job(recording=recording, model_name="tiny.en", language="en", diarize=False)
     stage = jobs.claim_preparation()
     assert stage is not None
-    lease = jobs.Lease(stage, still_wanted=jobs.wanted)
+    lease = Lease(stage, still_wanted=jobs.wanted)
     length = CHUNK_SECONDS / STREAMS_A_CHUNK
     planned = []
     for index in range(n_chunks):
@@ -144,6 +145,7 @@ def make_job(n_chunks: int) -> None:
 
 def claim_and_commit(n_chunks: int) -> None:
     from transcription import jobs
+    from transcription.leases import Lease
     from transcription.speech.engines.base import TranscribedSegment
 
     claims, commits = [], []
@@ -158,7 +160,7 @@ def claim_and_commit(n_chunks: int) -> None:
             )
             for n in range(SEGMENTS_A_CHUNK)
         ]
-        lease = jobs.Lease(chunk, still_wanted=jobs.wanted)
+        lease = Lease(chunk, still_wanted=jobs.wanted)
         began = time.perf_counter()
         jobs.finish_chunk(
             lease=lease, chunk=chunk, segments=said, engine="faster-whisper", device="cpu"

@@ -48,6 +48,10 @@ def peak_memory(pid: int) -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
+def _as_text(data: str | bytes) -> str:
+    return data if isinstance(data, str) else bytes(data).decode()
+
+
 def _on_machine(name: str) -> list[str]:
     if not name:
         return []
@@ -173,8 +177,8 @@ class Service:
         """The rows that a statement of SQL with `%s` for values gives, if any; JSON as text."""
         if url := self.settings.get("DATABASE_URL"):
             with psycopg.connect(url) as database:
-                set_json_loads(lambda data: str(data, "utf-8"), database)
-                cursor = database.execute(statement, values)  # type: ignore[arg-type]
+                set_json_loads(_as_text, database)
+                cursor = database.execute(statement, values)
                 return list(cursor) if cursor.description else []
         path = self.data_dir / "transcriber.sqlite3"
         with closing(sqlite3.connect(path, timeout=20)) as file, file:

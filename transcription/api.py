@@ -42,8 +42,8 @@ from transcription.checking import (
     require_weights,
     valid,
 )
+from transcription.engine import listing
 from transcription.models import Diarization, Job, Leased
-from transcription.speech import weights
 from transcription.transcript import display_time
 
 _logger = logging.getLogger(__name__)
@@ -53,10 +53,7 @@ _logger = logging.getLogger(__name__)
 @api_view(["GET", "HEAD"])
 def models(request: Request) -> Response:
     """The Whisper models that the engine can run, and whether their weights are here."""
-    found = weights.listing(
-        engine=settings.TRANSCRIBER_ENGINE, models_dir=settings.TRANSCRIBER_MODELS_DIR
-    )
-    return Response({"models": shapes.Model(found, many=True).data})
+    return Response({"models": shapes.Model(listing(), many=True).data})
 
 
 @extend_schema(

@@ -10,6 +10,7 @@ from django.http import Http404
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 
+from transcription.engine import listing
 from transcription.models import Job
 from transcription.serializers import WHAT_IS_ALLOWED
 from transcription.speech import audio, catalogue, fetching, weights
@@ -60,22 +61,16 @@ def probe_upload(upload: TemporaryUploadedFile) -> audio.AudioInfo:
 
 def require_weights(model: catalogue.ModelInfo) -> None:
     """Refuse a model whose weights are neither here nor to be had, naming the remedy and what is here."""
-    engine = settings.TRANSCRIBER_ENGINE
-    models_dir = settings.TRANSCRIBER_MODELS_DIR
-    if weights.locate(model, engine=engine, models_dir=models_dir) is not None:
+    models_here = [each.name for each in listing() if each.is_downloaded]
+    if model.name in models_here:
         return
+    engine = settings.TRANSCRIBER_ENGINE
     if not fetching.can_download(model, engine=engine):
         reason = "the model hub cannot be reached"
-        problem = weights.unavailable(model, engine, models_dir, reason)
-        raise Unavailable(f"{problem} {_what_is_here()}")
-
-
-def _what_is_here() -> str:
-    found = weights.listing(
-        engine=settings.TRANSCRIBER_ENGINE, models_dir=settings.TRANSCRIBER_MODELS_DIR
-    )
-    names = ", ".join(model.name for model in found if model.is_downloaded)
-    return f"Models that are here: {names}." if names else "No model is here."
+        problem = weights.unavailable(model, engine, settings.TRANSCRIBER_MODELS_DIR, reason)
+        names = ", ".join(models_here)
+        here = f"Models that are here: {names}." if names else "No model is here."
+        raise Unavailable(f"{problem} {here}")
 
 
 def person(request: Request) -> str:

@@ -1,11 +1,25 @@
 """The speech engine as this installation is set up."""
 
+from dataclasses import replace
+
 from django.conf import settings
 
+from transcription import presence
 from transcription.speech import catalogue, weights
 from transcription.speech.engines.base import EngineSettings, SpeechEngine
 from transcription.speech.engines.loading import load
 from transcription.speech.fetching import OnBytes
+
+
+def listing() -> list[weights.ListedModel]:
+    """The models that the engine can run, and whether their weights are here or where a worker is."""
+    found = presence.weights_here()
+    if all(model.is_downloaded for model in found):
+        return found
+    elsewhere = presence.weights_of_workers()
+    return [
+        replace(model, is_downloaded=True) if model.name in elsewhere else model for model in found
+    ]
 
 
 def load_engine(*, model_name: str, on_progress: OnBytes | None = None) -> SpeechEngine:

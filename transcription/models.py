@@ -163,6 +163,7 @@ class Worker(models.Model):
     role = models.CharField(max_length=20, help_text="The queue that it works for.")
     model_name = models.CharField(max_length=50, blank=True, help_text="The model it has loaded.")
     device = models.CharField(max_length=10, blank=True)
+    weights = models.JSONField(default=list, help_text="Names of the models whose weights it has.")
     secret_id = models.CharField(max_length=16, help_text="The same where the secret key is.")
     files_id = models.CharField(max_length=32, help_text="The same where the files folder is.")
     started_at = models.DateTimeField()

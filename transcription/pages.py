@@ -19,10 +19,11 @@ from django_htmx.middleware import HtmxDetails
 
 from transcription import jobs, operations, progress, search
 from transcription.checking import find_job
+from transcription.engine import listing
 from transcription.exports import FORMATS
 from transcription.models import Job, Segment
 from transcription.serializers import MOST_SPEAKERS, TranscriptionRequest
-from transcription.speech import catalogue, fetching, weights
+from transcription.speech import catalogue, fetching
 from transcription.speech.diarization.loading import TAKE_A_COUNT
 
 STATIC = Path(__file__).parent / "static"
@@ -235,9 +236,6 @@ def _whole_seconds(seconds: float | None) -> timedelta | None:
 
 def _models(*, downloaded: bool) -> list[ModelChoice]:
     """The models that the engine can run and whose weights are here, or those whose are not."""
-    found = weights.listing(
-        engine=settings.TRANSCRIBER_ENGINE, models_dir=settings.TRANSCRIBER_MODELS_DIR
-    )
     return [
         ModelChoice(
             name=model.name,
@@ -245,7 +243,7 @@ def _models(*, downloaded: bool) -> list[ModelChoice]:
             description=model.description,
             languages=" ".join(sorted(catalogue.languages(catalogue.MODELS[model.name]))),
         )
-        for model in found
+        for model in listing()
         if model.is_downloaded == downloaded
     ]
 

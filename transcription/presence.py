@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 
 from transcription import leases, recordings
 from transcription.models import Worker
+from transcription.speech import weights
 from transcription.speech.engines.loading import loaded_model
 
 REPORT_SECONDS = 15.0
@@ -51,6 +52,7 @@ def report(*, role: str) -> None:
         "role": role,
         "model_name": model.model_name if model else "",
         "device": model.device if model else "",
+        "weights": sorted(one.name for one in weights_here() if one.is_downloaded),
         "secret_id": secret_id(),
         "files_id": recordings.storage_id(),
         "seen_at": Now(),
@@ -58,6 +60,18 @@ def report(*, role: str) -> None:
     if not Worker.objects.filter(pk=name).update(**values):
         started_at = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         Worker.objects.create(pk=name, started_at=started_at, **values)
+
+
+def weights_here() -> list[weights.ListedModel]:
+    return weights.listing(
+        engine=settings.TRANSCRIBER_ENGINE, models_dir=settings.TRANSCRIBER_MODELS_DIR
+    )
+
+
+def weights_of_workers() -> set[str]:
+    """The names of the models that some worker has: the web process may be on a machine without any."""
+    lists = seen().values_list("weights", flat=True)
+    return {name for names in lists for name in names}
 
 
 def seen() -> "QuerySet[Worker]":

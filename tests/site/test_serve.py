@@ -129,6 +129,80 @@ def test_a_second_service_on_the_same_data_is_refused(tmp_path: Path) -> None:
         assert service.is_up()
 
 
+def test_the_roles_can_be_started_apart(tmp_path: Path) -> None:
+    with running(tmp_path, "--only", "web,interactive") as service:
+        assert service.children("transcriber_site.web")
+        assert service.children("--name interactive")
+        assert not service.children("--name speech")
+        log = (tmp_path / "other.log").open("w")
+        other = subprocess.Popen(
+            [*command(service.port), "--only", "speech"],
+            cwd=ROOT,
+            env=environment(tmp_path),
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            eventually(
+                lambda: "Transcriber works here: speech" in (tmp_path / "other.log").read_text(),
+                "the workers run beside it, on the same folder",
+            )
+            done = subprocess.run(
+                [*command(free_port()), "--only", "speech"],
+                cwd=ROOT,
+                env=environment(tmp_path),
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode != 0
+            assert "with the role speech" in done.stderr
+        finally:
+            other.terminate()
+            assert other.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("roles", ["", "webb", "web;speech", "web,"])
+def test_a_role_that_there_is_not_is_refused(tmp_path: Path, roles: str) -> None:
+    done = subprocess.run(
+        [*command(free_port()), "--only", roles],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "is no role; there are web, speech, interactive." in done.stderr
+
+
+def test_a_database_that_never_answers_is_told(tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/none"}
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_PATIENCE, "--port", str(free_port())],
+        cwd=ROOT,
+        env={
+            **environment(tmp_path),
+            **settings,
+            "DJANGO_SETTINGS_MODULE": "transcriber_site.settings",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "Waiting for the database" in done.stderr
+    assert "The database does not answer (DATABASE_URL)" in done.stderr
+    assert "Traceback" not in done.stderr.splitlines()[-1]
+
+
+WITH_LITTLE_PATIENCE = """
+import sys, django
+django.setup()
+from django.core.management import execute_from_command_line
+from transcriber_site.management.commands import serve
+serve.DATABASE_PATIENCE_SECONDS = 2
+execute_from_command_line(["manage.py", "serve", *sys.argv[1:]])
+"""
+
+
 def test_an_upload_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     megabytes = 100
     head = (
@@ -159,10 +233,10 @@ def test_what_a_broken_upload_left_is_removed(tmp_path: Path) -> None:
 
 
 @contextmanager
-def running(data_dir: Path) -> Iterator[Service]:
+def running(data_dir: Path, *options: str) -> Iterator[Service]:
     port = free_port()
     process = subprocess.Popen(
-        command(port),
+        [*command(port), *options],
         cwd=ROOT,
         env=environment(data_dir),
         stdout=(data_dir / "log").open("w"),
@@ -174,7 +248,8 @@ def running(data_dir: Path) -> Iterator[Service]:
         log = data_dir / "log"
         eventually(lambda: announcement in log.read_text() or not is_alive(process), "it is up")
         assert announcement in log.read_text(), log.read_text()
-        eventually(lambda: len(service.processes()) >= 10, "both clusters are complete")
+        least = 6 if options else 10
+        eventually(lambda: len(service.processes()) >= least, "all clusters are complete")
         yield service
     finally:
         process.kill()

@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 from chat.llm.base import Passage
 from summaries import services
 from summaries.models import Summary
-from tests.service import free_port
+from tests.servers import free_port
 from tests.summaries.provider import MODEL
 from tests.transcription.diarized import add_segment, make_job
 from transcription.models import Job, Leased

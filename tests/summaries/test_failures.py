@@ -17,7 +17,8 @@ from summaries.crew import Crew
 from summaries.models import Summary
 from tests import queued
 from tests.chat import fault_server as faults
-from tests.service import free_port, wait_for
+from tests.servers import free_port
+from tests.service import wait_for
 from tests.summaries.making import begin, failing_after, let_it_be_due, now, work
 from tests.summaries.provider import MODEL, NAMES, NOTES, SUMMARY, Asked, Script, said
 from transcription import leases

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.retranslation.proposed import rows
-from tests.retranslation.test_decisions import at_once, database_file  # noqa: F401  # a fixture
+from tests.retranslation.test_decisions import at_once
 from tests.transcription.diarized import ids, now
 from tests.transcription.edited import (
     BY,
