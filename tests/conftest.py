@@ -12,11 +12,13 @@ from tests import queued
 from tests.service import NO_PROVIDER, ON_SERVERS, Service
 
 AUDIO = Path(__file__).parent / "audio"
+AREAS_ON_SERVERS = {"transcription", "summaries", "retranslation"}
+FILES_ON_SERVERS = {"test_readiness.py"}
 NEED_A_DATABASE = {"db", "transactional_db", "service", "fresh_service"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On servers those tests alone for which these make a difference; what a browser shows is the same."""
+    """On servers those tests alone for which these make a difference: not what a browser or a provider does."""
     belongs_here = _needs_a_database if ON_SERVERS else _needs_no_servers
     selected = [item for item in items if belongs_here(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in selected])
@@ -28,7 +30,7 @@ def _needs_no_servers(item: pytest.Item) -> bool:
 
 
 def _needs_a_database(item: pytest.Item) -> bool:
-    if "pages" in item.path.parts:
+    if not AREAS_ON_SERVERS & set(item.path.parts) and item.path.name not in FILES_ON_SERVERS:
         return False
     assert isinstance(item, pytest.Function)
     starts_a_service = Service in vars(item.module).values()

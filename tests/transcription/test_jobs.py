@@ -2,13 +2,16 @@
 
 import logging
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from django.db import connection
 from django.test import Client, override_settings
 from django.utils import timezone
 
@@ -426,6 +429,42 @@ def test_two_recoveries_at_once_do_no_harm(
         commit(held)
     commit(again)
     assert Segment.objects.filter(job=waiting).count() == 1
+
+
+@pytest.mark.usefixtures("database_file")
+def test_many_recoveries_at_once_leave_each_piece_of_work_once() -> None:
+    """In threads of their own, all at the same moment, as on as many machines."""
+    n_rivals = 6
+    waiting = [make_job(n_chunks=3) for _ in range(4)]
+    finished, hopeless = make_job(n_chunks=1), make_job(n_chunks=1)
+    Chunk.objects.filter(job=finished).update(state=Leased.State.DONE)
+    Chunk.objects.filter(job=hopeless).update(attempts=leases.MOST_ATTEMPTS)
+    held = [claim() for _ in range(5)]
+    die()
+    queued.lose_messages()
+    together = threading.Barrier(n_rivals)
+
+    def recover() -> None:
+        together.wait()
+        try:
+            recovery.recover()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(n_rivals) as rivals:
+        for rival in [rivals.submit(recover) for _ in range(n_rivals)]:
+            rival.result()
+    assert now(finished).status == Job.Status.COMPLETED
+    assert now(hopeless).status == Job.Status.FAILED
+    assert 0 < wakeups.n_waiting(wakeups.SPEECH) <= wakeups.MOST_MESSAGES
+    while (chunk := jobs.claim_chunk(model_name=MODEL)) is not None:
+        commit(chunk)
+    for late in held:
+        with pytest.raises(LeaseLostError):
+            commit(late)
+    assert {now(job).status for job in waiting} == {Job.Status.COMPLETED}
+    for job in waiting:
+        assert Segment.objects.filter(job=job).count() == 3
 
 
 def test_a_worker_starts_though_recovery_fails(
