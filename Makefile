@@ -4,6 +4,7 @@
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
+ONLY ?= web,speech,interactive
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
@@ -16,7 +17,7 @@ FIND_PYTHON := for candidate in python3.11 python3 python3.12 python3.13; do \
 .PHONY: serve test lint bench screenshots clean
 
 serve: $(VENV)/run.stamp
-	exec $(VENV)/bin/python manage.py serve --host $(HOST) --port $(PORT)
+	exec $(VENV)/bin/python manage.py serve --host $(HOST) --port $(PORT) --only $(ONLY)
 
 # On what comes with it, whatever the environment says, and then on PostgreSQL and Redis.
 test: $(VENV)/test.stamp $(VENV)/browser.stamp

@@ -150,3 +150,21 @@ def test_a_value_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.delenv("TRANSCRIBER_SECRET_KEY", raising=False)
     monkeypatch.setenv("TRANSCRIBER_SECRET_KEY_FILE", str(secret))
     assert env.text("TRANSCRIBER_SECRET_KEY") == "from-a-file"
+
+
+def test_postgresql_without_redis_is_warned_of() -> None:
+    postgres = {"default": {"ENGINE": "django.db.backends.postgresql"}}
+    with override_settings(REDIS_URL="", DATABASES=postgres):
+        [warning] = checks.check_one_without_the_other(None)
+    assert warning.id == "transcriber.W006"
+    with override_settings(REDIS_URL="redis://somewhere", DATABASES=postgres):
+        assert checks.check_one_without_the_other(None) == []
+
+
+def test_files_may_lie_elsewhere(tmp_path: Path) -> None:
+    done = check(tmp_path / "data", TRANSCRIBER_FILES_DIR=str(tmp_path / "shared"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "shared").is_dir()
+    done = check(tmp_path / "data", TRANSCRIBER_FILES_DIR="/proc/nowhere")
+    assert done.returncode != 0
+    assert "TRANSCRIBER_FILES_DIR must name a folder that can be written to" in done.stderr
