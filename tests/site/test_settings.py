@@ -152,12 +152,12 @@ def test_a_value_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert env.text("TRANSCRIBER_SECRET_KEY") == "from-a-file"
 
 
-def test_postgresql_without_redis_is_warned_of() -> None:
-    postgres = {"default": {"ENGINE": "django.db.backends.postgresql"}}
-    with override_settings(REDIS_URL="", DATABASES=postgres):
+def test_postgresql_without_redis_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
+    with override_settings(REDIS_URL=""):
         [warning] = checks.check_one_without_the_other(None)
     assert warning.id == "transcriber.W006"
-    with override_settings(REDIS_URL="redis://somewhere", DATABASES=postgres):
+    with override_settings(REDIS_URL="redis://somewhere"):
         assert checks.check_one_without_the_other(None) == []
 
 

@@ -1,4 +1,4 @@
-"""The parts of a job that workers hold, one at a time, and who was heard."""
+"""The parts of a job that workers hold, one at a time, the workers, and who was heard."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.text import Truncator
 
 from transcription.admin.base import ReadOnlyAdmin, ValuesFilter
-from transcription.models import Chunk, Diarization, Stage
+from transcription.models import Chunk, Diarization, Stage, Worker
 from transcription.transcript import display_time
 
 
@@ -62,6 +62,16 @@ class ChunkAdmin(LeasedAdmin):
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         # One job's chunks as they follow each other; all jobs' the newest first.
         return ("index",) if "job__id__exact" in request.GET else ("-pk",)
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnlyAdmin):
+    """Those that were there within the last hour."""
+
+    list_display = ("machine", "role", "model_name", "device", "seen_at", "started_at")
+    list_filter = ("role", ("machine", ValuesFilter))
+    ordering = ("-seen_at",)
+    search_fields = ("name",)
 
 
 @admin.register(Diarization)

@@ -1,0 +1,69 @@
+"""The web process may be on a machine without any weights: what workers have counts."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client, override_settings
+from django.utils import timezone
+
+from transcription import presence, recordings
+from transcription.models import Job, Worker
+from transcription.speech import fetching
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(fetching, "can_download", lambda *_, **__: False)
+    with override_settings(MEDIA_ROOT=tmp_path, TRANSCRIBER_MODELS_DIR=tmp_path / "models"):
+        yield
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker.objects.create(
+        name="elsewhere/1",
+        machine="elsewhere",
+        role="speech",
+        weights=["small"],
+        secret_id=presence.secret_id(),
+        files_id=recordings.storage_id(),
+        started_at=timezone.now(),
+        seen_at=timezone.now(),
+    )
+
+
+def upload(client: Client, audio_dir: Path) -> Any:
+    with (audio_dir / "2412-153948-0000.flac").open("rb") as file:
+        return client.post("/api/transcribe/", {"file": file, "model_name": "small"})
+
+
+def is_downloaded(client: Client) -> bool:
+    listed = client.get("/api/transcribe/models").json()["models"]
+    [small] = [model for model in listed if model["name"] == "small"]
+    return bool(small["is_downloaded"])
+
+
+def test_a_model_that_a_worker_has_can_be_asked_for(
+    client: Client, audio_dir: Path, worker: Worker
+) -> None:
+    assert is_downloaded(client)
+    assert upload(client, audio_dir).status_code == 200
+    assert Job.objects.get().model_name == "small"
+
+
+def test_one_that_nobody_has_is_refused(client: Client, audio_dir: Path, worker: Worker) -> None:
+    Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=2))
+    assert not is_downloaded(client)
+    answer = upload(client, audio_dir)
+    assert answer.status_code == 503
+    assert "The weights of the model 'small' are not on this machine" in answer.json()["detail"]
+
+
+def test_a_worker_tells_what_it_has() -> None:
+    presence.report(role="speech")
+    assert {"tiny.en", "base"} <= set(Worker.objects.get().weights)
