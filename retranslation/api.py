@@ -24,6 +24,7 @@ from rest_framework.serializers import ValidationError
 from retranslation import proposals, services
 from retranslation import serializers as shapes
 from retranslation.models import Batch, Retranslation
+from transcription import wakeups
 from transcription.checking import (
     Conflict,
     find_job,
@@ -69,7 +70,7 @@ def segment(request: Request) -> Response:
     wish = valid(shapes.ClipRequest, request.data)
     job = find_job(wish["job_id"]) if wish["job_id"] else None
     span = _asked_span(wish) if job is None else _span_inside(job, wish)
-    require_weights(wish["model_name"])
+    require_weights(wish["model_name"], role=wakeups.INTERACTIVE)
     upload: TemporaryUploadedFile = wish["file"]
     info = probe_upload(upload)
     if (info.duration or 0.0) > services.MOST_SECONDS:
@@ -106,7 +107,7 @@ def segment_from_full(request: Request) -> Response:
     span = _span_inside(job, wish)
     if not has_samples(job.recording, span):
         raise Http404("The recording's audio is gone: it was deleted, or expired. Upload it again.")
-    require_weights(wish["model_name"])
+    require_weights(wish["model_name"], role=wakeups.INTERACTIVE)
     asked = services.request_range(
         job=job,
         segment_id=wish["segment_id"],
@@ -162,7 +163,7 @@ def _answer(asked: Retranslation) -> Response:
         if asked.state == Leased.State.DONE:
             return Response(_result(asked))
         if asked.state == Leased.State.FAILED:
-            require_weights(catalogue.resolve(asked.model_name))
+            require_weights(catalogue.resolve(asked.model_name), role=wakeups.INTERACTIVE)
             raise Conflict(f"The retranslation failed: {asked.error}")
         if time.monotonic() > deadline:
             raise TimedOut(
@@ -307,7 +308,7 @@ def suspects(request: Request) -> Response:
         )
     if not has_samples(job.recording, Span(0.0, job.recording.duration or 0.0)):
         raise Http404("The recording's audio is gone: it was deleted, or expired. Upload it again.")
-    require_weights(model)
+    require_weights(model, role=wakeups.INTERACTIVE)
     batch = services.request_suspects(
         job=job,
         suspects=find_suspects(job=job),

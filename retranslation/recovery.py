@@ -10,7 +10,6 @@ def recover() -> None:
     """Set going again what stands still; safe to call at any time, by anyone."""
     leases.release_of_the_dead(Retranslation)
     give_up_on_killers(Retranslation, fail_for_good=services.fail_for_good)
-    services.expire()
     if n := services.waiting().count():
         services.wake_workers(n=n)
     # While messages wait, or a row is in hand, one of them goes on with the batches.

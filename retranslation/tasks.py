@@ -22,6 +22,7 @@ def work_on_batches() -> None:
 
 def recover() -> None:
     recovery.recover()
+    services.expire()
 
 
 def on_worker_start() -> None:

@@ -10,6 +10,5 @@ def recover() -> None:
     """Set going again what stands still; safe to call at any time, by anyone."""
     leases.release_of_the_dead(Summary)
     give_up_on_killers(Summary, fail_for_good=services.fail_for_good)
-    services.expire()
     if services.claimable().exists():
         services.wake_workers()

@@ -2,7 +2,7 @@
 
 import logging
 
-from summaries import crew, recovery
+from summaries import crew, recovery, services
 
 _logger = logging.getLogger(__name__)
 
@@ -13,6 +13,7 @@ def work() -> None:
 
 def recover() -> None:
     recovery.recover()
+    services.expire()
 
 
 def on_worker_start() -> None:

@@ -36,7 +36,7 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
     known = known_failure(exception)
     if known is None:
         return None
-    _logger.warning("%s: %r", context["request"].path, exception)
+    _logger.warning("%s failed", context["request"].path, exc_info=exception)
     views.set_rollback()
     status, detail = known
     response = Response({"detail": detail}, status=status)
@@ -98,7 +98,7 @@ def known_failure(exception: Exception) -> tuple[int, str] | None:
             return HTTPStatus.BAD_REQUEST, str(exception) or "The request is not acceptable."
         case OSError() | OperationalError() if is_disk_full(exception):
             return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL
-        case OperationalError() | InterfaceError():
+        case OperationalError() | InterfaceError() if "no such" not in str(exception):
             return HTTPStatus.SERVICE_UNAVAILABLE, _NO_DATABASE
     return None
 

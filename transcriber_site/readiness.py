@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -20,10 +19,11 @@ LEAST_FREE_BYTES = 200 * 1000**2
 
 @dataclass
 class Readiness:
-    """What was found, part by part, and in words whatever is in the way."""
+    """What was found, part by part, and in words whatever is in the way, or out of order."""
 
     parts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def look() -> Readiness:
@@ -61,12 +61,16 @@ def _queue(found: Readiness) -> None:
 def _disk(found: Readiness) -> None:
     found.parts["disk"] = []
     folders = (settings.TRANSCRIBER_DATA_DIR, settings.TRANSCRIBER_FILES_DIR)
-    for folder in _on_different_disks(folders):
+    devices = set()
+    for folder in folders:
         try:
-            free = shutil.disk_usage(folder).free
+            device, free = folder.stat().st_dev, shutil.disk_usage(folder).free
         except OSError as error:
             found.problems.append(f"{folder} cannot be reached: {error.strerror}")
             continue
+        if device in devices:
+            continue
+        devices.add(device)
         found.parts["disk"].append({"folder": str(folder), "free_bytes": free})
         if free < LEAST_FREE_BYTES:
             found.problems.append(
@@ -75,40 +79,38 @@ def _disk(found: Readiness) -> None:
             )
 
 
-def _on_different_disks(folders: Iterable[Path]) -> list[Path]:
-    devices: dict[object, Path] = {}
-    for folder in folders:
-        devices.setdefault(folder.stat().st_dev if folder.exists() else folder, folder)
-    return list(devices.values())
-
-
 def _workers(found: Readiness) -> None:
-    """Those seen within the last minute, and whether they and this process belong together."""
+    """Those seen within the last minute; those alone count that have this process's secret key and files."""
     ago = models.ExpressionWrapper(Now() - models.F("seen_at"), models.DurationField())
     seen = list(presence.seen().annotate(ago=ago))
-    found.parts["workers"] = {role: sum(one.role == role for one in seen) for role in ROLES}
-    found.parts["seen"] = [
-        {
-            "machine": worker.machine,
-            "role": worker.role,
-            "model": worker.model_name or None,
-            "device": worker.device or None,
-            "seconds_ago": round(worker.ago.total_seconds(), 1),
-        }
-        for worker in seen
-    ]
-    found.parts["models"] = sorted({worker.model_name for worker in seen if worker.model_name})
-    for role in ROLES:
-        if not found.parts["workers"][role]:
-            found.problems.append(f"No {role} worker was seen within the last minute.")
-    found.problems += _strangers(seen)
-
-
-def _strangers(seen: Iterable[Worker]) -> list[str]:
     try:
         files = recordings.storage_id()
     except OSError as error:
-        return [f"The files folder cannot be reached: {error}"]
+        found.problems.append(f"The files folder cannot be used: {error}")
+        files = ""
+    own = [one for one in seen if one.secret_id == presence.secret_id() and one.files_id == files]
+    found.parts["workers"] = {role: sum(one.role == role for one in own) for role in ROLES}
+    found.parts["models"] = sorted({worker.model_name for worker in own if worker.model_name})
+    found.parts["seen"] = [_shown(worker) for worker in seen]
+    found.problems += [
+        f"No {role} worker was seen within the last minute."
+        for role in ROLES
+        if not found.parts["workers"][role]
+    ]
+    found.warnings += _strangers(seen, files=files)
+
+
+def _shown(worker: Any) -> dict[str, Any]:
+    return {
+        "machine": worker.machine,
+        "role": worker.role,
+        "model": worker.model_name or None,
+        "device": worker.device or None,
+        "seconds_ago": round(worker.ago.total_seconds(), 1),
+    }
+
+
+def _strangers(seen: Iterable[Worker], *, files: str) -> list[str]:
     secret = presence.secret_id()
     other_secrets = sorted({worker.machine for worker in seen if worker.secret_id != secret})
     other_files = sorted({worker.machine for worker in seen if worker.files_id != files})

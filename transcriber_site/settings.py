@@ -198,7 +198,12 @@ else:
     DATABASES["default"].setdefault("OPTIONS", {})
     for option, value in {
         "application_name": "transcriber",
-        "connect_timeout": 5,  # seconds: a machine that is gone does not answer at all
+        # A machine that is gone does not answer at all: without these one waits for it for hours.
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,  # milliseconds; the others are seconds
     }.items():
         DATABASES["default"]["OPTIONS"].setdefault(option, value)
 

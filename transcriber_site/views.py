@@ -33,6 +33,9 @@ class Readiness(serializers.Serializer[Any]):
     workers = serializers.DictField(help_text="How many were seen within a minute, by role.")
     seen = serializers.ListField(child=serializers.DictField())
     models = serializers.ListField(child=serializers.CharField(), help_text="Loaded just now.")
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="What does not stop the service, and is wrong."
+    )
 
 
 @extend_schema(tags=["service"], responses={200: Readiness, 503: Readiness})
@@ -41,9 +44,10 @@ def ready(request: Request) -> Response:
     """Whether the service can do its work: 503 when it cannot, with the reasons."""
     found = readiness.look()
     document = {"status": "ready", "timestamp": time.time(), **found.parts}
+    document["warnings"] = found.warnings
     if not found.problems:
         return Response(document)
-    document |= {"status": "not ready", "detail": " ".join(found.problems)}
+    document |= {"status": "not ready", "detail": " ".join(found.problems + found.warnings)}
     response = Response(document, status=status.HTTP_503_SERVICE_UNAVAILABLE)
     # It is asked every few seconds, and says itself what a line in the log would not.
     response._has_been_logged = True  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from django.http import Http404
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 
+from transcription import wakeups
 from transcription.engine import listing
 from transcription.models import Job
 from transcription.serializers import WHAT_IS_ALLOWED
@@ -59,9 +60,9 @@ def probe_upload(upload: TemporaryUploadedFile) -> audio.AudioInfo:
     return info
 
 
-def require_weights(model: catalogue.ModelInfo) -> None:
-    """Refuse a model whose weights are neither here nor to be had, naming the remedy and what is here."""
-    models_here = [each.name for each in listing() if each.is_downloaded]
+def require_weights(model: catalogue.ModelInfo, *, role: str = wakeups.SPEECH) -> None:
+    """Refuse a model whose weights are neither here, nor with workers of `role`, nor to be had, naming the remedy."""
+    models_here = [each.name for each in listing(role=role) if each.is_downloaded]
     if model.name in models_here:
         return
     engine = settings.TRANSCRIBER_ENGINE

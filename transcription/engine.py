@@ -4,22 +4,32 @@ from dataclasses import replace
 
 from django.conf import settings
 
-from transcription import presence
-from transcription.speech import catalogue, weights
+from transcription import presence, wakeups
+from transcription.speech import catalogue, fetching, weights
 from transcription.speech.engines.base import EngineSettings, SpeechEngine
 from transcription.speech.engines.loading import load
 from transcription.speech.fetching import OnBytes
 
 
-def listing() -> list[weights.ListedModel]:
-    """The models that the engine can run, and whether their weights are here or where a worker is."""
+def listing(*, role: str = wakeups.SPEECH) -> list[weights.ListedModel]:
+    """The models that the engine can run, and whether their weights are here or where a worker of `role` is."""
     found = presence.weights_here()
     if all(model.is_downloaded for model in found):
         return found
-    elsewhere = presence.weights_of_workers()
+    elsewhere = presence.weights_of_workers(role=role)
     return [
         replace(model, is_downloaded=True) if model.name in elsewhere else model for model in found
     ]
+
+
+def is_for_others(model_name: str) -> bool:
+    """Whether other speech workers have this model's weights and this process neither has them nor can fetch them."""
+    model, engine = catalogue.resolve(model_name), settings.TRANSCRIBER_ENGINE
+    if weights.locate(model, engine=engine, models_dir=settings.TRANSCRIBER_MODELS_DIR):
+        return False
+    if fetching.can_download(model, engine=engine):
+        return False
+    return model.name in presence.weights_of_workers(role=wakeups.SPEECH)
 
 
 def load_engine(*, model_name: str, on_progress: OnBytes | None = None) -> SpeechEngine:

@@ -1,7 +1,7 @@
 """The life of a job: create, claim, advance, finish, fail, cancel."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -85,7 +85,7 @@ def add_chunks(
     if not planned:
         return
     with transaction.atomic():
-        _hold(job.pk)
+        hold(job.pk)
         if not lease.rows().update(lease_until=F("lease_until")):
             raise LeaseLostError
         Chunk.objects.bulk_create(
@@ -110,7 +110,7 @@ def add_chunks(
 
 def finish_preparation(*, lease: Lease, job: Job, duration: float) -> None:
     with transaction.atomic():
-        _hold(job.pk)
+        hold(job.pk)
         if not lease.rows().update(
             state=Leased.State.DONE, finished_at=Now(), lease_until=None, error=""
         ):
@@ -120,7 +120,7 @@ def finish_preparation(*, lease: Lease, job: Job, duration: float) -> None:
     advance(job.pk)
 
 
-def _hold(job_id: UUID) -> None:
+def hold(job_id: UUID) -> None:
     """Whoever writes to a job's other rows holds the job's own first: two who hold each other's wait for ever."""
     list(Job.objects.select_for_update().filter(pk=job_id).values_list("pk"))
 
@@ -145,9 +145,9 @@ def _in_turn(chunks: "QuerySet[Chunk]") -> "QuerySet[Chunk]":
     )
 
 
-def next_job() -> Job | None:
-    """The job whose turn it is to have a chunk transcribed, or None when there is nothing to do."""
-    chunk = _in_turn(claimable_chunks()).first()
+def next_job(*, but_with: Collection[str] = ()) -> Job | None:
+    """The job whose turn it is to have a chunk transcribed, with another model than those, or None."""
+    chunk = _in_turn(claimable_chunks().exclude(job__model_name__in=but_with)).first()
     return None if chunk is None else chunk.job
 
 
@@ -157,7 +157,7 @@ def claim_chunk(*, model_name: str) -> Chunk | None:
     chunk = leases.claim(_in_turn(waiting))
     if chunk is None:
         return None
-    # Apart from the claim, which holds the chunk's row and may not wait for the job's: see _hold.
+    # Apart from the claim, which holds the chunk's row and may not wait for the job's: see hold.
     Job.objects.filter(pk=chunk.job_id).update(served_at=Now())
     if chunk.index == 0:  # until now the message was of the preparation
         say(job_id=chunk.job_id, message=progress.measure(chunk.job).message)
@@ -234,7 +234,7 @@ def fail_work(*, lease: Lease, job_id: UUID, error: str, can_retry: bool) -> Non
         return  # it is another's by now, or was deleted
     final = failures + 1 >= limit
     with transaction.atomic():
-        _hold(job_id)
+        hold(job_id)
         changed = lease.rows().update(
             state=Leased.State.FAILED if final else Leased.State.TODO,
             failures=F("failures") + 1,

@@ -10,14 +10,15 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -110,9 +111,10 @@ class _Keeper:
             for lease in self._when_due():
                 try:
                     lease.renew()
-                except DatabaseError as error:
-                    _logger.warning("A lease could not be renewed: %s", error)
+                except Exception as error:  # whatever it is, this thread is all that renews
+                    _logger.warning("Leases could not be renewed: %s", error)
                     connection.close()
+                    break
 
     def _when_due(self) -> list[Lease]:
         with self._changed:
@@ -197,12 +199,13 @@ def _lease_end() -> object:
 
 @cache
 def _machine() -> str:
-    """This machine, or container: where process numbers mean the same."""
-    try:
+    """This machine, or container: where process numbers mean the same. Names of hosts may be given twice."""
+    namespace, installed = 0, ""
+    with suppress(OSError):
         namespace = os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        namespace = 0
-    return f"{machine_name()}:{namespace}"
+    with suppress(OSError):
+        installed = Path("/etc/machine-id").read_text()[:8].strip()
+    return f"{machine_name()}:{installed}:{namespace}"
 
 
 def machine_name() -> str:
@@ -216,14 +219,26 @@ def process_name() -> str:
 
 @cache
 def _process_name(pid: int) -> str:
-    return f"{_machine()}/{pid}/{psutil.Process(pid).create_time():.2f}"
+    return f"{_machine()}/{pid}/{_began(pid)}"
+
+
+def _began(pid: int) -> str:
+    """When a process began, for as long as it lives the same. Raises psutil.NoSuchProcess.
+
+    On Linux counted from the start of the machine (field 22 of proc(5)'s stat): a clock may be set.
+    """
+    process = psutil.Process(pid)
+    try:
+        # The second field, a name in parentheses, may hold blanks.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return f"{process.create_time():.0f}"
 
 
 def _is_dead(worker: str) -> bool:
-    _machine_name, pid, created, _claim = worker.rsplit("/", 3)
+    _machine_name, pid, began, _claim = worker.rsplit("/", 3)
     try:
-        process = psutil.Process(int(pid))
-        same = abs(process.create_time() - float(created)) < 1
-        return not same or process.status() == psutil.STATUS_ZOMBIE
+        is_zombie = psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+        return is_zombie or _began(int(pid)) != began
     except psutil.NoSuchProcess:
         return True

@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError, connection
 from tenacity import (
     RetryCallState,
     Retrying,
-    retry_if_exception_type,
+    retry_if_exception,
     sleep_using_event,
     stop_when_event_set,
     wait_fixed,
@@ -34,13 +34,22 @@ def is_disk_full(error: Exception) -> bool:
     )
 
 
-def wait_out(act: Callable[[], Found], *, stopping: threading.Event) -> Found:
+def wait_out(
+    act: Callable[[], Found],
+    *,
+    stopping: threading.Event,
+    but_for: Callable[[Exception], bool] = lambda _: False,
+) -> Found:
     """What `act` returns, however often the database fails first; its last error once this process is to end.
+
+    An error that `but_for` is true of is not waited out.
 
     `act` must be whole transactions that find out for themselves whether an earlier try went through.
     """
     tries = Retrying(
-        retry=retry_if_exception_type(DATABASE_ERRORS),
+        retry=retry_if_exception(
+            lambda error: isinstance(error, DATABASE_ERRORS) and not but_for(error)
+        ),
         wait=wait_fixed(AGAIN_AFTER_SECONDS),
         stop=stop_when_event_set(stopping),
         sleep=sleep_using_event(stopping),

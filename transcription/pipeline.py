@@ -13,11 +13,11 @@ import numpy as np
 from django.conf import settings
 from django.db import connection
 
-from transcription import diarizing, jobs, leases, outages, speakers, wakeups
-from transcription.engine import load_engine
+from transcription import diarizing, jobs, leases, outages, progress, speakers, wakeups
+from transcription.engine import is_for_others, load_engine
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Recording
-from transcription.recordings import SamplesWriter, delete_files, read_samples
+from transcription.recordings import SamplesWriter, delete_files, is_stored, read_samples
 from transcription.speech import audio, catalogue, segments
 from transcription.speech.chunks import PlannedChunk, Planner
 from transcription.speech.engines.base import (
@@ -37,8 +37,8 @@ WORK_SECONDS = 30.0
 LOOK_SECONDS = 0.5
 MOST_MISSING_SECONDS = 1.0
 """A recording's last chunk may end a little after its last sample."""
-MISSING_SAMPLES_PAUSE_SECONDS = 10.0
-"""A worker that cannot read a recording leaves the next try to another, which perhaps can."""
+OTHER_FILES_PAUSE_SECONDS = 10.0
+"""A worker that does not see a recording leaves it to others for so long."""
 
 _logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def prepare_next() -> bool:
     stage = jobs.claim_preparation()
     if stage is None:
         return False
-    job = stage.job
+    job, goes_on = stage.job, True
     with leases.held(stage, still_wanted=jobs.wanted) as lease:
         try:
             _prepare(job, lease)
@@ -63,25 +63,31 @@ def prepare_next() -> bool:
         except Exception as error:
             if outages.is_disk_full(error):
                 _leave_for_later(job, lease, error)
-                return False
-            _logger.exception("The preparation of job %s failed.", job.pk)
-            jobs.fail_work(
-                lease=lease,
-                job_id=job.pk,
-                error=f"The recording could not be read: {error}",
-                can_retry=not isinstance(error, audio.NotAudioError),
-            )
+                goes_on = False
+            else:
+                _logger.exception("The preparation of job %s failed.", job.pk)
+                jobs.fail_work(
+                    lease=lease,
+                    job_id=job.pk,
+                    error=f"The recording could not be read: {error}",
+                    can_retry=not isinstance(error, audio.NotAudioError),
+                )
     if not Recording.objects.filter(pk=job.recording_id).exists():
         delete_files(job.recording)  # what was written while it was being deleted
-    return True
+    return goes_on
 
 
 def _leave_for_later(job: Job, lease: Lease, error: Exception) -> None:
     """Recovery looks once a minute whether there is room again. What was stored is gone over, not lost."""
     _logger.error("The preparation of job %s waits for space on the disk: %s", job.pk, error)
-    message = "Waiting for space: the service's disk is full"
-    lease.give_back(because=message)
-    jobs.say(job_id=job.pk, message=message)
+    try:
+        lease.give_back(because=progress.WAITING_FOR_SPACE)
+        jobs.say(job_id=job.pk, message=progress.WAITING_FOR_SPACE)
+    except (
+        outages.DATABASE_ERRORS
+    ) as of_database:  # it lies on the same disk: the lease ends by itself
+        _logger.error("Nor could that be noted: %s", of_database)
+        connection.close()
 
 
 def _prepare(job: Job, lease: Lease) -> None:
@@ -104,7 +110,9 @@ def _prepare(job: Job, lease: Lease) -> None:
     outbox.add(planner.finish(duration))
     outbox.send_all()
     outages.wait_out(
-        lambda: jobs.finish_preparation(lease=lease, job=job, duration=duration), stopping=stopping
+        lambda: jobs.finish_preparation(lease=lease, job=job, duration=duration),
+        stopping=stopping,
+        but_for=outages.is_disk_full,
     )
 
 
@@ -141,6 +149,7 @@ class _Outbox:
                 lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent
             ),
             stopping=stopping,
+            but_for=outages.is_disk_full,
         )
         self._n_sent += len(chunks)
 
@@ -156,6 +165,8 @@ def work_on_speech() -> None:
     """
     shift = _Shift()
     if not shift.begin_turn() and not speakers.claimable_diarizations().exists():
+        if jobs.next_job() is not None and not stopping.wait(LOOK_SECONDS):
+            wakeups.wake_speech_workers()  # it is for others: the message was, too
         return
     n_threads = max(shift.n_at_once, 2)
     connection.close()  # the threads have their own: the fewer each worker holds, the more there can be
@@ -164,8 +175,18 @@ def work_on_speech() -> None:
             thread.result()
     if stopping.is_set():
         return
-    if jobs.next_job() is not None or speakers.claimable_diarizations().exists():
+    if _next_job() is not None or speakers.claimable_diarizations().exists():
         wakeups.wake_speech_workers()
+
+
+def _next_job() -> Job | None:
+    """The job whose turn it is, of those whose model is not for others."""
+    for_others: set[str] = set()
+    while (job := jobs.next_job(but_with=for_others)) is not None:
+        if not is_for_others(job.model_name):
+            return job
+        for_others.add(job.model_name)
+    return None
 
 
 class _Shift:
@@ -185,7 +206,7 @@ class _Shift:
 
     def begin_turn(self) -> bool:
         """Take up the model of the job whose turn it is. False when no chunk waits."""
-        job = jobs.next_job()
+        job = _next_job()
         if job is None:
             return False
         self._model_name = job.model_name
@@ -256,6 +277,11 @@ def _work_on(chunk: Chunk) -> None:
             _logger.info("Chunk %s of job %s is not wanted any more.", chunk.index, job.pk)
         except outages.DATABASE_ERRORS:
             raise  # not the chunk's fault: it is done again
+        except _OtherFilesError as error:
+            _logger.error("Job %s: %s", job.pk, error)
+            lease.give_back()
+            jobs.say(job_id=job.pk, message=str(error))
+            stopping.wait(OTHER_FILES_PAUSE_SECONDS)
         except Exception as error:
             _logger.error(
                 "Chunk %s of job %s failed: %s",
@@ -270,24 +296,15 @@ def _work_on(chunk: Chunk) -> None:
                 error=f"Chunk {chunk.index + 1} failed: {error}",
                 can_retry=not isinstance(error, SpeechError) or error.can_retry,
             )
-            if isinstance(error, _SamplesMissingError):
-                stopping.wait(MISSING_SAMPLES_PAUSE_SECONDS)
 
 
-class _SamplesMissingError(SpeechError):
-    def __init__(self) -> None:
-        super().__init__(
-            f"{leases.machine_name()} does not find the recording's samples. "
-            "All machines must share one TRANSCRIBER_FILES_DIR.",
-            can_retry=True,
-        )
+class _OtherFilesError(Exception):
+    """This machine does not see the recording: another perhaps does, or this one will."""
 
 
 def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
     job = chunk.job
-    samples = read_samples(job.recording, Span(chunk.start, chunk.end))
-    if len(samples) < (chunk.end - chunk.start - MOST_MISSING_SECONDS) * SAMPLE_RATE:
-        raise _SamplesMissingError
+    samples = _samples(chunk)
     if not job.language:
         language = engine.detect_language(_first_speech(job))
         outages.wait_out(lambda: jobs.set_language(job=job, language=language), stopping=stopping)
@@ -315,6 +332,21 @@ def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
         ),
         stopping=stopping,
     )
+
+
+def _samples(chunk: Chunk) -> Audio:
+    """All of a chunk's samples: one that lacks some would come out as if nobody had spoken."""
+    recording = chunk.job.recording
+    samples = read_samples(recording, Span(chunk.start, chunk.end))
+    least = (chunk.end - chunk.start - MOST_MISSING_SECONDS) * SAMPLE_RATE
+    if len(samples) and len(samples) >= least:
+        return samples
+    if not is_stored(recording):
+        raise _OtherFilesError(
+            f"{leases.machine_name()} does not find the recording. "
+            "All machines must share one TRANSCRIBER_FILES_DIR."
+        )
+    raise SpeechError("The recording's samples are gone, or cut short.", can_retry=True)
 
 
 def _spans(stored: list[list[float]], origin: float) -> list[Span]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
@@ -36,8 +36,8 @@ def _report_until(stopping: threading.Event, role: str) -> None:
     while not stopping.is_set():
         try:
             report(role=role)
-        except (DatabaseError, OSError) as error:
-            _logger.warning("This worker could not report itself: %s", error)
+        except Exception as error:  # whatever it is, the next report may succeed
+            _logger.warning("This worker could not report itself: %r", error)
         finally:
             connection.close()
         stopping.wait(REPORT_SECONDS)
@@ -68,9 +68,9 @@ def weights_here() -> list[weights.ListedModel]:
     )
 
 
-def weights_of_workers() -> set[str]:
+def weights_of_workers(*, role: str) -> set[str]:
     """The names of the models that some worker has: the web process may be on a machine without any."""
-    lists = seen().values_list("weights", flat=True)
+    lists = seen().filter(role=role).values_list("weights", flat=True)
     return {name for names in lists for name in names}
 
 

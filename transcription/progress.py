@@ -12,6 +12,7 @@ from transcription import wakeups
 from transcription.models import Job, Leased, Stage
 
 WAITING = "Waiting for a worker"
+WAITING_FOR_SPACE = "Waiting for space: the service's disk is full"
 TRANSCRIBED_PERCENT = 80
 """A job's progress when its transcript is there and it remains to be found out who speaks."""
 
@@ -60,18 +61,17 @@ def measure(job: Job) -> Measured:
     if diarization is not None and transcribed:
         return Measured(percent, f"Finding out who speaks ({diarization.progress}%)", n_undone)
     current = min(totals["n_done"] + 1, totals["n"])
-    message = (
-        _why_preparation_waits(job) or f"Processing chunk {current}/{totals['n']} ({percent}%)"
-    )
+    message = f"Processing chunk {current}/{totals['n']} ({percent}%)"
+    if _waits_for_space(job):
+        message = WAITING_FOR_SPACE
     return Measured(percent, message, n_undone)
 
 
-def _why_preparation_waits(job: Job) -> str:
-    """What its worker said that gave it back; empty while all is well."""
+def _waits_for_space(job: Job) -> bool:
     if job.recording.duration is not None:
-        return ""
-    waiting = job.stages.filter(kind=Stage.Kind.PREPARE, state=Leased.State.TODO)
-    return waiting.values_list("error", flat=True).first() or ""
+        return False
+    preparation = job.stages.filter(kind=Stage.Kind.PREPARE, state=Leased.State.TODO)
+    return preparation.filter(error=WAITING_FOR_SPACE).exists()
 
 
 def is_transcribed(stages: Iterable[Stage], *, n_undone: int) -> bool:

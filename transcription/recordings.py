@@ -42,7 +42,12 @@ def storage_id() -> str:
         # Of two who come at once, the second one's gets another name, and is not looked at.
         default_storage.save(STORAGE_ID, ContentFile(uuid4().hex.encode()))
     with default_storage.open(STORAGE_ID) as file:
-        return bytes(file.read()).decode()
+        found = bytes(file.read()).decode()
+    if not found:
+        raise OSError(
+            f"{STORAGE_ID} is being written, or was when the disk was full: then delete it."
+        )
+    return found
 
 
 def store_upload(*, upload: "UploadedFile[Any]", info: AudioInfo) -> Recording:
@@ -73,6 +78,11 @@ def delete_files(recording: Recording) -> None:
     for name in names:
         default_storage.delete(f"{directory}/{name}")
     default_storage.delete(directory)
+
+
+def is_stored(recording: Recording) -> bool:
+    """Whether this storage has anything of it."""
+    return bool(_stored_names(recording))
 
 
 def _stored_names(recording: Recording) -> list[str] | None:

@@ -5,7 +5,7 @@ import signal
 
 from django_q.conf import Conf
 
-from transcription import pipeline, presence, recovery, wakeups
+from transcription import operations, pipeline, presence, recovery, wakeups
 
 _logger = logging.getLogger(__name__)
 
@@ -21,6 +21,7 @@ def work_on_speech() -> None:
 
 def recover() -> None:
     recovery.recover()
+    operations.expire_jobs()
 
 
 def on_worker_start() -> None:

@@ -11,7 +11,7 @@ from django.core.management import get_commands, load_command_class
 from dockerfile_parse import DockerfileParser
 
 from tests.service import ROOT
-from transcriber_site import env
+from transcriber_site import env, supervisor
 from transcriber_site.management.commands.serve import ROLES
 
 OWN = ("web", "speech", "interactive")
@@ -102,6 +102,7 @@ def test_the_services_have_settings_that_exist_and_share_what_must_be_shared(
             service["environment"]
         )
         assert "files:/data/files" in service["volumes"]
+        assert int(service["stop_grace_period"].removesuffix("s")) > supervisor.GRACE
         assert set(service["depends_on"]) == {"postgres", "redis"}
     used = {
         volume.partition(":")[0]

@@ -76,6 +76,11 @@ def test_a_service_with_all_its_parts_is_ready(client: Client, workers: list[Wor
     assert document["disk"][0]["free_bytes"] > 0
 
 
+def test_health_asks_nobody(client: Client, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        assert client.get("/health").json()["status"] == "healthy"
+
+
 @pytest.mark.parametrize("role", readiness.ROLES)
 def test_without_a_worker_of_each_role_it_is_not(
     client: Client, workers: list[Worker], role: str
@@ -111,9 +116,18 @@ def test_without_room_on_the_disk_it_is_not(
 
 def test_workers_that_do_not_belong_to_it_are_named(client: Client, workers: list[Worker]) -> None:
     add_worker("speech", machine="attic", secret_id="another")
-    add_worker("speech", machine="cellar", files_id="another")
+    add_worker("speech", machine="cellar", files_id="another", model_name="base")
+    answer = client.get(READY)
+    assert answer.status_code == 200, "the others can do the work"
+    document = answer.json()
+    assert document["workers"]["speech"] == 1
+    assert document["models"] == ["tiny.en"]
+    secret, files = document["warnings"]
+    assert "Workers on attic have another secret key" in secret
+    assert "Workers on cellar have other files" in files
+    workers[0].delete()
     told = problems(client)
-    assert "Workers on attic have another secret key" in told
+    assert "No speech worker was seen" in told
     assert "Workers on cellar have other files" in told
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from transcription import presence, recordings
+from transcription import engine, presence, recordings
 from transcription.models import Job, Worker
 from transcription.speech import fetching
 
@@ -54,6 +54,17 @@ def test_a_model_that_a_worker_has_can_be_asked_for(
     assert is_downloaded(client)
     assert upload(client, audio_dir).status_code == 200
     assert Job.objects.get().model_name == "small"
+
+
+def test_who_lacks_it_leaves_it_to_who_has_it(
+    client: Client, audio_dir: Path, worker: Worker
+) -> None:
+    assert engine.is_for_others("small")
+    assert not engine.is_for_others("medium"), "nobody has it: its job fails, and says why"
+    assert not engine.is_for_others("tiny.en"), "it is here"
+    Worker.objects.update(role="interactive")
+    assert not engine.is_for_others("small")
+    assert upload(client, audio_dir).status_code == 503, "who retranslates does not transcribe"
 
 
 def test_one_that_nobody_has_is_refused(client: Client, audio_dir: Path, worker: Worker) -> None:

@@ -191,10 +191,11 @@ def _migrate_when_database_answers() -> None:
     try:
         tries(_migrate)
     except OperationalError as error:
-        raise CommandError(f"The database does not answer (DATABASE_URL): {error}") from None
+        raise CommandError(f"The database cannot be used (DATABASE_URL): {error}") from None
 
 
 def _log_waiting(state: RetryCallState) -> None:
+    connection.close()
     if state.attempt_number == 1 and state.outcome is not None:
         _logger.warning("Waiting for the database: %s", state.outcome.exception())
 
