@@ -41,6 +41,9 @@ def diarize_next(stopping: threading.Event) -> bool:
         except outages.DATABASE_ERRORS:
             raise  # not the recording's fault: it is done again
         except Exception as error:
+            if reason := outages.why_later(job, error):
+                outages.leave_for_later(job, lease, reason, stopping=stopping)
+                return True
             _logger.error(
                 "The diarization of job %s failed: %s", job.pk, error, exc_info=unexpected(error)
             )

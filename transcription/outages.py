@@ -1,4 +1,4 @@
-"""What fails for a while and comes back without anybody's work being at fault: the database, space on the disk."""
+"""What fails for a while, with no work at fault: the database, space on the disk, a folder that is not shared."""
 
 import errno
 import logging
@@ -16,10 +16,17 @@ from tenacity import (
     wait_fixed,
 )
 
+from transcription import jobs, leases, progress, wakeups
+from transcription.leases import Lease
+from transcription.models import Job, Recording
+from transcription.recordings import is_stored
+
 AGAIN_AFTER_SECONDS = 1.0
 DATABASE_ERRORS = (OperationalError, InterfaceError)
 """The database is gone, restarts, is locked for long, or has no room to write."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LATER_SECONDS = 10.0
+"""For so long a worker that cannot do what others perhaps can leaves it to them."""
 
 Found = TypeVar("Found")
 _logger = logging.getLogger(__name__)
@@ -64,3 +71,35 @@ def _note(state: RetryCallState) -> None:
     if state.attempt_number == 1 or state.attempt_number % 60 == 0:
         error = state.outcome.exception() if state.outcome else None
         _logger.warning("Waiting for the database (%d tries): %s", state.attempt_number, error)
+
+
+def why_later(job: Job, error: Exception) -> str | None:
+    """What work has to wait for, if it is not at fault itself. What was done of it is gone over, not lost."""
+    if is_disk_full(error):
+        return progress.WAITING_FOR_SPACE  # once a minute recovery looks whether there is some
+    if isinstance(error, FileNotFoundError) and is_elsewhere(job.recording):
+        return (
+            f"{leases.machine_name()} does not find the recording. "
+            "All machines must share one TRANSCRIBER_FILES_DIR."
+        )
+    return None
+
+
+def is_elsewhere(recording: Recording) -> bool:
+    """On one machine what is not there is gone; of several another one may see it."""
+    return connection.vendor == "postgresql" and not is_stored(recording)
+
+
+def leave_for_later(job: Job, lease: Lease, reason: str, *, stopping: threading.Event) -> None:
+    """Give work back, and say why, so that another or a later try may do it."""
+    _logger.error("Job %s is left for later: %s", job.pk, reason)
+    try:
+        lease.give_back(because=reason)
+        jobs.say(job_id=job.pk, message=reason)
+    except DATABASE_ERRORS as error:  # on the same full disk; the lease ends by itself
+        _logger.error("Nor could that be noted: %s", error)
+        connection.close()
+    if reason != progress.WAITING_FOR_SPACE:
+        wakeups.wake_preparers()
+        wakeups.wake_speech_workers()
+    stopping.wait(LATER_SECONDS)

@@ -1,160 +1,39 @@
-"""The work of a job: prepare a recording, transcribe its chunks. What is done when is decided in `jobs`."""
+"""The work of a job, once its recording is prepared: transcribe its chunks. What is done when is decided in `jobs`."""
 
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import BinaryIO, cast
 
 import numpy as np
 from django.conf import settings
 from django.db import connection
 
-from transcription import diarizing, jobs, leases, outages, progress, speakers, wakeups
+from transcription import diarizing, jobs, leases, outages, speakers, wakeups
 from transcription.engine import is_for_others, load_engine
 from transcription.leases import Lease, LeaseLostError
-from transcription.models import Chunk, Job, Recording
-from transcription.recordings import SamplesWriter, delete_files, is_stored, read_samples
-from transcription.speech import audio, catalogue, segments
-from transcription.speech.chunks import PlannedChunk, Planner
+from transcription.models import Chunk, Job
+from transcription.recordings import StoredSamples, read_samples
+from transcription.speech import catalogue, segments
 from transcription.speech.engines.base import (
-    SAMPLE_RATE,
     Audio,
     Span,
     SpeechEngine,
     SpeechError,
     TranscribedSegment,
 )
-from transcription.speech.voice_activity import VoiceActivity
 
 LANGUAGE_SECONDS = 30.0
 """Whisper hears the language from one window, so that much speech is gathered for it."""
 WORK_SECONDS = 30.0
 """How long a worker goes on before it looks whether a job with another model waits."""
 LOOK_SECONDS = 0.5
-MOST_MISSING_SECONDS = 1.0
-"""A recording's last chunk may end a little after its last sample."""
-OTHER_FILES_PAUSE_SECONDS = 10.0
-"""A worker that does not see a recording leaves it to others for so long."""
 
 _logger = logging.getLogger(__name__)
 
 stopping = threading.Event()
 """Set when this process is to end: the chunks in hand are finished, no more are begun."""
-
-
-# ---- Preparation
-
-
-def prepare_next() -> bool:
-    """Prepare the recording that waits longest. False when none does, or none can be prepared just now."""
-    stage = jobs.claim_preparation()
-    if stage is None:
-        return False
-    job, goes_on = stage.job, True
-    with leases.held(stage, still_wanted=jobs.wanted) as lease:
-        try:
-            _prepare(job, lease)
-        except LeaseLostError:
-            _logger.info("The preparation of job %s is not wanted any more.", job.pk)
-        except Exception as error:
-            if outages.is_disk_full(error):
-                _leave_for_later(job, lease, error)
-                goes_on = False
-            else:
-                _logger.exception("The preparation of job %s failed.", job.pk)
-                jobs.fail_work(
-                    lease=lease,
-                    job_id=job.pk,
-                    error=f"The recording could not be read: {error}",
-                    can_retry=not isinstance(error, audio.NotAudioError),
-                )
-    if not Recording.objects.filter(pk=job.recording_id).exists():
-        delete_files(job.recording)  # what was written while it was being deleted
-    return goes_on
-
-
-def _leave_for_later(job: Job, lease: Lease, error: Exception) -> None:
-    """Recovery looks once a minute whether there is room again. What was stored is gone over, not lost."""
-    _logger.error("The preparation of job %s waits for space on the disk: %s", job.pk, error)
-    try:
-        lease.give_back(because=progress.WAITING_FOR_SPACE)
-        jobs.say(job_id=job.pk, message=progress.WAITING_FOR_SPACE)
-    except (
-        outages.DATABASE_ERRORS
-    ) as of_database:  # it lies on the same disk: the lease ends by itself
-        _logger.error("Nor could that be noted: %s", of_database)
-        connection.close()
-
-
-def _prepare(job: Job, lease: Lease) -> None:
-    """Decode once, store the samples, find speech, and make chunks known as soon as their samples are there."""
-    writer, activity, planner = SamplesWriter(job.recording), VoiceActivity(), Planner()
-    outbox = _Outbox(job, lease)
-    n_samples = 0
-    with job.recording.file.open("rb") as file:
-        for samples in audio.decode(cast("BinaryIO", file)):
-            lease.check()
-            n_samples += len(samples)
-            writer.write(samples)
-            for span in activity.feed(audio.to_float(samples)):
-                outbox.add(planner.add(span))
-            outbox.send(stored_until=writer.n_stored / SAMPLE_RATE)
-    writer.flush()
-    duration = n_samples / SAMPLE_RATE
-    for span in activity.finish():
-        outbox.add(planner.add(span))
-    outbox.add(planner.finish(duration))
-    outbox.send_all()
-    outages.wait_out(
-        lambda: jobs.finish_preparation(lease=lease, job=job, duration=duration),
-        stopping=stopping,
-        but_for=outages.is_disk_full,
-    )
-
-
-class _Outbox:
-    """Planned chunks that wait for their samples to be stored and for enough speech to hear the language."""
-
-    def __init__(self, job: Job, lease: Lease) -> None:
-        self._job = job
-        self._lease = lease
-        self._waiting: deque[PlannedChunk] = deque()
-        self._n_sent = 0
-        self._speech_needed = 0.0 if job.language else LANGUAGE_SECONDS
-
-    def add(self, chunks: Iterable[PlannedChunk]) -> None:
-        for chunk in chunks:
-            self._waiting.append(chunk)
-            self._speech_needed -= sum(span.duration for span in chunk.speech)
-
-    def send(self, *, stored_until: float) -> None:
-        if self._speech_needed > 0:
-            return
-        ready = []
-        while self._waiting and self._waiting[0].end <= stored_until:
-            ready.append(self._waiting.popleft())
-        self._send(ready)
-
-    def send_all(self) -> None:
-        self._send(list(self._waiting))
-        self._waiting.clear()
-
-    def _send(self, chunks: list[PlannedChunk]) -> None:
-        outages.wait_out(
-            lambda: jobs.add_chunks(
-                lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent
-            ),
-            stopping=stopping,
-            but_for=outages.is_disk_full,
-        )
-        self._n_sent += len(chunks)
-
-
-# ---- Transcription
 
 
 def work_on_speech() -> None:
@@ -277,12 +156,10 @@ def _work_on(chunk: Chunk) -> None:
             _logger.info("Chunk %s of job %s is not wanted any more.", chunk.index, job.pk)
         except outages.DATABASE_ERRORS:
             raise  # not the chunk's fault: it is done again
-        except _OtherFilesError as error:
-            _logger.error("Job %s: %s", job.pk, error)
-            lease.give_back()
-            jobs.say(job_id=job.pk, message=str(error))
-            stopping.wait(OTHER_FILES_PAUSE_SECONDS)
         except Exception as error:
+            if reason := outages.why_later(job, error):
+                outages.leave_for_later(job, lease, reason, stopping=stopping)
+                return
             _logger.error(
                 "Chunk %s of job %s failed: %s",
                 chunk.index,
@@ -298,13 +175,9 @@ def _work_on(chunk: Chunk) -> None:
             )
 
 
-class _OtherFilesError(Exception):
-    """This machine does not see the recording: another perhaps does, or this one will."""
-
-
 def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
     job = chunk.job
-    samples = _samples(chunk)
+    samples = StoredSamples(job.recording).read(Span(chunk.start, chunk.end))
     if not job.language:
         language = engine.detect_language(_first_speech(job))
         outages.wait_out(lambda: jobs.set_language(job=job, language=language), stopping=stopping)
@@ -332,21 +205,6 @@ def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
         ),
         stopping=stopping,
     )
-
-
-def _samples(chunk: Chunk) -> Audio:
-    """All of a chunk's samples: one that lacks some would come out as if nobody had spoken."""
-    recording = chunk.job.recording
-    samples = read_samples(recording, Span(chunk.start, chunk.end))
-    least = (chunk.end - chunk.start - MOST_MISSING_SECONDS) * SAMPLE_RATE
-    if len(samples) and len(samples) >= least:
-        return samples
-    if not is_stored(recording):
-        raise _OtherFilesError(
-            f"{leases.machine_name()} does not find the recording. "
-            "All machines must share one TRANSCRIBER_FILES_DIR."
-        )
-    raise SpeechError("The recording's samples are gone, or cut short.", can_retry=True)
 
 
 def _spans(stored: list[list[float]], origin: float) -> list[Span]:

@@ -231,7 +231,18 @@ class StoredSamples:
         return self.recording.duration or 0.0
 
     def read(self, span: Span) -> Audio:
-        return read_samples(self.recording, span)
+        """All samples of the span, shape (n_samples,). Raises FileNotFoundError where some are missing.
+
+        Without them what was said would come out as silence. The last second is not asked for: a span may end a
+        little after the recording does.
+        """
+        samples = read_samples(self.recording, span)
+        end = min(span.end, self.recording.duration or span.end)
+        if len(samples) < (end - span.start - 1.0) * SAMPLE_RATE or (
+            end > span.start and not len(samples)
+        ):
+            raise FileNotFoundError("The recording's samples are gone, or cut short.")
+        return samples
 
 
 def _piece(recording: Recording, index: int) -> str:

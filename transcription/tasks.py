@@ -5,13 +5,13 @@ import signal
 
 from django_q.conf import Conf
 
-from transcription import operations, pipeline, presence, recovery, wakeups
+from transcription import operations, pipeline, preparing, presence, recovery, wakeups
 
 _logger = logging.getLogger(__name__)
 
 
 def prepare() -> None:
-    if pipeline.prepare_next():
+    if preparing.prepare_next():
         wakeups.wake_preparers()  # at the queue's end, so that what else waits there gets its turn
 
 

@@ -33,6 +33,7 @@ from transcription import (
     leases,
     operations,
     pipeline,
+    preparing,
     presence,
     progress,
     recovery,
@@ -308,7 +309,7 @@ def test_a_preparation_leaves_no_file_of_a_recording_deleted_meanwhile(
                 assert not list(tmp_path.rglob("*.*"))
 
     monkeypatch.setattr(audio, "decode", delete_meanwhile)
-    assert pipeline.prepare_next()
+    assert preparing.prepare_next()
     assert not Recording.objects.exists()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -16,6 +16,7 @@ from transcription.recordings import (
     PIECE_SAMPLES,
     PIECE_SECONDS,
     SamplesWriter,
+    StoredSamples,
     count_samples,
     delete_files,
     folder,
@@ -206,3 +207,16 @@ def test_peaks_can_be_read_as_far_as_they_are_made(samples: Pcm) -> None:
     assert read_peaks(recording) == b""
     writer.write(samples[: PIECE_SAMPLES + 5])
     assert list(read_peaks(recording)) == expected_peaks(samples[:PIECE_SAMPLES])
+
+
+def test_samples_that_are_gone_are_an_error_and_not_silence(samples: Pcm) -> None:
+    recording = store(samples)
+    recording.duration = N_SAMPLES / SAMPLE_RATE
+    stored = StoredSamples(recording)
+    assert len(stored.read(Span(0.0, recording.duration + 0.25))) == N_SAMPLES
+    assert len(stored.read(Span(recording.duration, recording.duration + 0.2))) == 0
+    first, *_others = sorted(name for name in names_of(recording) if name.endswith(".s16"))
+    default_storage.delete(f"{folder(recording)}/{first}")
+    for span in (Span(0.0, 30.0), Span(0.0, 0.5)):
+        with pytest.raises(FileNotFoundError, match="samples are gone"):
+            stored.read(span)

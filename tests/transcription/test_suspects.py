@@ -18,7 +18,7 @@ from tests.service import Service
 from tests.transcription import media
 from tests.transcription.conftest import WatchedJob
 from tests.transcription.diarized import add_chunk, add_segment
-from transcription import jobs, pipeline
+from transcription import jobs, pipeline, preparing
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.suspects import Suspect, find_suspects
 
@@ -96,7 +96,7 @@ def transcribed(path: Path) -> Job:
     job = jobs.create_job(
         recording=recording, model_name="tiny.en", language="en", diarize=False, count=None
     )
-    assert pipeline.prepare_next()
+    assert preparing.prepare_next()
     while chunk := jobs.claim_chunk(model_name="tiny.en"):
         pipeline._work_on(chunk)
     job.refresh_from_db()
