@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from tests.service import ROOT, Service
+from transcriber_site.processes import allow_many_files
 
 AT_ONCE = 50
 """Connections that are being opened at the same time."""
@@ -35,6 +36,7 @@ class Listened:
 
 def listen(service: Service, *, n_listeners: int) -> Listened:
     """Commit a job's chunks while so many listen from its first segment to its end."""
+    allow_many_files()
     with subprocess.Popen(
         [sys.executable, "-m", "tests.committing"],
         cwd=ROOT,

@@ -1,13 +1,23 @@
-"""Processes that leave no orphans."""
+"""Processes: leaving no orphans, having files enough."""
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
+MOST_FILES = 65_536
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _forking = os.getpid()
+
+
+def allow_many_files() -> None:
+    """Let this process have as many open files (each connection is one) as it may; often it begins with 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def die_with_parent(parent: int) -> None:

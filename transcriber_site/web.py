@@ -28,6 +28,7 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 
 from transcriber_site.bodies import BodyOnDisk, Message, Receive
+from transcriber_site.processes import allow_many_files
 
 # What searches transcripts, bm25s, loads these where it finds them: 80 MB that it can do without.
 for _name in ("numba", "scipy", "jax"):
@@ -159,6 +160,7 @@ class WebServer(Server):  # type: ignore[misc]
         super().__init__(_with_bodies(application), **options)
 
     def run(self) -> None:
+        allow_many_files()
         # Looking through all of Django's own objects for garbage stops everybody for 0.08 s, again
         # and again; they stay for good, so they are not to be looked at any more.
         import_module(settings.ROOT_URLCONF)
