@@ -323,6 +323,7 @@ def test_debug_shows_the_errors_of_chunks(client: Client) -> None:
 # ---- Models, schema, docs
 
 
+@pytest.mark.django_db
 def test_models_are_listed_as_documented_and_truthfully(client: Client) -> None:
     body = client.get(MODELS_PATH).json()
     assert list(body) == ["models"]
