@@ -1,5 +1,6 @@
 """What goes on in a service that may be down: to be waited for, and compared with an undisturbed run."""
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +12,9 @@ from tests.service import Service, wait_for
 Found = TypeVar("Found")
 Spoken = list[tuple[float, float, str]]
 Row = dict[str, Any]
+
+CANCELLED_WITHIN_SECONDS = 2.0
+GIVEN_UP = "is not wanted any more"
 
 
 def spoken(result: dict[str, Any]) -> Spoken:
@@ -85,3 +89,19 @@ def assert_not_done_again(service: Service, job_id: str, before: list[Row]) -> N
 
 def processes_with(service: Service, argument: str) -> list[psutil.Process]:
     return [process for process in service.processes() if argument in process.cmdline()]
+
+
+def seconds_to_cancel(service: Service, job_id: str, *, workers: Service) -> float:
+    """From the answer to when the `workers` say in their log that they have given up what they had in hand."""
+    midway(service, job_id)
+    n_before = workers.log().count(GIVEN_UP)
+    answer = service.client.post(f"/api/transcribe/cancel/{job_id}")
+    cancelled_at = time.monotonic()
+    assert answer.status_code == 200, answer.text
+    n_held = len(in_state(service.debug(job_id)["chunks"], "doing"))
+    assert n_held >= 1
+    wait_for(
+        lambda: workers.log().count(GIVEN_UP) >= n_before + n_held,
+        what="that its workers learn of it",
+    )
+    return time.monotonic() - cancelled_at
