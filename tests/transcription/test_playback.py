@@ -326,9 +326,8 @@ def add_rows(service: Service, job_id: UUID, *, seconds: float) -> None:
         [sys.executable, "-c", ROWS, str(job_id), str(seconds)],
         cwd=ROOT,
         env={
-            **os.environ,
             "DJANGO_SETTINGS_MODULE": "transcriber_site.settings",
-            "TRANSCRIBER_DATA_DIR": str(service.data_dir),
+            **service.environment(),
         },
         check=True,
     )
