@@ -31,7 +31,7 @@ from tests.transcription.jobs_under_way import (
 pytestmark = pytest.mark.slow
 
 LEASE_SECONDS = 5
-NOTICED_SECONDS = 30.0
+NOTICED_SECONDS = 15.0
 """A worker's end is noticed at once, not with the lease's: what this takes is to start another one."""
 
 
