@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection, models
+from django.db import Error as DatabaseFailure
+from django.db import connection, models
 from django.db.models.functions import Now
 from django_q.brokers import get_broker
 
@@ -40,7 +41,7 @@ def _database(found: Readiness) -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except DatabaseError as error:
+    except DatabaseFailure as error:
         found.problems.append(f"The database does not answer: {_first_line(error)}")
         found.parts["database"] = {"kind": connection.vendor, "answers": False}
     else:

@@ -24,11 +24,11 @@ from rest_framework.response import Response
 from transcription import (
     exports,
     jobs,
-    live,
     operations,
     progress,
     recordings,
     speakers,
+    statuses,
     suspects,
 )
 from transcription import serializers as shapes
@@ -97,9 +97,9 @@ def list_jobs(request: Request) -> Response:
     found = Job.objects.order_by("-created_at")
     if "status" in query:
         found = found.filter(
-            status__in=[own for own, name in live.API_STATUS.items() if name == query["status"]]
+            status__in=[own for own, name in statuses.API_STATUS.items() if name == query["status"]]
         )
-    documents = live.job_statuses(list(found[: query["limit"]]))
+    documents = statuses.job_statuses(list(found[: query["limit"]]))
     return Response({"jobs": documents, "count": len(documents)})
 
 
@@ -108,9 +108,9 @@ def list_jobs(request: Request) -> Response:
 def job_status(request: Request, job_id: str) -> Response:
     """Where a job stands; an unknown one is `not_found`, with status code 200."""
     try:
-        document = live.job_status(find_job(job_id))
+        document = statuses.job_status(find_job(job_id))
     except Http404:
-        document = live.not_found_status(job_id)
+        document = statuses.not_found_status(job_id)
     return Response(document)
 
 
@@ -130,7 +130,7 @@ def cancel(request: Request, job_id: str) -> Response:
     if not cancelled and job.status != Job.Status.CANCELLED:
         raise Conflict(f"There is nothing to cancel any more: the job is {job.status}.")
     _logger.info("Job %s: cancelled by %s", job.pk, person(request))
-    return Response(live.job_status(job))
+    return Response(statuses.job_status(job))
 
 
 @extend_schema(responses={204: None, 404: shapes.Problem})
@@ -173,7 +173,7 @@ def _without_full_transcript(job: Job) -> Response | None:
     if job.status == Job.Status.COMPLETED:
         return None
     if job.status in Job.ACTIVE:
-        return Response(live.job_status(job), status=status.HTTP_202_ACCEPTED)
+        return Response(statuses.job_status(job), status=status.HTTP_202_ACCEPTED)
     return Response(
         {
             "detail": f"The job ended without a full transcript: {job.message}. "
@@ -298,7 +298,7 @@ def debug(request: Request, job_id: str) -> Response:
     diarization = Diarization.objects.filter(job=job).defer("turns", "centroids").first()
     return Response(
         {
-            **live.job_status(job),
+            **statuses.job_status(job),
             "state": job.status,
             "cached_segments": segments["n"],
             "latest_time": segments["latest"] or 0.0,

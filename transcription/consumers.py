@@ -11,7 +11,7 @@ from uuid import UUID
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.urls import re_path
 
-from transcription import live
+from transcription import live, statuses
 
 NORMAL_CLOSURE = 1000
 INTERNAL_ERROR = 4500  # an application may choose 1000 or its own codes alone, so not 1011
@@ -51,7 +51,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
         try:
             job_id = UUID(written_id)
         except ValueError:
-            status = live.status_message(live.not_found_status(written_id))
+            status = statuses.status_message(statuses.not_found_status(written_id))
             await self.send(live.as_json(status))
             return live.NOT_FOUND
         query = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)

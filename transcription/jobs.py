@@ -20,8 +20,6 @@ from transcription.speech.engines.base import TranscribedSegment
 
 _logger = logging.getLogger(__name__)
 
-ENDS_EARLY_SECONDS = 1.0
-
 
 def create_job(
     *,
@@ -335,7 +333,7 @@ def _complete(job: Job) -> bool:
     diarization = job.stages.filter(kind=Stage.Kind.DIARIZE).first()
     if diarization is not None and diarization.state == Leased.State.DONE:
         _attribute(job, diarization)
-    message = _last_words(job, diarization)
+    message = progress.last_words(job, diarization)
     return _end(job.pk, status=Job.Status.COMPLETED, message=message, progress=100)
 
 
@@ -349,35 +347,6 @@ def _attribute(job: Job, stage: Stage) -> None:
         _logger.exception("The speakers of job %s could not be attributed.", job.pk)
         stage.state, stage.error = Leased.State.FAILED, f"they could not be attributed: {error}"
         stage.save(update_fields=["state", "error"])
-
-
-def _last_words(job: Job, diarization: Stage | None) -> str:
-    recording = job.recording
-    message = "Completed" if job.segments.exists() else "Completed: no speech was found"
-    if diarization is not None and diarization.state == Leased.State.FAILED:
-        has_speakers = job.segments.filter(speaker__isnull=False).exists()
-        without = (
-            "Completed; the speakers are as before"
-            if has_speakers
-            else "Completed, without speakers"
-        )
-        message = f"{without}: {diarization.error}" if job.segments.exists() else message
-    elif diarization is not None and job.segments.exists():
-        message += _other_than_asked(job)
-    declared, decoded = recording.declared_duration or 0.0, recording.duration or 0.0
-    if decoded < 0.95 * declared - ENDS_EARLY_SECONDS:
-        message += (
-            f". The file breaks off: of the {declared:.0f} s that it declares, "
-            f"{decoded:.0f} s could be read"
-        )
-    return message
-
-
-def _other_than_asked(job: Job) -> str:
-    """A recording may hold fewer voices than somebody said."""
-    found = len(job.diarization.seconds_of_speakers())
-    at_least = job.num_speakers or job.min_speakers or 0
-    return f"; {found} of the {at_least} speakers asked for were found" if found < at_least else ""
 
 
 def say(*, job_id: UUID, message: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import psutil
 from django.conf import settings
+from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
@@ -111,10 +112,12 @@ class _Keeper:
             for lease in self._when_due():
                 try:
                     lease.renew()
-                except Exception as error:  # whatever it is, this thread is all that renews
+                except DatabaseFailure as error:
                     _logger.warning("Leases could not be renewed: %s", error)
                     connection.close()
-                    break
+                    break  # the others would fail alike, each after some time
+                except Exception:  # this thread is all that renews
+                    _logger.exception("A lease could not be renewed.")
 
     def _when_due(self) -> list[Lease]:
         with self._changed:

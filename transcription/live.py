@@ -3,8 +3,7 @@
 import asyncio
 import json
 import logging
-import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,10 @@ from uuid import UUID
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure  # of which InterfaceError is one, too
 from django.db.models import Count, Max, Min, Q
 
-from transcription import progress
+from transcription import statuses
 from transcription.models import Job, Leased
 from transcription.transcript import segment_object
 from transcription.wakeups import group
@@ -27,15 +26,6 @@ LOOK_SECONDS_WHEN_WOKEN = 2.0
 """Where messages wake the feed it looks by itself all the same, more seldom: a message may be lost."""
 
 _logger = logging.getLogger(__name__)
-
-API_STATUS = {
-    Job.Status.QUEUED: "processing",
-    Job.Status.RUNNING: "processing",
-    Job.Status.COMPLETED: "completed",
-    Job.Status.FAILED: "failed",
-    Job.Status.CANCELLED: "failed",
-}
-"""The documented names: the message tells queued from running, and cancelled from failed."""
 
 
 class FeedBrokenError(Exception):
@@ -151,7 +141,7 @@ class JobFeed:
                         snapshot = await database_sync_to_async(read_job)(
                             self.job_id, self._released_chunks, self._revision
                         )
-                    except DatabaseError as error:
+                    except DatabaseFailure as error:
                         _logger.warning("Job %s could not be read: %s", self.job_id, error)
                     else:
                         self._take(snapshot)
@@ -167,7 +157,7 @@ class JobFeed:
 
     def _take(self, snapshot: Snapshot | None) -> None:
         if snapshot is None:  # deleted while it was watched
-            self._status = as_json(status_message(not_found_status(self.job_id)))
+            self._status = as_json(statuses.status_message(statuses.not_found_status(self.job_id)))
             self._end(FeedBrokenError(NOT_FOUND))
             return
         if self._run not in (None, snapshot.run):
@@ -341,7 +331,7 @@ def _read_rows(job: Job, released_chunks: int, revision: int | None) -> Snapshot
     return Snapshot(
         run=job.run,
         revision=job.revision,
-        status=status_message(job_status(job), chunk_info=chunk_info),
+        status=statuses.status_message(statuses.job_status(job), chunk_info=chunk_info),
         segments=_segments(job, released_chunks, release),
         earlier=_segments(job, 0, released_chunks) if is_revised else None,
         removed=job.removed_segments if is_revised else [],
@@ -356,46 +346,3 @@ def _segments(job: Job, first: int, end: int) -> list[tuple[int, str]]:
         return []
     segments = job.segments.filter(chunk__index__gte=first, chunk__index__lt=end).defer("words")
     return [(segment.pk, as_json(segment_object(segment))) for segment in segments]
-
-
-def job_status(job: Job) -> dict[str, Any]:
-    """The documented status document of a job."""
-    [document] = job_statuses([job])
-    return document
-
-
-def job_statuses(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    said = progress.messages(jobs)
-    return [
-        {
-            "job_id": str(job.pk),
-            "status": API_STATUS[Job.Status(job.status)],
-            "message": said[job.pk],
-            "progress": job.progress,
-            "updated_at": job.updated_at.timestamp(),
-        }
-        for job in jobs
-    ]
-
-
-def not_found_status(job_id: object) -> dict[str, Any]:
-    return {
-        "job_id": str(job_id),
-        "status": "not_found",
-        "message": "Transcription job not found or expired",
-        "progress": 0,
-        "updated_at": time.time(),
-    }
-
-
-def status_message(
-    status: dict[str, Any], *, chunk_info: dict[str, int] | None = None
-) -> dict[str, Any]:
-    """A status document as a live message."""
-    return {
-        "type": "status",
-        "status": status["status"],
-        "message": status["message"],
-        "progress": status["progress"],
-        "chunk_info": chunk_info or {"current_chunk": 0, "total_chunks": 0, "chunk_progress": 0},
-    }

@@ -77,7 +77,7 @@ def why_later(job: Job, error: Exception) -> str | None:
     """What work has to wait for, if it is not at fault itself. What was done of it is gone over, not lost."""
     if is_disk_full(error):
         return progress.WAITING_FOR_SPACE  # once a minute recovery looks whether there is some
-    if isinstance(error, FileNotFoundError) and is_elsewhere(job.recording):
+    if isinstance(error, FileNotFoundError) and _is_elsewhere(job.recording):
         return (
             f"{leases.machine_name()} does not find the recording. "
             "All machines must share one TRANSCRIBER_FILES_DIR."
@@ -85,7 +85,7 @@ def why_later(job: Job, error: Exception) -> str | None:
     return None
 
 
-def is_elsewhere(recording: Recording) -> bool:
+def _is_elsewhere(recording: Recording) -> bool:
     """On one machine what is not there is gone; of several another one may see it."""
     return connection.vendor == "postgresql" and not is_stored(recording)
 

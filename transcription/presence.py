@@ -54,12 +54,21 @@ def report(*, role: str) -> None:
         "device": model.device if model else "",
         "weights": sorted(one.name for one in weights_here() if one.is_downloaded),
         "secret_id": secret_id(),
-        "files_id": recordings.storage_id(),
+        "files_id": _files_id(),
         "seen_at": Now(),
     }
     if not Worker.objects.filter(pk=name).update(**values):
         started_at = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         Worker.objects.create(pk=name, started_at=started_at, **values)
+
+
+def _files_id() -> str:
+    """Empty where the files cannot be used: then this worker is there, and does not belong to the others."""
+    try:
+        return recordings.storage_id()
+    except OSError as error:
+        _logger.warning("The files folder cannot be used: %s", error)
+        return ""
 
 
 def weights_here() -> list[weights.ListedModel]:

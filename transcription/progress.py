@@ -13,6 +13,7 @@ from transcription.models import Job, Leased, Stage
 
 WAITING = "Waiting for a worker"
 WAITING_FOR_SPACE = "Waiting for space: the service's disk is full"
+ENDS_EARLY_SECONDS = 1.0
 TRANSCRIBED_PERCENT = 80
 """A job's progress when its transcript is there and it remains to be found out who speaks."""
 
@@ -77,6 +78,36 @@ def _waits_for_space(job: Job) -> bool:
 def is_transcribed(stages: Iterable[Stage], *, n_undone: int) -> bool:
     kind, done = Stage.Kind.PREPARE, Leased.State.DONE
     return not n_undone and any(stage.kind == kind and stage.state == done for stage in stages)
+
+
+def last_words(job: Job, diarization: Stage | None) -> str:
+    """The message of a job that is completed, and what there is to say of it."""
+    recording = job.recording
+    message = "Completed" if job.segments.exists() else "Completed: no speech was found"
+    if diarization is not None and diarization.state == Leased.State.FAILED:
+        has_speakers = job.segments.filter(speaker__isnull=False).exists()
+        without = (
+            "Completed; the speakers are as before"
+            if has_speakers
+            else "Completed, without speakers"
+        )
+        message = f"{without}: {diarization.error}" if job.segments.exists() else message
+    elif diarization is not None and job.segments.exists():
+        message += _other_than_asked(job)
+    declared, decoded = recording.declared_duration or 0.0, recording.duration or 0.0
+    if decoded < 0.95 * declared - ENDS_EARLY_SECONDS:
+        message += (
+            f". The file breaks off: of the {declared:.0f} s that it declares, "
+            f"{decoded:.0f} s could be read"
+        )
+    return message
+
+
+def _other_than_asked(job: Job) -> str:
+    """A recording may hold fewer voices than somebody said."""
+    found = len(job.diarization.seconds_of_speakers())
+    at_least = job.num_speakers or job.min_speakers or 0
+    return f"; {found} of the {at_least} speakers asked for were found" if found < at_least else ""
 
 
 def messages(found: Sequence[Job]) -> dict[UUID, str]:

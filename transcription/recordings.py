@@ -136,9 +136,8 @@ def _save(name: str, data: bytes) -> None:
     try:
         default_storage.save(name, ContentFile(data))
     except OSError:
-        default_storage.delete(
-            name
-        )  # on a full disk the part of it that was written is in others' way
+        # On a full disk the part of it that was written would be in others' way.
+        default_storage.delete(name)
         raise
 
 

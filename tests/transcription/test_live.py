@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from tests.service import Service
 from tests.transcription.conftest import N_CROWD, Heard, WatchedJob, hear
-from transcription import live, operations
+from transcription import live, operations, statuses
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 
 NORMAL, BAD_REQUEST, NOT_FOUND = 1000, 4400, 4404
@@ -309,5 +309,5 @@ async def test_a_feed_ends_with_its_last_listener(running_job: Job, reads: list[
 
 
 def test_every_state_of_a_job_has_a_documented_name() -> None:
-    assert set(live.API_STATUS) == set(Job.Status)
-    assert set(live.API_STATUS.values()) == {"processing", "completed", "failed"}
+    assert set(statuses.API_STATUS) == set(Job.Status)
+    assert set(statuses.API_STATUS.values()) == {"processing", "completed", "failed"}

@@ -10,7 +10,7 @@ from tests.service import Service
 from tests.transcription.jobs_under_way import midway
 from tests.transcription.media import repeated
 from tests.transcription.worked import MODEL, claim, commit, make_job, now
-from transcription import jobs, live, operations
+from transcription import jobs, live, operations, statuses
 from transcription.models import Job
 
 N_SHORT = 10
@@ -20,7 +20,7 @@ rows = pytest.mark.django_db(transaction=True)
 
 
 def message(job: Job) -> str:
-    said: str = live.job_status(now(job))["message"]
+    said: str = statuses.job_status(now(job))["message"]
     return said
 
 

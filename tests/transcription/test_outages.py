@@ -1,0 +1,136 @@
+"""What fails for a while is waited for: the database, space on the disk, a folder that is not shared."""
+
+import errno
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import default_storage
+from django.db import InterfaceError, OperationalError, connection
+from django.test import override_settings
+
+from tests import queued
+from tests.transcription.worked import claim, lease_of, make_job, now, states
+from transcription import jobs, outages, progress, statuses
+from transcription.models import Stage
+from transcription.recordings import folder
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture(autouse=True)
+def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
+    with override_settings(MEDIA_ROOT=tmp_path):
+        yield
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "AGAIN_AFTER_SECONDS", 0.01)
+
+
+class Failing:
+    """Raises these errors, one a call, and then answers."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    def __call__(self) -> str:
+        if self.errors:
+            raise self.errors.pop(0)
+        return "done"
+
+
+rows = pytest.mark.django_db(transaction=True)
+
+
+@rows
+@pytest.mark.usefixtures("at_once")
+def test_the_database_is_waited_for() -> None:
+    act = Failing(OperationalError("gone"), InterfaceError("closed"), OperationalError("starting"))
+    assert outages.wait_out(act, stopping=threading.Event()) == "done"
+    assert act.errors == []
+
+
+@rows
+@pytest.mark.usefixtures("at_once")
+def test_what_is_no_outage_is_raised_at_once() -> None:
+    act = Failing(OperationalError("gone"), ValueError("a bug"), ValueError("another"))
+    with pytest.raises(ValueError, match="a bug"):
+        outages.wait_out(act, stopping=threading.Event())
+    assert len(act.errors) == 1
+
+
+@rows
+@pytest.mark.usefixtures("at_once")
+def test_who_is_to_end_waits_no_longer() -> None:
+    stopping = threading.Event()
+    stopping.set()
+    with pytest.raises(OperationalError, match="first"):
+        outages.wait_out(Failing(OperationalError("first")), stopping=stopping)
+
+
+@rows
+@pytest.mark.usefixtures("at_once")
+def test_an_exception_is_not_waited_out() -> None:
+    act = Failing(OperationalError("gone"), OperationalError("database or disk is full"))
+    with pytest.raises(OperationalError, match="full"):
+        outages.wait_out(act, stopping=threading.Event(), but_for=outages.is_disk_full)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (FULL, True),
+        (OSError(errno.EDQUOT, "quota"), True),
+        (OSError(errno.EIO, "broken"), False),
+        (OperationalError("database or disk is full"), True),
+        (OperationalError('could not extend file "base/1": No space left on device'), True),
+        (OperationalError("connection refused"), False),
+        (ValueError("disk is full"), False),
+    ],
+)
+def test_a_full_disk_is_told_from_others(error: Exception, is_full: bool) -> None:
+    assert outages.is_disk_full(error) == is_full
+
+
+@rows
+def test_what_waits_for_space_is_given_back_and_says_so() -> None:
+    job = make_job(n_chunks=0)
+    Stage.objects.filter(job=job).update(state="todo", attempts=0)
+    stage = jobs.claim_preparation()
+    assert stage is not None
+    reason = outages.why_later(job, FULL)
+    assert reason == progress.WAITING_FOR_SPACE
+    stopping = threading.Event()
+    stopping.set()
+    queued.lose_messages()
+    outages.leave_for_later(job, lease_of(stage), reason, stopping=stopping)
+    stage.refresh_from_db()
+    assert (stage.state, stage.attempts, stage.failures) == ("todo", 0, 0)
+    assert statuses.job_status(now(job))["message"] == reason
+    assert queued.n_messages() == 0, "there is no more room a moment later"
+
+
+@rows
+def test_a_recording_that_another_machine_may_see_is_left_to_it() -> None:
+    """On one machine there is none: what is not there is gone."""
+    job = make_job(n_chunks=1)
+    chunk = claim()
+    reason = outages.why_later(job, FileNotFoundError("a piece"))
+    assert reason is None, "this machine sees it"
+    for name in default_storage.listdir(folder(job.recording))[1]:
+        default_storage.delete(f"{folder(job.recording)}/{name}")
+    reason = outages.why_later(job, FileNotFoundError("a piece"))
+    if connection.vendor == "sqlite":
+        assert reason is None
+        return
+    assert reason is not None
+    assert "All machines must share one TRANSCRIBER_FILES_DIR" in reason
+    stopping = threading.Event()
+    stopping.set()
+    queued.lose_messages()
+    outages.leave_for_later(job, lease_of(chunk), reason, stopping=stopping)
+    assert states(job) == ["todo"]
+    assert queued.n_messages() == 2, "others are told"
