@@ -207,17 +207,19 @@ def ready_of(service: Service) -> Row:
 def test_a_machine_that_does_not_share_the_files_is_told_and_does_no_harm(
     tmp_path: Path, clip: Path, undisturbed_clip: Spoken
 ) -> None:
-    with machines(tmp_path, front="web,interactive") as found:
+    """It neither reads uploads nor transcribes: both are left to a machine that sees the files."""
+    work = "interactive,speech"
+    with machines(tmp_path, front="web") as found:
         front = found["front"]
         settings = {**front.settings, "TRANSCRIBER_FILES_DIR": str(tmp_path / "other files")}
-        with Service(tmp_path / "stray", roles="speech", machine="stray", **settings):
+        with Service(tmp_path / "stray", roles=work, machine="stray", **settings):
             job_id = front.upload(clip)
             wait_for(
                 lambda: "stray does not find the recording" in front.status(job_id)["message"],
                 what="that it is told",
             )
             assert "Workers on stray have other files" in ready_of(front)["detail"]
-            back = Service(tmp_path / "back", roles="speech", machine="back", **front.settings)
+            back = Service(tmp_path / "back", roles=work, machine="back", **front.settings)
             with back:
                 assert spoken(completed(front, job_id)) == undisturbed_clip
                 assert ready_of(front)["status"] == "ready"

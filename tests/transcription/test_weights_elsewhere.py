@@ -9,7 +9,9 @@ import pytest
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from transcription import engine, presence, recordings
+from tests import queued
+from tests.transcription.worked import make_job, now, states
+from transcription import engine, pipeline, presence, recordings, wakeups
 from transcription.models import Job, Worker
 from transcription.speech import fetching
 
@@ -65,6 +67,27 @@ def test_who_lacks_it_leaves_it_to_who_has_it(
     Worker.objects.update(role="interactive")
     assert not engine.is_for_others("small")
     assert upload(client, audio_dir).status_code == 503, "who retranslates does not transcribe"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_chunk_for_others_is_not_taken_and_its_message_goes_on(worker: Worker) -> None:
+    job = make_job(n_chunks=1)
+    Job.objects.filter(pk=job.pk).update(model_name="small")
+    queued.lose_messages()
+    pipeline.work_on_speech()
+    assert states(job) == ["todo"]
+    assert now(job).status == Job.Status.RUNNING
+    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_chunk_for_nobody_fails_and_says_why() -> None:
+    job = make_job(n_chunks=1)
+    Job.objects.filter(pk=job.pk).update(model_name="small")
+    queued.lose_messages()
+    pipeline.work_on_speech()
+    assert now(job).status == Job.Status.FAILED
+    assert "small" in now(job).message
 
 
 def test_one_that_nobody_has_is_refused(client: Client, audio_dir: Path, worker: Worker) -> None:
