@@ -41,6 +41,8 @@ def main() -> None:
     for _ in range(N_CHUNKS):
         time.sleep(PAUSE_SECONDS)
         _tell(_commit_next())
+    # A worker lives on: who ends with its commit wakes nobody, and is heard two seconds later.
+    time.sleep(PAUSE_SECONDS)
 
 
 def _commit_next() -> dict[str, object]:
