@@ -1,23 +1,40 @@
 """Queue entry points. A message only says "look": what is to do is read from the rows."""
 
 import logging
+import time
+from collections.abc import Callable
+
+from django.db.models import QuerySet
 
 from retranslation import recovery, services
+from retranslation.models import Retranslation
 from retranslation.work import work_on_one
+
+LOOK_SECONDS = 0.5
+"""How long a worker leaves to others what it cannot do."""
 
 _logger = logging.getLogger(__name__)
 
 
 def work() -> None:
     """One row a message; what failed and is to be tried again goes to the queue's end."""
-    if work_on_one(services.waiting()) and services.waiting().exists():
-        services.wake_workers()
+    _work_on_one_of(services.waiting, wake=services.wake_workers)
 
 
 def work_on_batches() -> None:
     """One row, then to the queue's end, so that what else waits there gets its turn."""
-    if work_on_one(services.waiting_in_batches()) and services.waiting_in_batches().exists():
-        services.wake_for_batches()
+    _work_on_one_of(services.waiting_in_batches, wake=services.wake_for_batches)
+
+
+def _work_on_one_of(
+    waiting: "Callable[[], QuerySet[Retranslation]]", *, wake: Callable[[], None]
+) -> None:
+    done = work_on_one(waiting())
+    if not waiting().exists():
+        return
+    if not done:
+        time.sleep(LOOK_SECONDS)  # it is for others: the message was, too
+    wake()
 
 
 def recover() -> None:

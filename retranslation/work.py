@@ -10,8 +10,8 @@ from django.db.models import Q, QuerySet
 
 from retranslation import services
 from retranslation.models import Retranslation
-from transcription import leases
-from transcription.engine import load_engine
+from transcription import leases, outages, wakeups
+from transcription.engine import is_for_others, load_engine
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Job, Segment
 from transcription.phrases import is_as_heard
@@ -23,8 +23,8 @@ _logger = logging.getLogger(__name__)
 
 
 def work_on_one(candidates: "QuerySet[Retranslation]") -> bool:
-    """Transcribe the first of `candidates` that nobody works at. False when there is none."""
-    retranslation = services.claim(candidates)
+    """Transcribe the first of `candidates` that nobody works at. False when none is, or only others can."""
+    retranslation = services.claim(candidates.exclude(model_name__in=_models_of_others(candidates)))
     if retranslation is None:
         return False
     with leases.held(retranslation, still_wanted=Q) as lease:
@@ -32,6 +32,11 @@ def work_on_one(candidates: "QuerySet[Retranslation]") -> bool:
             _work_on(retranslation, lease)
         except LeaseLostError:
             _logger.info("Retranslation %s is not wanted any more.", retranslation.pk)
+        except _ElsewhereError:
+            reason = f"{leases.machine_name()} does not find the recording."
+            _logger.error("Retranslation %s is left to others: %s", retranslation.pk, reason)
+            lease.give_back(because=reason)
+            return False
         except (SpeechError, audio.NotAudioError) as error:
             _logger.error("Retranslation %s failed: %s", retranslation.pk, error)
             can_retry = isinstance(error, SpeechError) and error.can_retry
@@ -41,6 +46,15 @@ def work_on_one(candidates: "QuerySet[Retranslation]") -> bool:
             reason = f"Something unforeseen went wrong: {error!r}"
             _fail(retranslation, lease, reason, can_retry=True)
     return True
+
+
+class _ElsewhereError(Exception):
+    """The recording's samples may be where another worker sees them."""
+
+
+def _models_of_others(candidates: "QuerySet[Retranslation]") -> list[str]:
+    names = candidates.order_by().values_list("model_name", flat=True).distinct()
+    return [name for name in names if is_for_others(name, role=wakeups.INTERACTIVE)]
 
 
 def _fail(retranslation: Retranslation, lease: Lease, error: str, *, can_retry: bool) -> None:
@@ -97,6 +111,8 @@ def _audio(retranslation: Retranslation) -> tuple[Audio, float, Span]:
     recording = retranslation.job.recording
     span = Span(retranslation.start, retranslation.end)
     if not has_samples(recording, span):
+        if outages.is_elsewhere(recording):
+            raise _ElsewhereError
         raise SpeechError("The recording's samples are gone.")
     read = ranges.with_context(span, duration=recording.duration or span.end)
     return read_samples(recording, read), read.start, span

@@ -12,24 +12,30 @@ from transcription.speech.fetching import OnBytes
 
 
 def listing(*, role: str = wakeups.SPEECH) -> list[weights.ListedModel]:
-    """The models that the engine can run, and whether their weights are here or where a worker of `role` is."""
+    """The models that the engine can run, and whether their weights are where a worker of `role` is."""
     found = presence.weights_here()
-    if all(model.is_downloaded for model in found):
-        return found
     elsewhere = presence.weights_of_workers(role=role)
+    are_here_of_use = presence.may_work_here(role=role)
     return [
-        replace(model, is_downloaded=True) if model.name in elsewhere else model for model in found
+        replace(
+            model,
+            is_downloaded=(model.is_downloaded and are_here_of_use) or model.name in elsewhere,
+        )
+        for model in found
     ]
 
 
-def is_for_others(model_name: str) -> bool:
-    """Whether other speech workers have this model's weights and this process neither has them nor can fetch them."""
+def is_for_others(model_name: str, *, role: str) -> bool:
+    """Whether other workers of `role` have this model's weights and this process neither has them nor can fetch them.
+
+    Others who were there within the last hour: a machine that is being restarted keeps its work.
+    """
     model, engine = catalogue.resolve(model_name), settings.TRANSCRIBER_ENGINE
     if weights.locate(model, engine=engine, models_dir=settings.TRANSCRIBER_MODELS_DIR):
         return False
     if fetching.can_download(model, engine=engine):
         return False
-    return model.name in presence.weights_of_workers(role=wakeups.SPEECH)
+    return model.name in presence.weights_of_workers(role=role, lately=True)
 
 
 def load_engine(*, model_name: str, on_progress: OnBytes | None = None) -> SpeechEngine:

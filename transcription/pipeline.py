@@ -62,7 +62,7 @@ def _next_job() -> Job | None:
     """The job whose turn it is, of those whose model is not for others."""
     for_others: set[str] = set()
     while (job := jobs.next_job(but_with=for_others)) is not None:
-        if not is_for_others(job.model_name):
+        if not is_for_others(job.model_name, role=wakeups.SPEECH):
             return job
         for_others.add(job.model_name)
     return None

@@ -77,10 +77,17 @@ def weights_here() -> list[weights.ListedModel]:
     )
 
 
-def weights_of_workers(*, role: str) -> set[str]:
-    """The names of the models that some worker has: the web process may be on a machine without any."""
-    lists = seen().filter(role=role).values_list("weights", flat=True)
+def weights_of_workers(*, role: str, lately: bool = False) -> set[str]:
+    """The names of the models that some worker has, or had before it went; see FORGOTTEN_AFTER."""
+    workers = Worker.objects.all() if lately else seen()
+    lists = workers.filter(role=role).values_list("weights", flat=True)
     return {name for names in lists for name in names}
+
+
+def may_work_here(*, role: str) -> bool:
+    """Whether this machine has a worker of `role`, as far as is known: not when all are seen elsewhere."""
+    machines = set(seen().filter(role=role).values_list("machine", flat=True))
+    return not machines or leases.machine_name() in machines
 
 
 def seen() -> "QuerySet[Worker]":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client, override_settings
 from django.utils import timezone
 
@@ -14,6 +15,8 @@ from tests.transcription.worked import make_job, now, states
 from transcription import engine, pipeline, presence, recordings, wakeups
 from transcription.models import Job, Worker
 from transcription.speech import fetching
+
+MODELS_DIR = settings.TRANSCRIBER_MODELS_DIR
 
 pytestmark = pytest.mark.django_db
 
@@ -39,15 +42,15 @@ def worker() -> Worker:
     )
 
 
-def upload(client: Client, audio_dir: Path) -> Any:
+def upload(client: Client, audio_dir: Path, model_name: str = "small") -> Any:
     with (audio_dir / "2412-153948-0000.flac").open("rb") as file:
-        return client.post("/api/transcribe/", {"file": file, "model_name": "small"})
+        return client.post("/api/transcribe/", {"file": file, "model_name": model_name})
 
 
-def is_downloaded(client: Client) -> bool:
+def is_downloaded(client: Client, model_name: str = "small") -> bool:
     listed = client.get("/api/transcribe/models").json()["models"]
-    [small] = [model for model in listed if model["name"] == "small"]
-    return bool(small["is_downloaded"])
+    [found] = [model for model in listed if model["name"] == model_name]
+    return bool(found["is_downloaded"])
 
 
 def test_a_model_that_a_worker_has_can_be_asked_for(
@@ -61,12 +64,33 @@ def test_a_model_that_a_worker_has_can_be_asked_for(
 def test_who_lacks_it_leaves_it_to_who_has_it(
     client: Client, audio_dir: Path, worker: Worker
 ) -> None:
-    assert engine.is_for_others("small")
-    assert not engine.is_for_others("medium"), "nobody has it: its job fails, and says why"
-    assert not engine.is_for_others("tiny.en"), "it is here"
+    assert engine.is_for_others("small", role="speech")
+    assert not engine.is_for_others("medium", role="speech"), "nobody has it: its job fails"
+    assert not engine.is_for_others("tiny.en", role="speech"), "it is here"
+    assert not engine.is_for_others("small", role="interactive")
     Worker.objects.update(role="interactive")
-    assert not engine.is_for_others("small")
+    assert not engine.is_for_others("small", role="speech")
     assert upload(client, audio_dir).status_code == 503, "who retranslates does not transcribe"
+
+
+def test_who_has_it_may_be_restarted_meanwhile(worker: Worker) -> None:
+    Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=30))
+    assert engine.is_for_others("small", role="speech")
+    Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=61))
+    presence.forget_the_gone()
+    assert not engine.is_for_others("small", role="speech"), "its job fails, and says why"
+
+
+def test_weights_where_no_worker_is_are_of_no_use(
+    client: Client, audio_dir: Path, worker: Worker
+) -> None:
+    with override_settings(TRANSCRIBER_MODELS_DIR=MODELS_DIR):
+        Worker.objects.update(weights=[])
+        assert not is_downloaded(client, "base")
+        assert upload(client, audio_dir, "base").status_code == 503
+        presence.report(role="speech")  # as a worker here does
+        assert is_downloaded(client, "base")
+        assert upload(client, audio_dir, "base").status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
