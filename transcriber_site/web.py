@@ -15,6 +15,7 @@ import asyncio
 import gc
 import io
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from importlib import import_module
@@ -161,6 +162,8 @@ class WebServer(Server):  # type: ignore[misc]
 
     def run(self) -> None:
         allow_many_files()
+        # Twisted keeps what is uploaded in a temporary file until it is complete: on the disk that is meant for it.
+        tempfile.tempdir = settings.FILE_UPLOAD_TEMP_DIR
         # Looking through all of Django's own objects for garbage stops everybody for 0.08 s, again
         # and again; they stay for good, so they are not to be looked at any more.
         import_module(settings.ROOT_URLCONF)

@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
@@ -204,6 +205,14 @@ class JobFeed:
         news.set()
 
 
+_unused: WeakKeyDictionary[asyncio.AbstractEventLoop, list[str]] = WeakKeyDictionary()
+
+
+def _unused_channels() -> list[str]:
+    """To be used again: the layer keeps what comes too late for a channel until somebody fetches it."""
+    return _unused.setdefault(asyncio.get_running_loop(), [])
+
+
 class _Wakeups:
     """Waits for the next reason to look at a job's rows: a message where there are any, or some time."""
 
@@ -216,13 +225,15 @@ class _Wakeups:
     async def __aenter__(self) -> "_Wakeups":
         if self._layer is not None:
             try:
-                await self._join()
+                async with asyncio.timeout(LOOK_SECONDS_WHEN_WOKEN):
+                    await self._join()
             except Exception as error:
                 self._warn(error)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._channel:
+            _unused_channels().append(self._channel)
             with suppress(Exception):  # what cannot be told now, Redis forgets by itself
                 await self._layer.group_discard(self._group, self._channel)
 
@@ -245,7 +256,8 @@ class _Wakeups:
 
     async def _join(self) -> None:
         if not self._channel:
-            self._channel = await self._layer.new_channel()
+            unused = _unused_channels()
+            self._channel = unused.pop() if unused else await self._layer.new_channel()
         await self._layer.group_add(self._group, self._channel)
         self._is_joined = True
 

@@ -308,6 +308,18 @@ async def test_a_feed_ends_with_its_last_listener(running_job: Job, reads: list[
     assert len(reads) == n_reads
 
 
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+async def test_feeds_one_after_the_other_share_a_channel(running_job: Job) -> None:
+    await sync_to_async(end)(running_job)
+    await collect(running_job)
+    channels = list(live._unused_channels())
+    for _ in range(3):
+        await collect(running_job)
+    assert channels
+    assert live._unused_channels() == channels
+
+
 def test_every_state_of_a_job_has_a_documented_name() -> None:
     assert set(statuses.API_STATUS) == set(Job.Status)
     assert set(statuses.API_STATUS.values()) == {"processing", "completed", "failed"}

@@ -99,11 +99,8 @@ def _web(host: str, port: int) -> Child:
         ),
         *("--websocket_timeout", "-1", "transcriber_site.asgi:application"),
     ]
-    # daphne keeps uploads in the folder for temporary files until they are complete: let it be on
-    # the disk that is meant for them.
     environment = {
         **_environment(),
-        "TMPDIR": settings.FILE_UPLOAD_TEMP_DIR,
         "MALLOC_ARENA_MAX": "2",  # each request has a thread: without this each keeps memory of its own
     }
     return Child("web", [sys.executable, *command], environment)
