@@ -12,7 +12,6 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -22,7 +21,8 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from transcriber_site.logs import request_id
-from transcription.outages import is_disk_full
+from transcription.models import Job
+from transcription.outages import DATABASE_ERRORS, is_disk_full
 
 _logger = logging.getLogger(__name__)
 
@@ -96,10 +96,12 @@ def known_failure(exception: Exception) -> tuple[int, str] | None:
             return HTTPStatus.BAD_REQUEST, "The upload broke off before its end. Send it again."
         case SuspiciousOperation():  # too many form fields, a host that is not allowed, and so on
             return HTTPStatus.BAD_REQUEST, str(exception) or "The request is not acceptable."
-        case OSError() | OperationalError() if is_disk_full(exception):
+        case _ if is_disk_full(exception):
             return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL
-        case OperationalError() | InterfaceError() if "no such" not in str(exception):
-            return HTTPStatus.SERVICE_UNAVAILABLE, _NO_DATABASE
+        case Job.DoesNotExist():  # it was deleted while it was asked for
+            return HTTPStatus.NOT_FOUND, "Transcription job not found or expired"
+    if isinstance(exception, DATABASE_ERRORS) and "no such" not in str(exception):
+        return HTTPStatus.SERVICE_UNAVAILABLE, _NO_DATABASE
     return None
 
 

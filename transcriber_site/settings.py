@@ -204,6 +204,9 @@ else:
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,  # milliseconds; the others are seconds
+        # The same the other way round: who is gone in mid-transaction, or stopped, holds its rows.
+        "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
+        "-c tcp_user_timeout=10000 -c idle_in_transaction_session_timeout=120000",
     }.items():
         DATABASES["default"]["OPTIONS"].setdefault(option, value)
 

@@ -63,11 +63,12 @@ class Lease:
         if self._lost.is_set():
             raise LeaseLostError
 
-    def give_back(self, *, because: str = "") -> None:
-        """Leave the work for another, as if it had not been begun."""
-        self.rows().update(
+    def give_back(self, *, because: str = "") -> bool:
+        """Leave the work for another, as if it had not been begun. False when it is another's by now, or gone."""
+        given = self.rows().update(
             state=Leased.State.TODO, lease_until=None, attempts=F("attempts") - 1, error=because
         )
+        return bool(given)
 
     def rows(self) -> "QuerySet[Leased]":
         """The row, if it is still held under this claim; what is to be updated on behalf of it."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -22,8 +22,8 @@ from transcription.models import Job, Recording
 from transcription.recordings import is_stored
 
 AGAIN_AFTER_SECONDS = 1.0
-DATABASE_ERRORS = (OperationalError, InterfaceError)
-"""The database is gone, restarts, is locked for long, or has no room to write."""
+DATABASE_ERRORS = (OperationalError, InterfaceError, InternalError)
+"""The database is gone, restarts, is locked for long, has no room to write, or gave this process up."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LATER_SECONDS = 10.0
 """For so long a worker that cannot do what others perhaps can leaves it to them."""
@@ -77,7 +77,7 @@ def why_later(job: Job, error: Exception) -> str | None:
     """What work has to wait for, if it is not at fault itself. What was done of it is gone over, not lost."""
     if is_disk_full(error):
         return progress.WAITING_FOR_SPACE  # once a minute recovery looks whether there is some
-    if isinstance(error, FileNotFoundError) and _is_elsewhere(job.recording):
+    if isinstance(error, FileNotFoundError) and is_elsewhere(job.recording):
         return (
             f"{leases.machine_name()} does not find the recording. "
             "All machines must share one TRANSCRIBER_FILES_DIR."
@@ -85,19 +85,22 @@ def why_later(job: Job, error: Exception) -> str | None:
     return None
 
 
-def _is_elsewhere(recording: Recording) -> bool:
+def is_elsewhere(recording: Recording) -> bool:
     """On one machine what is not there is gone; of several another one may see it."""
     return connection.vendor == "postgresql" and not is_stored(recording)
 
 
 def leave_for_later(job: Job, lease: Lease, reason: str, *, stopping: threading.Event) -> None:
     """Give work back, and say why, so that another or a later try may do it."""
-    _logger.error("Job %s is left for later: %s", job.pk, reason)
     try:
-        lease.give_back(because=reason)
+        if not lease.give_back(because=reason):
+            return  # it was deleted, which is why its files are gone
+        _logger.error("Job %s is left for later: %s", job.pk, reason)
         jobs.say(job_id=job.pk, message=reason)
     except DATABASE_ERRORS as error:  # on the same full disk; the lease ends by itself
-        _logger.error("Nor could that be noted: %s", error)
+        _logger.error(
+            "Job %s is left for later: %s. Nor could that be noted: %s", job.pk, reason, error
+        )
         connection.close()
     if reason != progress.WAITING_FOR_SPACE:
         wakeups.wake_preparers()

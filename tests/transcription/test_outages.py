@@ -2,17 +2,18 @@
 
 import errno
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.core.files.storage import default_storage
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.test import override_settings
 
 from tests import queued
 from tests.transcription.worked import claim, lease_of, make_job, now, states
-from transcription import jobs, outages, progress, statuses
+from transcription import jobs, operations, outages, progress, statuses
 from transcription.models import Stage
 from transcription.recordings import folder
 
@@ -51,6 +52,41 @@ def test_the_database_is_waited_for() -> None:
     act = Failing(OperationalError("gone"), InterfaceError("closed"), OperationalError("starting"))
     assert outages.wait_out(act, stopping=threading.Event()) == "done"
     assert act.errors == []
+
+
+@pytest.mark.servers
+@rows
+@pytest.mark.usefixtures("at_once")
+def test_who_was_stopped_in_mid_transaction_is_given_up_and_begins_anew() -> None:
+    stopped: list[bool] = []
+
+    def act() -> bool:
+        with transaction.atomic(), connection.cursor() as cursor:
+            if stopped:
+                return True
+            stopped.append(True)
+            cursor.execute("SET idle_in_transaction_session_timeout = 100")
+            time.sleep(0.5)
+            cursor.execute("SELECT 1")
+        return False
+
+    assert outages.wait_out(act, stopping=threading.Event())
+
+
+@pytest.mark.servers
+@pytest.mark.django_db
+def test_postgresql_gives_up_who_is_gone() -> None:
+    """Within seconds, not hours: what a machine held when it vanished others wait for."""
+    with connection.cursor() as cursor:
+        for name, value in {
+            "tcp_keepalives_idle": "5",
+            "tcp_keepalives_interval": "2",
+            "tcp_keepalives_count": "3",
+            "tcp_user_timeout": "10000",
+            "idle_in_transaction_session_timeout": "120000",
+        }.items():
+            cursor.execute("SELECT reset_val FROM pg_settings WHERE name = %s", [name])
+            assert cursor.fetchone()[0] == value, name
 
 
 @rows
@@ -134,3 +170,15 @@ def test_a_recording_that_another_machine_may_see_is_left_to_it() -> None:
     outages.leave_for_later(job, lease_of(chunk), reason, stopping=stopping)
     assert states(job) == ["todo"]
     assert queued.n_messages() == 2, "others are told"
+
+
+@rows
+def test_what_is_deleted_in_the_midst_is_not_waited_for() -> None:
+    job = make_job(n_chunks=1)
+    lease = lease_of(claim())
+    operations.delete_job(job_id=job.pk)
+    queued.lose_messages()
+    began = time.monotonic()
+    outages.leave_for_later(job, lease, "Its files are gone.", stopping=threading.Event())
+    assert time.monotonic() - began < outages.LATER_SECONDS / 2
+    assert queued.n_messages() == 0
