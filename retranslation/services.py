@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from retranslation import proposals
 from retranslation.models import Batch, Retranslation
-from transcription import leases, wakeups
+from transcription import leases, revising, wakeups
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Job, Leased
 from transcription.speech import catalogue
@@ -33,8 +33,9 @@ LIMIT_HOLDS_FOR_SECONDS = 60.0
 def request_range(
     *, job: Job, segment_id: str, span: Span, model_name: str, language: str, asked_by: str
 ) -> Retranslation:
-    """Have a range of the job's recording transcribed once more."""
+    """Have a range of the job's recording transcribed once more. Raises Job.DoesNotExist."""
     with transaction.atomic():
+        _hold(job)
         retranslation = Retranslation.objects.create(
             job=job,
             segment_id=segment_id,
@@ -58,7 +59,10 @@ def request_clip(
     language: str,
     asked_by: str,
 ) -> Retranslation:
-    """Keep a clip that was sent, and have it transcribed. `span` is its place in the recording."""
+    """Keep a clip that was sent, and have it transcribed. `span` is its place in the recording.
+
+    Raises Job.DoesNotExist.
+    """
     retranslation = Retranslation(
         id=uuid4(),
         job=job,
@@ -76,6 +80,8 @@ def request_clip(
     )
     try:
         with transaction.atomic():
+            if job is not None:
+                _hold(job)
             retranslation.save(force_insert=True)
             wake_workers()
     except BaseException:
@@ -87,9 +93,10 @@ def request_clip(
 def request_suspects(
     *, job: Job, suspects: Sequence[Suspect], model_name: str, asked_by: str
 ) -> Batch:
-    """Have all that is suspect transcribed once more, after whatever somebody waits for."""
+    """Have all that is suspect transcribed once more, after whatever somebody waits for. Raises Job.DoesNotExist."""
     language = language_of(job, model_name)
     with transaction.atomic():
+        _hold(job)
         batch = Batch.objects.create(job=job, model_name=model_name, asked_by=asked_by)
         Retranslation.objects.bulk_create(
             Retranslation(
@@ -107,6 +114,12 @@ def request_suspects(
         )
         wake_for_batches()
     return batch
+
+
+def _hold(job: Job) -> None:
+    """So that it is not deleted meanwhile. Raises Job.DoesNotExist if it was already."""
+    if revising.hold(job.pk) is None:
+        raise Job.DoesNotExist
 
 
 def language_of(job: Job, model_name: str) -> str:
@@ -169,6 +182,7 @@ def finish(*, lease: Lease, retranslation: Retranslation, **made: Any) -> None:
         "lease_until": None,
     }
     with transaction.atomic():
+        revising.hold(retranslation.job_id)  # before its own row, as whoever deletes the job does
         if not _held(lease).update(**values, finished_at=Now()):
             raise LeaseLostError
         retranslation.refresh_from_db()

@@ -15,7 +15,7 @@ from chat.llm.text import count_words, well_formed
 from summaries.models import Summary
 from transcription import leases, wakeups
 from transcription.leases import Lease, LeaseLostError
-from transcription.models import Leased
+from transcription.models import Job, Leased
 
 WAITING = "Waiting for a worker"
 COMPLETED = "Completed"
@@ -34,8 +34,10 @@ def create_summary(
     style: Style,
     max_length: int,
 ) -> Summary:
-    """Keep what is to be summarized, as it is now, and have it worked at."""
+    """Keep what is to be summarized, as it is now, and have it worked at. Raises Job.DoesNotExist."""
     with transaction.atomic():
+        if transcription_id is not None:  # it is not to be deleted meanwhile
+            Job.objects.select_for_update().only("pk").get(pk=transcription_id)
         summary = Summary.objects.create(
             transcript={
                 "language": transcript.language,

@@ -280,9 +280,10 @@ def cancel_job(*, job_id: UUID) -> bool:
         diarizations = job.stages.filter(
             kind=Stage.Kind.DIARIZE, state__in=(Leased.State.TODO, Leased.State.DOING)
         )
-        if is_transcribed and diarizations.update(
-            state=Leased.State.FAILED, error="cancelled", lease_until=None, finished_at=Now()
-        ):
+        if is_transcribed:
+            diarizations.update(
+                state=Leased.State.FAILED, error="cancelled", lease_until=None, finished_at=Now()
+            )
             return _complete(job)
         return _end(job_id, status=Job.Status.CANCELLED, message="Cancelled")
 

@@ -4,8 +4,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
-from django.db.models.functions import Now
-from django.utils import timezone
+from django.db.models.functions import Coalesce, Now
 
 from transcription import jobs, leases, progress, wakeups
 from transcription.leases import Lease, LeaseLostError
@@ -69,7 +68,7 @@ def finish_diarization(
                 ],
                 "centroids": {name: list(voice) for name, voice in found.centroids.items()},
                 "names": {},
-                "created_at": timezone.now(),
+                "created_at": Now(),
             },
         )
     jobs.advance(job.pk)
@@ -83,8 +82,8 @@ def request_diarization(*, job_id: UUID, count: SpeakerCount | None = None) -> b
     """
     with transaction.atomic():
         completed = Job.objects.filter(pk=job_id, status=Job.Status.COMPLETED)
-        ended_at = completed.values_list("finished_at", flat=True).first()
         changed = completed.update(
+            paused=F("paused") + (Now() - Coalesce("finished_at", Now())),
             status=Job.Status.RUNNING,
             message=progress.WAITING,
             progress=progress.TRANSCRIBED_PERCENT,
@@ -95,8 +94,6 @@ def request_diarization(*, job_id: UUID, count: SpeakerCount | None = None) -> b
         )
         if not changed:
             return False  # it is under way, or ended otherwise
-        if ended_at is not None:
-            Job.objects.filter(pk=job_id).update(paused=F("paused") + (timezone.now() - ended_at))
         Stage.objects.update_or_create(
             job_id=job_id,
             kind=Stage.Kind.DIARIZE,

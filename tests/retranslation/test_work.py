@@ -1,5 +1,6 @@
 """What a worker makes of a retranslation, what becomes of failures and of lost workers, and whose turn it is."""
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from django.conf import LazySettings
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection, transaction
 from django.db.models import Q
 from django.test import Client
 from django.test.utils import override_settings
@@ -20,10 +22,12 @@ from retranslation.models import Batch, Retranslation
 from tests import queued
 from tests.retranslation.recorded import AUDIO, make_job
 from tests.transcription.media import samples_of, silence
-from transcription import leases
+from transcription import leases, operations, presence, revising
 from transcription.engine import load_engine
-from transcription.models import Job, Leased
-from transcription.recordings import folder
+from transcription.leases import Lease, LeaseLostError
+from transcription.models import Job, Leased, Worker
+from transcription.recordings import delete_files, folder
+from transcription.speech import fetching
 from transcription.speech.engines.base import Span, SpeechError
 from transcription.suspects import Suspect
 
@@ -203,6 +207,79 @@ def test_samples_that_went_meanwhile_are_missed() -> None:
     assert work_on_one()
     assert (now(made).state, now(made).failures) == (Leased.State.FAILED, 1)
     assert "gone" in now(made).error
+
+
+def test_a_recording_that_another_machine_may_see_is_left_to_it() -> None:
+    """On one machine there is none: what is not there is gone."""
+    job = make_job()
+    made = request(job)
+    delete_files(job.recording)
+    messages()
+    tasks.work()
+    if connection.vendor == "sqlite":
+        assert now(made).state == Leased.State.FAILED
+        return
+    assert (now(made).state, now(made).attempts) == (Leased.State.TODO, 0)
+    assert "does not find the recording" in now(made).error
+    assert messages() == 1
+
+
+def test_a_model_that_another_machine_has_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "can_download", lambda *_, **__: False)
+    presence.report(role="interactive")
+    Worker.objects.update(weights=["small"])
+    made, other = request(make_job(), model_name="small"), request(make_job(), model_name="medium")
+    messages()
+    tasks.work()
+    assert now(made).state == Leased.State.TODO
+    assert now(other).state == Leased.State.FAILED, "nobody has it"
+    assert messages() == 1
+    tasks.work()
+    assert now(made).state == Leased.State.TODO
+    assert messages() == 1, "others are told"
+
+
+def test_a_job_deleted_while_it_was_asked_for_is_missed(client: Client) -> None:
+    job = make_job()
+    operations.delete_job(job_id=job.pk)
+    with pytest.raises(Job.DoesNotExist):
+        request(job)
+    with pytest.raises(Job.DoesNotExist):
+        send(job=job)
+    assert (
+        not default_storage.exists("retranslations")
+        or not default_storage.listdir("retranslations")[1]
+    )
+    assert not Retranslation.objects.exists()
+
+
+@pytest.mark.usefixtures("database_file")
+def test_a_job_can_be_deleted_while_its_retranslation_is_finished() -> None:
+    """Whoever holds the retranslation's row and waits for the job's would wait for ever."""
+    job = make_job()
+    made = request(job)
+    claimed = services.claim(services.waiting())
+    assert claimed is not None
+    errors: list[Exception] = []
+
+    def finish() -> None:
+        lease = Lease(claimed, still_wanted=Q)
+        try:
+            services.finish(lease=lease, retranslation=claimed, text="Ask.", words=[])
+        except LeaseLostError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    finishing = threading.Thread(target=finish)
+    with transaction.atomic():
+        assert revising.hold(job.pk)
+        finishing.start()
+        finishing.join(0.5)  # it waits by now
+        assert operations.delete_job(job_id=job.pk)
+    finishing.join(30)
+    assert [type(error) for error in errors] == [LeaseLostError]
+    assert not Retranslation.objects.filter(pk=made.pk).exists()
 
 
 def test_a_clip_that_breaks_inside_fails_with_the_reason() -> None:

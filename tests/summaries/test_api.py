@@ -12,11 +12,12 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from chat.llm.base import Passage
-from summaries import services
+from summaries import api, services
 from summaries.models import Summary
 from tests.servers import free_port
 from tests.summaries.provider import MODEL
 from tests.transcription.diarized import add_segment, make_job
+from transcription import operations
 from transcription.models import Job, Leased
 
 URL = "/api/summary/"
@@ -90,6 +91,18 @@ def test_an_unknown_transcription_is_not_found(client: Client) -> None:
     answer = post(client, {"job_id": str(uuid4())})
     assert answer.status_code == 404
     assert "not found" in answer.json()["detail"]
+
+
+def test_a_transcription_deleted_while_it_was_asked_for_is_not_found(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(diarize=False)
+    add_segment(job.chunks.get(), "Ask not.", start=3.0)
+    Job.objects.filter(pk=job.pk).update(status=Job.Status.COMPLETED, language="en")
+    monkeypatch.setattr(api, "_require_model", lambda _: operations.delete_job(job_id=job.pk))
+    answer = post(client, {"job_id": str(job.pk)})
+    assert answer.status_code == 404
+    assert not Summary.objects.exists()
 
 
 def test_a_transcription_under_way_cannot_be_summarized_yet(client: Client) -> None:
