@@ -358,6 +358,8 @@ def test_what_failed_is_retried_and_the_rest_is_skipped(admin_client: Client) ->
 
 def test_jobs_under_way_are_cancelled_and_the_rest_is_skipped(admin_client: Client) -> None:
     running, queued = make_job(status=Job.Status.RUNNING), make_job(status=Job.Status.QUEUED)
+    for job in (running, queued):
+        add_chunk(job, 0, state=Leased.State.TODO)
     assert act(admin_client, "cancel", running, queued, make_job()) == [
         "2 jobs cancelled.",
         "1 job skipped: ended already.",
