@@ -17,6 +17,7 @@ import io
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -87,8 +88,9 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
     def _refuse(self, reason: Exception) -> None:
         if self.refusal is None:
             self.refusal = reason
-            self.content.close()
-            self.content = io.BytesIO()
+            content, self.content = self.content, io.BytesIO()
+            with suppress(OSError):  # what its buffer still holds finds no room either
+                content.close()
 
     # ---- The answer that goes out
 

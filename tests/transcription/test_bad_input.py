@@ -449,3 +449,28 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     assert "disk is full" in detail
     assert traces(crowded_service) == before
     assert "ask not" in crowded_service.transcribe(audio_dir / "jfk.flac")["text"]
+
+
+def test_a_disk_that_becomes_full_with_a_small_piece_is_told_too(crowded_service: Service) -> None:
+    """What is left of it in a buffer cannot be written when the file is closed, either."""
+    boundary = "piece"
+    head = (
+        f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="long.flac"\r\n'
+        "content-type: audio/flac\r\n\r\n"
+    )
+    pieces = [head.encode(), bytes(5 * MEGABYTE), *[bytes(1000)] * 4000]
+    pieces.append(f"\r\n--{boundary}--\r\n".encode())
+
+    def slowly() -> Iterator[bytes]:
+        for piece in pieces:
+            yield piece
+            time.sleep(0.0005)  # so that each comes by itself
+
+    before = traces(crowded_service)
+    headers = {
+        "content-type": f"multipart/form-data; boundary={boundary}",
+        "content-length": str(sum(map(len, pieces))),
+    }
+    answer = crowded_service.client.post(UPLOAD, content=slowly(), headers={**ORIGIN, **headers})
+    assert "disk is full" in refused(answer, 503)
+    assert traces(crowded_service) == before
