@@ -76,7 +76,9 @@ def after_commit(task: str, *, cluster: str, n: int = 1) -> None:
     """Have workers of `cluster` run `task`, once what the current transaction writes is there to be seen."""
 
     def enqueue() -> None:
-        for _ in range(min(n, MOST_MESSAGES - n_waiting(cluster))):
+        for _ in range(n):
+            if n_waiting(cluster) >= MOST_MESSAGES:  # others send, too
+                return
             async_task(task, cluster=cluster)
 
     transaction.on_commit(enqueue, robust=True)  # a queue that is down loses a hint, no more
