@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from retranslation import proposals
 from retranslation.models import Batch, Retranslation
-from transcription import leases, revising, wakeups
+from transcription import jobs, leases, revising, wakeups
 from transcription.leases import Lease, LeaseLostError
 from transcription.models import Job, Leased
 from transcription.speech import catalogue
@@ -35,7 +35,7 @@ def request_range(
 ) -> Retranslation:
     """Have a range of the job's recording transcribed once more. Raises Job.DoesNotExist."""
     with transaction.atomic():
-        _hold(job)
+        jobs.hold_existing(job.pk)
         retranslation = Retranslation.objects.create(
             job=job,
             segment_id=segment_id,
@@ -81,7 +81,7 @@ def request_clip(
     try:
         with transaction.atomic():
             if job is not None:
-                _hold(job)
+                jobs.hold_existing(job.pk)
             retranslation.save(force_insert=True)
             wake_workers()
     except BaseException:
@@ -96,7 +96,7 @@ def request_suspects(
     """Have all that is suspect transcribed once more, after whatever somebody waits for. Raises Job.DoesNotExist."""
     language = language_of(job, model_name)
     with transaction.atomic():
-        _hold(job)
+        jobs.hold_existing(job.pk)
         batch = Batch.objects.create(job=job, model_name=model_name, asked_by=asked_by)
         Retranslation.objects.bulk_create(
             Retranslation(
@@ -114,12 +114,6 @@ def request_suspects(
         )
         wake_for_batches()
     return batch
-
-
-def _hold(job: Job) -> None:
-    """So that it is not deleted meanwhile. Raises Job.DoesNotExist if it was already."""
-    if revising.hold(job.pk) is None:
-        raise Job.DoesNotExist
 
 
 def language_of(job: Job, model_name: str) -> str:

@@ -32,10 +32,9 @@ def work_on_one(candidates: "QuerySet[Retranslation]") -> bool:
             _work_on(retranslation, lease)
         except LeaseLostError:
             _logger.info("Retranslation %s is not wanted any more.", retranslation.pk)
-        except _ElsewhereError:
-            reason = f"{leases.machine_name()} does not find the recording."
-            _logger.error("Retranslation %s is left to others: %s", retranslation.pk, reason)
-            lease.give_back(because=reason)
+        except _ElsewhereError as error:
+            _logger.error("Retranslation %s is left to others: %s", retranslation.pk, error)
+            lease.give_back(because=str(error))
             return False
         except (SpeechError, audio.NotAudioError) as error:
             _logger.error("Retranslation %s failed: %s", retranslation.pk, error)
@@ -49,7 +48,7 @@ def work_on_one(candidates: "QuerySet[Retranslation]") -> bool:
 
 
 class _ElsewhereError(Exception):
-    """The recording's samples may be where another worker sees them."""
+    """The recording's samples may be where another worker sees them; says why."""
 
 
 def _models_of_others(candidates: "QuerySet[Retranslation]") -> list[str]:
@@ -111,8 +110,8 @@ def _audio(retranslation: Retranslation) -> tuple[Audio, float, Span]:
     recording = retranslation.job.recording
     span = Span(retranslation.start, retranslation.end)
     if not has_samples(recording, span):
-        if outages.is_elsewhere(recording):
-            raise _ElsewhereError
+        if reason := outages.why_elsewhere(recording):
+            raise _ElsewhereError(reason)
         raise SpeechError("The recording's samples are gone.")
     read = ranges.with_context(span, duration=recording.duration or span.end)
     return read_samples(recording, read), read.start, span

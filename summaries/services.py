@@ -13,9 +13,9 @@ from django.db.models.functions import Now
 from chat.llm.base import Passage, Style, Transcript
 from chat.llm.text import count_words, well_formed
 from summaries.models import Summary
-from transcription import leases, wakeups
+from transcription import jobs, leases, wakeups
 from transcription.leases import Lease, LeaseLostError
-from transcription.models import Job, Leased
+from transcription.models import Leased
 
 WAITING = "Waiting for a worker"
 COMPLETED = "Completed"
@@ -36,8 +36,8 @@ def create_summary(
 ) -> Summary:
     """Keep what is to be summarized, as it is now, and have it worked at. Raises Job.DoesNotExist."""
     with transaction.atomic():
-        if transcription_id is not None:  # it is not to be deleted meanwhile
-            Job.objects.select_for_update().only("pk").get(pk=transcription_id)
+        if transcription_id is not None:
+            jobs.hold_existing(transcription_id)
         summary = Summary.objects.create(
             transcript={
                 "language": transcript.language,

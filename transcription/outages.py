@@ -77,17 +77,17 @@ def why_later(job: Job, error: Exception) -> str | None:
     """What work has to wait for, if it is not at fault itself. What was done of it is gone over, not lost."""
     if is_disk_full(error):
         return progress.WAITING_FOR_SPACE  # once a minute recovery looks whether there is some
-    if isinstance(error, FileNotFoundError) and is_elsewhere(job.recording):
-        return (
-            f"{leases.machine_name()} does not find the recording. "
-            "All machines must share one TRANSCRIBER_FILES_DIR."
-        )
-    return None
+    return why_elsewhere(job.recording) if isinstance(error, FileNotFoundError) else None
 
 
-def is_elsewhere(recording: Recording) -> bool:
-    """On one machine what is not there is gone; of several another one may see it."""
-    return connection.vendor == "postgresql" and not is_stored(recording)
+def why_elsewhere(recording: Recording) -> str | None:
+    """Why others may find it: on one machine what is not there is gone, of several another one may see it."""
+    if connection.vendor != "postgresql" or is_stored(recording):
+        return None
+    return (
+        f"{leases.machine_name()} does not find the recording. "
+        "All machines must share one TRANSCRIBER_FILES_DIR."
+    )
 
 
 def leave_for_later(job: Job, lease: Lease, reason: str, *, stopping: threading.Event) -> None:

@@ -17,7 +17,7 @@ from django.test import Client
 from django.test.utils import override_settings
 from django.utils import timezone
 
-from retranslation import proposals, recovery, services, tasks, work
+from retranslation import api, proposals, recovery, services, tasks, work
 from retranslation.models import Batch, Retranslation
 from tests import queued
 from tests.retranslation.recorded import AUDIO, make_job
@@ -239,11 +239,19 @@ def test_a_model_that_another_machine_has_is_left_to_it(monkeypatch: pytest.Monk
     assert messages() == 1, "others are told"
 
 
-def test_a_job_deleted_while_it_was_asked_for_is_missed(client: Client) -> None:
+@pytest.mark.parametrize("path", ["segment-from-full", "suspects"])
+def test_a_job_deleted_while_it_was_asked_for_is_missed(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
     job = make_job()
-    operations.delete_job(job_id=job.pk)
-    with pytest.raises(Job.DoesNotExist):
-        request(job)
+    monkeypatch.setattr(
+        api, "require_weights", lambda *_, **__: operations.delete_job(job_id=job.pk)
+    )
+    wish = {"segment_id": "1", "start_time": 1.0, "end_time": 4.0}
+    url = f"/api/retranslate/{path}?job_id={job.pk}"
+    answer = client.post(url, wish, content_type="application/json")
+    assert answer.status_code == 404, answer.content
+    assert "not found or expired" in answer.json()["detail"]
     with pytest.raises(Job.DoesNotExist):
         send(job=job)
     assert (

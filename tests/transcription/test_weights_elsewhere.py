@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.test import Client, override_settings
 from django.utils import timezone
 
@@ -15,8 +14,6 @@ from tests.transcription.worked import make_job, now, states
 from transcription import engine, pipeline, presence, recordings, wakeups
 from transcription.models import Job, Worker
 from transcription.speech import fetching
-
-MODELS_DIR = settings.TRANSCRIBER_MODELS_DIR
 
 pytestmark = pytest.mark.django_db
 
@@ -84,13 +81,11 @@ def test_who_has_it_may_be_restarted_meanwhile(worker: Worker) -> None:
 def test_weights_where_no_worker_is_are_of_no_use(
     client: Client, audio_dir: Path, worker: Worker
 ) -> None:
-    with override_settings(TRANSCRIBER_MODELS_DIR=MODELS_DIR):
-        Worker.objects.update(weights=[])
-        assert not is_downloaded(client, "base")
-        assert upload(client, audio_dir, "base").status_code == 503
-        presence.report(role="speech")  # as a worker here does
-        assert is_downloaded(client, "base")
-        assert upload(client, audio_dir, "base").status_code == 200
+    assert not is_downloaded(client, "base")
+    assert upload(client, audio_dir, "base").status_code == 503
+    presence.report(role="speech")  # as a worker here does
+    assert is_downloaded(client, "base")
+    assert upload(client, audio_dir, "base").status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
