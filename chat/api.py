@@ -19,7 +19,7 @@ from chat.events import Pieces, events
 from chat.llm import loading
 from chat.llm.base import Answer, LanguageModelError, Message, Question
 from transcriber_site.parsers import JSONParser
-from transcription.checking import valid
+from transcription.request_checks import valid
 from transcription.serializers import Problem
 
 _logger = logging.getLogger(__name__)

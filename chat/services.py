@@ -21,8 +21,8 @@ from chat.llm.base import (
     Transcript,
 )
 from chat.llm.text import sentences
-from transcription.checking import Unavailable, find_job, not_completed
 from transcription.models import Job
+from transcription.request_checks import Unavailable, find_job, not_completed
 
 
 class NotCompleted(exceptions.APIException):

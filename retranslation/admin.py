@@ -14,7 +14,7 @@ from django.utils.timesince import timesince
 from retranslation import proposals, services
 from retranslation.models import Batch, Retranslation, SegmentChange
 from transcription.admin import DeletableAdmin, ReadOnlyAdmin, ReadOnlyInline
-from transcription.transcript import display_time
+from transcription.transcript.segments import display_time
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -24,8 +24,10 @@ from rest_framework.serializers import ValidationError
 from retranslation import proposals, services
 from retranslation import serializers as shapes
 from retranslation.models import Batch, Retranslation
-from transcription import wakeups
-from transcription.checking import (
+from transcription.leasing import wakeups
+from transcription.models import Job, Leased
+from transcription.recordings import has_samples
+from transcription.request_checks import (
     Conflict,
     find_job,
     not_completed,
@@ -34,12 +36,10 @@ from transcription.checking import (
     require_weights,
     valid,
 )
-from transcription.models import Job, Leased
-from transcription.recordings import has_samples
 from transcription.serializers import Problem
 from transcription.speech import catalogue
 from transcription.speech.engines.base import Span
-from transcription.suspects import find_suspects
+from transcription.transcript.suspects import find_suspects
 
 LOOK_SECONDS = 0.05
 CLIP_SECONDS = 0.5

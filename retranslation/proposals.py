@@ -11,11 +11,11 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Coalesce, Now
 
-from retranslation import splicing
+from retranslation import plan_changes
 from retranslation.models import Retranslation, SegmentChange
-from transcription import revising
+from transcription.editing import changes as revising
+from transcription.editing.changes import SAID_FIELDS, Change, ConflictError, Fields
 from transcription.models import Chunk, Diarization, Job, Leased, Segment, Stage
-from transcription.revising import SAID_FIELDS, Change, ConflictError, Fields
 from transcription.speech.diarization.base import Turn
 from transcription.speech.engines.base import Span
 
@@ -162,8 +162,8 @@ def _plan(job: Job, retranslation: Retranslation) -> list[Change]:
     segments = list(overlapping.order_by("start", "pk"))
     named = [one for one in segments if _is_named(one, retranslation)]
     if named:
-        return splicing.plan_named(span=span, words=retranslation.words, segment=named[0])
-    return splicing.plan_range(
+        return plan_changes.plan_named(span=span, words=retranslation.words, segment=named[0])
+    return plan_changes.plan_range(
         span=span,
         words=retranslation.words,
         segments=segments,

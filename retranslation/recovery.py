@@ -2,8 +2,8 @@
 
 from retranslation import services
 from retranslation.models import Retranslation
-from transcription import leases, wakeups
-from transcription.recovery import give_up_on_killers
+from transcription.jobs.recovery import give_up_on_killers
+from transcription.leasing import leases, wakeups
 
 
 def recover() -> None:

@@ -14,12 +14,14 @@ from django.db.models.functions import Now
 
 from retranslation import proposals
 from retranslation.models import Batch, Retranslation
-from transcription import jobs, leases, revising, wakeups
-from transcription.leases import Lease, LeaseLostError
+from transcription.editing import changes
+from transcription.jobs import lifecycle
+from transcription.leasing import leases, wakeups
+from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.models import Job, Leased
 from transcription.speech import catalogue
 from transcription.speech.engines.base import Span
-from transcription.suspects import Suspect
+from transcription.transcript.suspects import Suspect
 
 MOST_SECONDS = 600.0
 """The longest range, and the longest clip, that somebody may wait for."""
@@ -35,7 +37,7 @@ def request_range(
 ) -> Retranslation:
     """Have a range of the job's recording transcribed once more. Raises Job.DoesNotExist."""
     with transaction.atomic():
-        jobs.hold_existing(job.pk)
+        lifecycle.hold_existing(job.pk)
         retranslation = Retranslation.objects.create(
             job=job,
             segment_id=segment_id,
@@ -81,7 +83,7 @@ def request_clip(
     try:
         with transaction.atomic():
             if job is not None:
-                jobs.hold_existing(job.pk)
+                lifecycle.hold_existing(job.pk)
             retranslation.save(force_insert=True)
             wake_workers()
     except BaseException:
@@ -96,7 +98,7 @@ def request_suspects(
     """Have all that is suspect transcribed once more, after whatever somebody waits for. Raises Job.DoesNotExist."""
     language = language_of(job, model_name)
     with transaction.atomic():
-        jobs.hold_existing(job.pk)
+        lifecycle.hold_existing(job.pk)
         batch = Batch.objects.create(job=job, model_name=model_name, asked_by=asked_by)
         Retranslation.objects.bulk_create(
             Retranslation(
@@ -176,7 +178,7 @@ def finish(*, lease: Lease, retranslation: Retranslation, **made: Any) -> None:
         "lease_until": None,
     }
     with transaction.atomic():
-        revising.hold(retranslation.job_id)  # before its own row, as whoever deletes the job does
+        changes.hold(retranslation.job_id)  # before its own row, as whoever deletes the job does
         if not _held(lease).update(**values, finished_at=Now()):
             raise LeaseLostError
         retranslation.refresh_from_db()

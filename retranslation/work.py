@@ -10,14 +10,14 @@ from django.db.models import Q, QuerySet
 
 from retranslation import services
 from retranslation.models import Retranslation
-from transcription import leases, outages, wakeups
-from transcription.engine import is_for_others, load_engine
-from transcription.leases import Lease, LeaseLostError
+from transcription.jobs.installed_models import is_for_others, load_engine
+from transcription.leasing import leases, outages, wakeups
+from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.models import Job, Segment
-from transcription.phrases import is_as_heard
 from transcription.recordings import has_samples, read_samples
 from transcription.speech import audio, ranges
 from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechError, Word
+from transcription.transcript.speaker_split import is_as_heard
 
 _logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from summaries import serializers as shapes
 from summaries import services
 from summaries.models import Summary
 from transcriber_site.parsers import JSONParser
-from transcription.checking import valid
 from transcription.models import Leased
+from transcription.request_checks import valid
 from transcription.serializers import JobStatus, Problem, Started
 
 RESOLVE_SECONDS = 10.0

@@ -2,8 +2,8 @@
 
 from summaries import services
 from summaries.models import Summary
-from transcription import leases
-from transcription.recovery import give_up_on_killers
+from transcription.jobs.recovery import give_up_on_killers
+from transcription.leasing import leases
 
 
 def recover() -> None:

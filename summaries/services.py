@@ -13,8 +13,9 @@ from django.db.models.functions import Now
 from chat.llm.base import Passage, Style, Transcript
 from chat.llm.text import count_words, well_formed
 from summaries.models import Summary
-from transcription import jobs, leases, wakeups
-from transcription.leases import Lease, LeaseLostError
+from transcription.jobs import lifecycle
+from transcription.leasing import leases, wakeups
+from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.models import Leased
 
 WAITING = "Waiting for a worker"
@@ -37,7 +38,7 @@ def create_summary(
     """Keep what is to be summarized, as it is now, and have it worked at. Raises Job.DoesNotExist."""
     with transaction.atomic():
         if transcription_id is not None:
-            jobs.hold_existing(transcription_id)
+            lifecycle.hold_existing(transcription_id)
         summary = Summary.objects.create(
             transcript={
                 "language": transcript.language,

@@ -2,13 +2,13 @@
 
 import logging
 
-from summaries import crew, recovery, services
+from summaries import recovery, services, threads
 
 _logger = logging.getLogger(__name__)
 
 
 def work() -> None:
-    crew.wake()
+    threads.wake()
 
 
 def recover() -> None:

@@ -2,7 +2,7 @@
 
 from django_q.brokers import get_broker
 
-from transcription import wakeups
+from transcription.leasing import wakeups
 
 QUEUES = (wakeups.SPEECH, wakeups.INTERACTIVE)
 

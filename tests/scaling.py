@@ -115,8 +115,8 @@ def make_job(n_chunks: int) -> None:
     """A prepared job. Its chunks lie on an hour of samples, over and over: they are there to be read."""
     import numpy as np
 
-    from transcription import jobs
-    from transcription.leases import Lease
+    from transcription.jobs import lifecycle
+    from transcription.leasing.leases import Lease
     from transcription.models import Recording
     from transcription.recordings import SamplesWriter
     from transcription.speech.chunks import PlannedChunk
@@ -128,10 +128,12 @@ def make_job(n_chunks: int) -> None:
     for _ in range(round(RECORDING_SECONDS / 60)):
         writer.write(noise)
     writer.flush()
-    job = jobs.create_job(recording=recording, model_name="tiny.en", language="en", diarize=False)
-    stage = jobs.claim_preparation()
+    job = lifecycle.create_job(
+        recording=recording, model_name="tiny.en", language="en", diarize=False
+    )
+    stage = lifecycle.claim_preparation()
     assert stage is not None
-    lease = Lease(stage, still_wanted=jobs.wanted)
+    lease = Lease(stage, still_wanted=lifecycle.wanted)
     length = CHUNK_SECONDS / STREAMS_A_CHUNK
     planned = []
     for index in range(n_chunks):
@@ -139,19 +141,19 @@ def make_job(n_chunks: int) -> None:
         begins = [start + length * stream for stream in range(STREAMS_A_CHUNK)]
         streams = tuple(Span(begin, begin + length) for begin in begins)
         planned.append(PlannedChunk(streams=streams, speech=streams))
-    jobs.add_chunks(lease=lease, job=job, planned=planned, first_index=0)
-    jobs.finish_preparation(lease=lease, job=job, duration=RECORDING_SECONDS)
+    lifecycle.add_chunks(lease=lease, job=job, planned=planned, first_index=0)
+    lifecycle.finish_preparation(lease=lease, job=job, duration=RECORDING_SECONDS)
 
 
 def claim_and_commit(n_chunks: int) -> None:
-    from transcription import jobs
-    from transcription.leases import Lease
+    from transcription.jobs import lifecycle
+    from transcription.leasing.leases import Lease
     from transcription.speech.engines.base import TranscribedSegment
 
     claims, commits = [], []
     for _ in range(n_chunks):
         began = time.perf_counter()
-        chunk = jobs.claim_chunk(model_name="tiny.en")
+        chunk = lifecycle.claim_chunk(model_name="tiny.en")
         claims.append(time.perf_counter() - began)
         assert chunk is not None
         said = [
@@ -160,9 +162,9 @@ def claim_and_commit(n_chunks: int) -> None:
             )
             for n in range(SEGMENTS_A_CHUNK)
         ]
-        lease = Lease(chunk, still_wanted=jobs.wanted)
+        lease = Lease(chunk, still_wanted=lifecycle.wanted)
         began = time.perf_counter()
-        jobs.finish_chunk(
+        lifecycle.finish_chunk(
             lease=lease, chunk=chunk, segments=said, engine="faster-whisper", device="cpu"
         )
         commits.append(time.perf_counter() - began)

@@ -15,7 +15,7 @@ from django.conf import settings  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
 from transcriber_site.bodies import UploadHandler  # noqa: E402
-from transcription.consumers import websocket_urlpatterns  # noqa: E402
+from transcription.live.consumers import websocket_urlpatterns  # noqa: E402
 
 
 class BrowserOriginValidator(OriginValidator):  # type: ignore[misc]  # channels is untyped

@@ -21,8 +21,8 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from transcriber_site.logs import request_id
+from transcription.leasing.outages import DATABASE_ERRORS, is_disk_full
 from transcription.models import Job
-from transcription.outages import DATABASE_ERRORS, is_disk_full
 
 _logger = logging.getLogger(__name__)
 

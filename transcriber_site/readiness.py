@@ -11,7 +11,8 @@ from django.db import connection, models
 from django.db.models.functions import Now
 from django_q.brokers import get_broker
 
-from transcription import presence, recordings, wakeups
+from transcription import recordings
+from transcription.leasing import wakeups, workers
 from transcription.models import Worker
 
 ROLES = (wakeups.SPEECH, wakeups.INTERACTIVE)
@@ -83,13 +84,13 @@ def _disk(found: Readiness) -> None:
 def _workers(found: Readiness) -> None:
     """Those seen within the last minute; those alone count that have this process's secret key and files."""
     ago = models.ExpressionWrapper(Now() - models.F("seen_at"), models.DurationField())
-    seen = list(presence.seen().annotate(ago=ago))
+    seen = list(workers.seen().annotate(ago=ago))
     try:
         files = recordings.storage_id()
     except OSError as error:
         found.problems.append(f"The files folder cannot be used: {error}")
         files = ""
-    own = [one for one in seen if one.secret_id == presence.secret_id() and one.files_id == files]
+    own = [one for one in seen if one.secret_id == workers.secret_id() and one.files_id == files]
     found.parts["workers"] = {role: sum(one.role == role for one in own) for role in ROLES}
     found.parts["models"] = sorted({worker.model_name for worker in own if worker.model_name})
     found.parts["seen"] = [_shown(worker) for worker in seen]
@@ -112,7 +113,7 @@ def _shown(worker: Any) -> dict[str, Any]:
 
 
 def _strangers(seen: Iterable[Worker], *, files: str) -> list[str]:
-    secret = presence.secret_id()
+    secret = workers.secret_id()
     other_secrets = sorted({worker.machine for worker in seen if worker.secret_id != secret})
     other_files = sorted({worker.machine for worker in seen if worker.files_id != files})
     return [

@@ -21,19 +21,13 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from transcription import (
-    exports,
-    jobs,
-    operations,
-    progress,
-    recordings,
-    speakers,
-    statuses,
-    suspects,
-)
+from transcription import recordings
 from transcription import serializers as shapes
-from transcription.alignment import segment_with_words
-from transcription.checking import (
+from transcription.jobs import lifecycle, progress, retry_and_delete, speakers
+from transcription.jobs import status as statuses
+from transcription.jobs.installed_models import listing
+from transcription.models import Diarization, Job, Leased
+from transcription.request_checks import (
     Conflict,
     find_job,
     not_completed,
@@ -42,9 +36,9 @@ from transcription.checking import (
     require_weights,
     valid,
 )
-from transcription.engine import listing
-from transcription.models import Diarization, Job, Leased
-from transcription.transcript import display_time
+from transcription.transcript import exports, suspects
+from transcription.transcript.segments import display_time
+from transcription.transcript.word_alignment import segment_with_words
 
 _logger = logging.getLogger(__name__)
 
@@ -73,7 +67,7 @@ def start(request: Request) -> Response:
     upload: TemporaryUploadedFile = wish["file"]
     require_weights(wish["model_name"])
     info = probe_upload(upload)
-    job = jobs.create_job(
+    job = lifecycle.create_job(
         recording=recordings.store_upload(upload=upload, info=info),
         model_name=wish["model_name"].name,
         language=wish["language"],
@@ -125,7 +119,7 @@ def cancel(request: Request, job_id: str) -> Response:
     A job that was cancelled before is answered alike; one that ended otherwise is a 409.
     """
     job = find_job(job_id)
-    cancelled = jobs.cancel_job(job_id=job.pk)
+    cancelled = lifecycle.cancel_job(job_id=job.pk)
     job = find_job(job_id)
     if not cancelled and job.status != Job.Status.CANCELLED:
         raise Conflict(f"There is nothing to cancel any more: the job is {job.status}.")
@@ -138,7 +132,7 @@ def cancel(request: Request, job_id: str) -> Response:
 def delete(request: Request, job_id: str) -> Response:
     """Delete a job with its transcript and its recording, whatever it is at."""
     job = find_job(job_id)
-    if not operations.delete_job(job_id=job.pk):
+    if not retry_and_delete.delete_job(job_id=job.pk):
         raise Http404("Transcription job not found or expired")
     _logger.info("Job %s: deleted by %s", job.pk, person(request))
     return Response(status=status.HTTP_204_NO_CONTENT)
@@ -318,7 +312,7 @@ def debug(request: Request, job_id: str) -> Response:
             if job.started_at
             else None,
             "processing_seconds": processing,
-            "real_time_factor": jobs.real_time_factor(job),
+            "real_time_factor": lifecycle.real_time_factor(job),
             "created_at": job.created_at.timestamp(),
             "stages": [{"kind": stage.kind, **_leased(stage)} for stage in job.stages.all()],
             "chunk_states": {

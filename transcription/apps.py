@@ -40,6 +40,6 @@ def schedule_recovery(**_: Any) -> None:
 
 
 def index_texts(*, using: str, **_: Any) -> None:
-    from transcription import search  # models are there by now
+    from transcription.transcript import search  # models are there by now
 
     search.ensure_index(using=using)

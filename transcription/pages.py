@@ -17,14 +17,15 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.middleware import HtmxDetails
 
-from transcription import jobs, operations, progress, search
-from transcription.checking import find_job
-from transcription.engine import listing
-from transcription.exports import FORMATS
+from transcription.jobs import lifecycle, progress, retry_and_delete
+from transcription.jobs.installed_models import listing
 from transcription.models import Job, Segment
+from transcription.request_checks import find_job
 from transcription.serializers import MOST_SPEAKERS, TranscriptionRequest
 from transcription.speech import catalogue, fetching
 from transcription.speech.diarization.loading import TAKE_A_COUNT
+from transcription.transcript import search
+from transcription.transcript.exports import FORMATS
 
 STATIC = Path(__file__).parent / "static"
 REVIEW_MODULES = sorted(
@@ -160,7 +161,7 @@ def job_row(request: HttpRequest, job_id: str) -> HttpResponse:
 def retry(request: HttpRequest, job_id: str) -> HttpResponse:
     """Begin again with what failed or was cancelled; answers with the row."""
     job = find_job(job_id)
-    if not operations.retry_failed(job_id=job.pk):
+    if not retry_and_delete.retry_failed(job_id=job.pk):
         return _refused(job, "there is nothing to try again.")
     return _answer_row(request, job_id)
 
@@ -169,7 +170,7 @@ def retry(request: HttpRequest, job_id: str) -> HttpResponse:
 def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
     """End a job that is under way; answers with the row."""
     job = find_job(job_id)
-    if not jobs.cancel_job(job_id=job.pk):
+    if not lifecycle.cancel_job(job_id=job.pk):
         return _refused(job, "there is nothing to cancel any more.")
     return _answer_row(request, job_id)
 
@@ -178,7 +179,9 @@ def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
 def delete(request: HttpRequest, job_id: str) -> HttpResponse:
     """Delete a job with all that was made of it, and its recording; answers with the list."""
     job = find_job(job_id)
-    operations.delete_job(job_id=job.pk)  # False: somebody was first, and nothing is left to do
+    retry_and_delete.delete_job(
+        job_id=job.pk
+    )  # False: somebody was first, and nothing is left to do
     return render(request, "transcription/_jobs.html", _listed(request))
 
 

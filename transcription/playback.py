@@ -14,8 +14,8 @@ from django.views.decorators.http import require_safe
 from whitenoise.responders import StaticFile  # type: ignore[import-untyped]
 
 from transcription import recordings
-from transcription.checking import find_job
 from transcription.models import Job, Recording
+from transcription.request_checks import find_job
 from transcription.speech.engines.base import SAMPLE_RATE
 
 HEADER_BYTES = 44

@@ -6,11 +6,11 @@ from django.conf import settings
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from transcription.exports import FORMATS
 from transcription.speech import catalogue
 from transcription.speech.diarization.base import AUTOMATIC, SpeakerCount
 from transcription.speech.diarization.loading import TAKE_A_COUNT
-from transcription.suspects import REASONS
+from transcription.transcript.exports import FORMATS
+from transcription.transcript.suspects import REASONS
 
 WHAT_IS_ALLOWED = "Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
 MOST_SPEAKERS = 50

@@ -5,7 +5,9 @@ import signal
 
 from django_q.conf import Conf
 
-from transcription import operations, pipeline, preparing, presence, recovery, wakeups
+from transcription.jobs import prepare as preparing
+from transcription.jobs import recovery, retry_and_delete, transcribe
+from transcription.leasing import wakeups, workers
 
 _logger = logging.getLogger(__name__)
 
@@ -16,12 +18,12 @@ def prepare() -> None:
 
 
 def work_on_speech() -> None:
-    pipeline.work_on_speech()
+    transcribe.work_on_speech()
 
 
 def recover() -> None:
     recovery.recover()
-    operations.expire_jobs()
+    retry_and_delete.expire_jobs()
 
 
 def on_worker_start() -> None:
@@ -29,9 +31,9 @@ def on_worker_start() -> None:
 
     Here and not in a task, which would wait for what the interactive worker has in hand.
     """
-    pipeline.stopping.clear()
-    signal.signal(signal.SIGTERM, lambda *_: pipeline.stopping.set())
-    presence.report_until(pipeline.stopping, role=Conf.CLUSTER_NAME)
+    transcribe.stopping.clear()
+    signal.signal(signal.SIGTERM, lambda *_: transcribe.stopping.set())
+    workers.report_until(transcribe.stopping, role=Conf.CLUSTER_NAME)
     try:
         recovery.recover()
     except Exception:

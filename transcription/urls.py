@@ -1,6 +1,7 @@
 from django.urls import path
 
-from transcription import api, editing_api, pages, playback
+from transcription import api, pages, playback
+from transcription.editing import api as editing_api
 
 urlpatterns = [
     path("", api.start, name="transcribe"),

@@ -45,20 +45,20 @@ class Extractive:
         yield answer
 
     async def parts(self, transcript: Transcript) -> Sequence[Transcript]:
-        from chat.llm import central
+        from chat.llm import lexrank
 
-        return await asyncio.to_thread(central.parts, transcript)
+        return await asyncio.to_thread(lexrank.parts, transcript)
 
     async def condense(self, part: Transcript) -> Sequence[Passage]:
-        from chat.llm import central
+        from chat.llm import lexrank
 
-        return await asyncio.to_thread(central.condense, part)
+        return await asyncio.to_thread(lexrank.condense, part)
 
     async def summarize(self, transcript: Transcript, *, style: Style, max_words: int) -> str:
-        from chat.llm import central
+        from chat.llm import lexrank
 
         return await asyncio.to_thread(
-            central.summarize, transcript, style=style, max_words=max_words
+            lexrank.summarize, transcript, style=style, max_words=max_words
         )
 
     async def topics(self, transcript: Transcript, *, summary: str) -> Sequence[str]:

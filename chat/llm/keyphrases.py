@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from chat.llm.base import Transcript
-from chat.llm.terms import SPEAKER_LABEL, Words, fold, language_for
 from chat.llm.text import count_words, one_line, stop_words
+from chat.llm.tokenize import SPEAKER_LABEL, Words, fold, language_for
 
 FEWEST = 3
 _WORDS_A_PHRASE = 3

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from chat.llm import fitting, prompts, replies, text, topics
+from chat.llm import context_window, prompts, replies, text, topics
 from chat.llm.base import (
     Answer,
     LanguageModelError,
@@ -45,7 +45,7 @@ class OpenAICompatible:
         room = self._room(self._answer_tokens(question))
         for n_shrinks in range(MAX_SHRINKS + 1):
             # Searching hours of talk takes a while, in which others are to be served.
-            plan = await asyncio.to_thread(fitting.plan, question, room=room)
+            plan = await asyncio.to_thread(context_window.plan, question, room=room)
             try:
                 reply = await self._connection.complete(self._request(plan, question), limit)
             except ContextExceededError as error:
@@ -60,7 +60,7 @@ class OpenAICompatible:
         limit = self._connection.time_limit()
         room = self._room(self._answer_tokens(question))
         for n_shrinks in range(MAX_SHRINKS + 1):
-            plan = await asyncio.to_thread(fitting.plan, question, room=room)
+            plan = await asyncio.to_thread(context_window.plan, question, room=room)
             has_begun = False
             pieces = self._connection.stream(self._request(plan, question), limit)
             try:
@@ -83,8 +83,8 @@ class OpenAICompatible:
                 for style in Style
             ),
         )
-        room = max(fitting.FRAME_TOKENS, self._room(self._writing_tokens) - around)
-        return await asyncio.to_thread(fitting.cut, transcript, room=room)
+        room = max(context_window.FRAME_TOKENS, self._room(self._writing_tokens) - around)
+        return await asyncio.to_thread(context_window.cut, transcript, room=room)
 
     async def condense(self, part: Transcript) -> Sequence[Passage]:
         n_words = sum(text.count_words(each.text) for each in part.passages)
@@ -96,7 +96,7 @@ class OpenAICompatible:
             reply = await self._write(messages, max_words=target)
         except ContextExceededError as error:
             self._learn(error)
-            halves = fitting.halves(part)
+            halves = context_window.halves(part)
             if len(halves) == 1:
                 raise
             return [passage for half in halves for passage in await self.condense(half)]
@@ -200,11 +200,13 @@ class OpenAICompatible:
                 n_context=self._context_tokens,
             )
 
-    def _request(self, plan: fitting.Plan, question: Question) -> Request:
+    def _request(self, plan: context_window.Plan, question: Question) -> Request:
         max_tokens = self._answer_tokens(question)
         return Request(self._model, plan.messages, max_tokens, question.temperature)
 
-    def _smaller(self, plan: fitting.Plan, question: Question, error: ContextExceededError) -> int:
+    def _smaller(
+        self, plan: context_window.Plan, question: Question, error: ContextExceededError
+    ) -> int:
         """How many tokens, as we estimate them, the prompt may have after one of `plan` was too long."""
         self._learn(error)
         share = 0.6
@@ -219,6 +221,6 @@ class OpenAICompatible:
             self._context_tokens = min(self._context_tokens, error.n_context)
 
 
-async def _answered(reply: Reply, plan: fitting.Plan) -> Answer:
+async def _answered(reply: Reply, plan: context_window.Plan) -> Answer:
     cited = await asyncio.to_thread(replies.citations, reply.text, plan.sent)
     return Answer(reply.text, reply.model, reply.usage, cited, reply.finish_reason)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chat.llm import retrieval, terms, text
+from chat.llm import retrieval, text, tokenize
 from chat.llm.base import Passage, Style, Transcript
 
 MAX_CITATIONS = 20
@@ -175,6 +175,6 @@ def _by_words(answer: str, sent: Transcript) -> list[int]:
 
 def _shared_words(answer: str, sent: Transcript) -> list[int]:
     """How many different words, those that mean something, each passage shares with the answer."""
-    words = terms.words_for(sent)
+    words = tokenize.words_for(sent)
     told = set(words.terms(answer).content)
     return [len(told & set(words.terms(each.text).content)) for each in sent.passages]

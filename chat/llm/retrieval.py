@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chat.llm import times
+from chat.llm import time_expressions
 from chat.llm.base import Message, Passage, Transcript
-from chat.llm.terms import Words, words_for
 from chat.llm.text import count_tokens, cut_to_tokens, line, sentences
+from chat.llm.tokenize import Words, words_for
 
 _EARLIER = (0.3, 0.2, 0.12, 0.08)
 """What the words of the messages before the question weigh, the latest first."""
@@ -191,7 +191,7 @@ def _weights(texts: Sequence[str], words: Words) -> tuple[dict[str, float], dict
     content: dict[str, float] = {}
     common: dict[str, float] = {}
     for text, weight in zip(texts, (1.0, *_EARLIER), strict=False):
-        terms = words.terms(times.without(text))
+        terms = words.terms(time_expressions.without(text))
         unique = dict.fromkeys(terms.content)
         if weight < 1:
             weight *= min(1.0, _LONG_TEXT_TERMS / max(1, len(unique)))
@@ -208,7 +208,7 @@ def _timed(transcript: Transcript, texts: Sequence[str], words: Words) -> list[i
     A question without content ("And who was that?") is still about the times that were named before it.
     """
     found = _at_times(transcript, texts[0])
-    if found or words.terms(times.without(texts[0])).content:
+    if found or words.terms(time_expressions.without(texts[0])).content:
         return found
     earlier = (_at_times(transcript, text) for text in texts[1:3])
     return next(filter(None, earlier), [])
@@ -220,7 +220,7 @@ def _at_times(transcript: Transcript, text: str) -> list[int]:
         return []
     duration = max(end if end is not None else start for _, start, end in timed)
     found: dict[int, None] = {}
-    for span in times.spans(text, duration=max(duration, 1e-3)):
+    for span in time_expressions.spans(text, duration=max(duration, 1e-3)):
         within = [i for i, start, end in timed if start < span.end and (end or start) >= span.start]
         if not within:  # nobody spoke just then
             within = [min(timed, key=lambda each: abs(each[1] - span.start))[0]]
@@ -229,7 +229,7 @@ def _at_times(transcript: Transcript, text: str) -> list[int]:
 
 
 def _from_within(
-    span: times.Span, indices: Sequence[int], passages: Sequence[Passage]
+    span: time_expressions.Span, indices: Sequence[int], passages: Sequence[Passage]
 ) -> list[int]:
     """The passages of a span: around a point in time the nearest first, else spread over it."""
     point = span.point

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from chat.llm.base import Answer, LanguageModel, Message, Passage, Question, Style, Transcript
-from chat.llm.central import PART_SENTENCES
 from chat.llm.extractive import CARD, Extractive
 from chat.llm.keyphrases import keyphrases
+from chat.llm.lexrank import PART_SENTENCES
 from chat.llm.text import count_tokens, count_words, line
 from tests.chat.facts import three_hours
 

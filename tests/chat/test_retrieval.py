@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from chat.llm import fitting
+from chat.llm import context_window
 from chat.llm.base import Message, Passage, Question, Transcript
 from chat.llm.retrieval import find, select, texts_of
 from chat.llm.text import count_tokens, line
@@ -48,7 +48,7 @@ def test_of_a_hundred_facts_in_three_hours_at_least_95_reach_the_model(meeting: 
 
     def is_sent(fact: Fact) -> bool:
         question = Question(tuple(fact.messages()), meeting)
-        plan = fitting.plan(question, room=BUDGET)
+        plan = context_window.plan(question, room=BUDGET)
         assert plan.n_tokens <= BUDGET
         return any(fact.said in message.content for message in plan.messages)
 

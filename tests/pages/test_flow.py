@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser import opened
 from tests.service import Service
-from transcription.transcript import display_time
+from transcription.transcript.segments import display_time
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from retranslation import proposals
 from retranslation.models import Retranslation
 from tests.retranslation.proposed import accept, heard, reject, rows, texts, undo, words_of
 from tests.transcription.diarized import add_chunk, add_segment, ids, make_job, now
-from transcription import operations
+from transcription.jobs import retry_and_delete
 from transcription.models import Job, Leased, Stage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,7 +56,7 @@ def _add(job: Job) -> None:
 
 
 def _do_again(job: Job) -> None:
-    assert operations.rerun(job_id=job.pk)
+    assert retry_and_delete.rerun(job_id=job.pk)
     job.stages.filter(kind=Stage.Kind.PREPARE).update(state=Leased.State.DONE)
     add_segment(add_chunk(job, 0, state=Leased.State.DONE), "fine thanks", 3.0)
 
@@ -136,7 +136,7 @@ def test_a_clip_of_no_job_cannot_be_accepted_but_rejected() -> None:
 
 def test_who_decides_about_what_is_gone_learns_that(job: Job) -> None:
     proposal = heard(job, 3.0, 5.0, "Fine")
-    operations.delete_job(job_id=job.pk)
+    retry_and_delete.delete_job(job_id=job.pk)
     for decide in (accept, reject, undo):
         with pytest.raises(Retranslation.DoesNotExist):
             decide(proposal)

@@ -25,9 +25,10 @@ from tests.transcription.diarized import (
 )
 from tests.transcription.media import samples_of, write
 from tests.transcription.test_live_speakers import Listener, hear, listening, result_of
-from transcription import jobs, live, speakers
+from transcription.jobs import lifecycle, speakers
+from transcription.live import feed as live
 from transcription.models import Job, Leased
-from transcription.transcript import segment_object
+from transcription.transcript.segments import segment_object
 
 ONE, TWO = "SPEAKER_1", "SPEAKER_2"
 TURNS = [(0, 3, ONE), (3, 8, TWO)]
@@ -170,7 +171,7 @@ async def test_what_is_accepted_while_chunks_are_still_to_come() -> None:
     def end() -> None:
         add_segment(growing.chunks.get(index=1), "good to hear", 10.0)
         growing.chunks.update(state=Leased.State.DONE)
-        jobs.advance(growing.pk)
+        lifecycle.advance(growing.pk)
 
     growing = await sync_to_async(start)()
     early = asyncio.create_task(hear(growing))

@@ -6,8 +6,8 @@ from django.utils import timezone
 from retranslation import proposals
 from tests.retranslation.proposed import accept, heard, reject, rows, texts, words_of
 from tests.transcription.diarized import add_chunk, add_segment, diarize, ids, make_job, now
-from transcription import phrases
 from transcription.models import Diarization, Job, Leased, Segment
+from transcription.transcript import speaker_split
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,7 +71,7 @@ def test_words_go_to_the_segments_that_they_share_their_time_with(job: Job) -> N
         (3.0, 5.0, ONE),
         (5.0, 8.0, ONE),
     ]
-    assert all(phrases.is_as_heard(segment) for segment in job.segments.all())
+    assert all(speaker_split.is_as_heard(segment) for segment in job.segments.all())
 
 
 def test_a_word_that_was_said_before_stays_with_its_segment(job: Job) -> None:
@@ -122,7 +122,7 @@ def test_a_segment_that_is_partly_inside_loses_its_words_in_the_range_alone(job:
     accept(heard(job, 2.0, 4.0, "they Nine"))
     assert texts(job) == ["how are they", "Nine thanks", "good to hear"]
     for segment in job.segments.all():
-        assert segment.text == phrases.text_of(segment.words)
+        assert segment.text == speaker_split.text_of(segment.words)
         times = [time for word in segment.words for time in (word["start"], word["end"])]
         assert times == sorted(times)
 

@@ -16,8 +16,9 @@ from retranslation import services, work
 from retranslation.models import Batch, Retranslation
 from tests.retranslation.recorded import make_job
 from tests.transcription.media import silence, write
-from transcription import operations, recordings
-from transcription.leases import Lease
+from transcription import recordings
+from transcription.jobs import retry_and_delete
+from transcription.leasing.leases import Lease
 from transcription.models import Job, Leased, Recording
 from transcription.speech import fetching
 from transcription.speech.engines.base import Span
@@ -288,7 +289,7 @@ def test_a_clip_goes_with_its_job_or_its_row(
     assert send(client, jfk, **whole).status_code == 504
     assert send(client, jfk).status_code == 504
     assert len(stored()) == 2
-    assert operations.delete_job(job_id=job.pk)
+    assert retry_and_delete.delete_job(job_id=job.pk)
     [alone] = Retranslation.objects.all()
     assert stored() == [Path(str(alone.clip)).name]
     assert services.delete_retranslation(retranslation_id=alone.pk)

@@ -22,14 +22,16 @@ from retranslation.models import Batch, Retranslation
 from tests import queued
 from tests.retranslation.recorded import AUDIO, make_job
 from tests.transcription.media import samples_of, silence
-from transcription import leases, operations, presence, revising
-from transcription.engine import load_engine
-from transcription.leases import Lease, LeaseLostError
+from transcription.editing import changes
+from transcription.jobs import retry_and_delete
+from transcription.jobs.installed_models import load_engine
+from transcription.leasing import leases, workers
+from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.models import Job, Leased, Worker
 from transcription.recordings import delete_files, folder
 from transcription.speech import fetching
 from transcription.speech.engines.base import Span, SpeechError
-from transcription.suspects import Suspect
+from transcription.transcript.suspects import Suspect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -226,7 +228,7 @@ def test_a_recording_that_another_machine_may_see_is_left_to_it() -> None:
 
 def test_a_model_that_another_machine_has_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "can_download", lambda *_, **__: False)
-    presence.report(role="interactive")
+    workers.report(role="interactive")
     Worker.objects.update(weights=["small"])
     made, other = request(make_job(), model_name="small"), request(make_job(), model_name="medium")
     messages()
@@ -245,7 +247,7 @@ def test_a_job_deleted_while_it_was_asked_for_is_missed(
 ) -> None:
     job = make_job()
     monkeypatch.setattr(
-        api, "require_weights", lambda *_, **__: operations.delete_job(job_id=job.pk)
+        api, "require_weights", lambda *_, **__: retry_and_delete.delete_job(job_id=job.pk)
     )
     wish = {"segment_id": "1", "start_time": 1.0, "end_time": 4.0}
     url = f"/api/retranslate/{path}?job_id={job.pk}"
@@ -281,10 +283,10 @@ def test_a_job_can_be_deleted_while_its_retranslation_is_finished() -> None:
 
     finishing = threading.Thread(target=finish)
     with transaction.atomic():
-        assert revising.hold(job.pk)
+        assert changes.hold(job.pk)
         finishing.start()
         finishing.join(0.5)  # it waits by now
-        assert operations.delete_job(job_id=job.pk)
+        assert retry_and_delete.delete_job(job_id=job.pk)
     finishing.join(30)
     assert [type(error) for error in errors] == [LeaseLostError]
     assert not Retranslation.objects.filter(pk=made.pk).exists()

@@ -14,7 +14,10 @@ from django.utils import timezone
 
 from tests.service import ON_SERVERS, Service, wait_for
 from transcriber_site import readiness
-from transcription import presence, recordings, recovery, wakeups
+from transcription import recordings
+from transcription.jobs import recovery
+from transcription.leasing import wakeups
+from transcription.leasing import workers as presence
 from transcription.models import Worker
 
 READY = "/health/ready"

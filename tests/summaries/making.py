@@ -8,7 +8,7 @@ from django.utils import timezone
 from chat.llm.base import Style
 from chat.serializers import SegmentsField
 from chat.services import transcript_of
-from summaries import services, summarizing
+from summaries import map_reduce, services
 from summaries.models import Summary
 from tests.summaries.provider import NOTES, Asked, said
 from tests.summaries.talk import segments
@@ -25,8 +25,8 @@ def begin(*, n_segments: int = 120, model_name: str = "", **values: Any) -> Summ
     )
 
 
-def work() -> summarizing.Outcome:
-    outcome = summarizing.work_on_next()
+def work() -> map_reduce.Outcome:
+    outcome = map_reduce.work_on_next()
     assert outcome is not None
     return outcome
 

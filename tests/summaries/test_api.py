@@ -17,7 +17,7 @@ from summaries.models import Summary
 from tests.servers import free_port
 from tests.summaries.provider import MODEL
 from tests.transcription.diarized import add_segment, make_job
-from transcription import operations
+from transcription.jobs import retry_and_delete
 from transcription.models import Job, Leased
 
 URL = "/api/summary/"
@@ -99,7 +99,7 @@ def test_a_transcription_deleted_while_it_was_asked_for_is_not_found(
     job = make_job(diarize=False)
     add_segment(job.chunks.get(), "Ask not.", start=3.0)
     Job.objects.filter(pk=job.pk).update(status=Job.Status.COMPLETED, language="en")
-    monkeypatch.setattr(api, "_require_model", lambda _: operations.delete_job(job_id=job.pk))
+    monkeypatch.setattr(api, "_require_model", lambda _: retry_and_delete.delete_job(job_id=job.pk))
     answer = post(client, {"job_id": str(job.pk)})
     assert answer.status_code == 404
     assert not Summary.objects.exists()

@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from summaries.crew import Crew
-from summaries.summarizing import Outcome
+from summaries.map_reduce import Outcome
+from summaries.threads import Crew
 from tests.service import wait_for
 
 

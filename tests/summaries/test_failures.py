@@ -11,17 +11,17 @@ from django.db import connection
 from django_q.models import Schedule
 
 from chat.llm import loading
-from summaries import recovery, services, summarizing
+from summaries import map_reduce, recovery, services
 from summaries.apps import schedule_recovery
-from summaries.crew import Crew
 from summaries.models import Summary
+from summaries.threads import Crew
 from tests import queued
 from tests.chat import fault_server as faults
 from tests.servers import free_port
 from tests.service import wait_for
 from tests.summaries.making import begin, failing_after, let_it_be_due, now, work
 from tests.summaries.provider import MODEL, NAMES, NOTES, SUMMARY, Asked, Script, said
-from transcription import leases
+from transcription.leasing import leases
 from transcription.models import Leased
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +41,7 @@ def test_a_summary_goes_on_after_the_last_part_that_was_saved(
     assert (failed.state, failed.failures) == (Leased.State.TODO, 1)
     assert "tried again" in failed.message
     assert "500" in failed.error
-    assert summarizing.work_on_next() is None, "its pause is not over"
+    assert map_reduce.work_on_next() is None, "its pause is not over"
     let_it_be_due(summary)
     noted = [asked.content for asked in script.of_kind(NOTES) if asked.content][:3]
     script.asked.clear()
@@ -120,7 +120,7 @@ def test_what_keeps_failing_fails_with_the_last_reason(
     assert failed.message == failed.error
     assert "500" in failed.message
     assert failed.finished_at is not None
-    assert summarizing.work_on_next() is None
+    assert map_reduce.work_on_next() is None
 
 
 def test_what_trying_again_cannot_help_fails_at_once(provider: str, script: Script) -> None:
@@ -207,7 +207,7 @@ def test_what_failed_is_tried_again_by_itself_when_its_pause_is_over(
 
     script.reply = reply
     summary = begin(n_segments=3)
-    crew = Crew(summarizing.work_on_next)
+    crew = Crew(map_reduce.work_on_next)
     crew.wake()
     wait_for(lambda: script.of_kind(NAMES), what="that it succeeds", seconds=10)
     wait_for(lambda: not crew._n_threads, what="its end", seconds=5)
@@ -240,7 +240,7 @@ def at_work(provider: str, script: Script) -> Iterator[tuple[Summary, threading.
 
     def run() -> None:
         try:
-            summarizing.work_on_next()
+            map_reduce.work_on_next()
         finally:
             connection.close()
 

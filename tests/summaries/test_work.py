@@ -4,7 +4,7 @@ import pytest
 
 from chat.llm.base import Passage, Style, Transcript
 from chat.llm.text import count_words
-from summaries import services, summarizing
+from summaries import map_reduce, services
 from tests.summaries.making import begin, now, work
 from tests.summaries.provider import MODEL, NAMES, NOTES, SUMMARY, TOPICS, Script, said
 from transcription.models import Leased
@@ -27,7 +27,7 @@ def test_the_built_in_model_summarizes(style: Style) -> None:
     assert 3 <= len(made.topics) <= 8
     assert (made.progress, made.message) == (100, services.COMPLETED)
     assert (made.transcript, made.partials) == ({}, [])
-    assert summarizing.work_on_next() is None
+    assert map_reduce.work_on_next() is None
 
 
 # ---- In parts
@@ -106,7 +106,7 @@ def test_what_no_database_takes_is_left_out_of_what_a_model_says(
 def test_notes_that_are_too_long_are_cut_in_any_language() -> None:
     part = Transcript((Passage("会议讨论了港口的计划。" * 20, 5.0, 9.0, "SPEAKER_1"),))
     notes = [Passage("会议讨论了港口的计划。" * 20, 5.0)]
-    [short] = summarizing._shorter([notes], [part])
+    [short] = map_reduce._shorter([notes], [part])
     assert 0 < count_words(short.text) <= count_words(part.passages[0].text) // 2
     assert short.start == 5.0
 
@@ -114,4 +114,4 @@ def test_notes_that_are_too_long_are_cut_in_any_language() -> None:
 def test_notes_that_are_short_enough_are_left_as_they_are() -> None:
     parts = [Transcript((Passage("word " * 200),)), Transcript((Passage("Yes."),))]
     notes = [[Passage("Few words.")], [Passage("They said yes.")]]
-    assert summarizing._shorter(notes, parts) == [*notes[0], *notes[1]]
+    assert map_reduce._shorter(notes, parts) == [*notes[0], *notes[1]]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transcription import jobs, speakers
-from transcription.leases import Lease
+from transcription.jobs import lifecycle, speakers
+from transcription.leasing.leases import Lease
 from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
 from transcription.speech.diarization.base import Diarization as Found
 from transcription.speech.diarization.base import Turn
@@ -16,7 +16,7 @@ Turns = Sequence[tuple[float, float, str]]
 def make_job(*texts: str, diarize: bool = True, file: str = "a.flac") -> Job:
     """A job under way whose chunks are done, a segment for each text, one after the other."""
     recording = Recording(name="a.flac", size=1, file=file, duration=600.0)
-    job = jobs.create_job(
+    job = lifecycle.create_job(
         recording=recording, model_name=MODEL, language="en", diarize=diarize, count=None
     )
     job.stages.filter(kind=Stage.Kind.PREPARE).update(state=Leased.State.DONE)
@@ -61,7 +61,7 @@ def claim() -> Stage:
 
 
 def lease_of(row: Leased) -> Lease:
-    return Lease(row, still_wanted=jobs.wanted)
+    return Lease(row, still_wanted=lifecycle.wanted)
 
 
 def commit(stage: Stage, turns: Turns) -> None:

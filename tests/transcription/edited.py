@@ -4,8 +4,8 @@ from typing import Any
 
 from tests.retranslation.proposed import rows
 from tests.transcription.diarized import make_job, now
-from transcription import editing
-from transcription.editing import Edited
+from transcription.editing import services
+from transcription.editing.services import Edited
 from transcription.models import Diarization, Edit, Job, Segment
 
 ONE, TWO = "SPEAKER_1", "SPEAKER_2"
@@ -39,17 +39,17 @@ def following(segment: Segment) -> Segment:
 
 def put(segment: Segment, **values: Any) -> Edited:
     was = {name: getattr(segment, name) for name in values}
-    return editing.change(segment_id=segment.pk, values=values, was=was, done_by=BY)
+    return services.change(segment_id=segment.pk, values=values, was=was, done_by=BY)
 
 
 def cut(segment: Segment, position: int) -> Edited:
     was = {"text": segment.text}
-    return editing.split(segment_id=segment.pk, position=position, was=was, done_by=BY)
+    return services.split(segment_id=segment.pk, position=position, was=was, done_by=BY)
 
 
 def join(segment: Segment, second: Segment | None = None) -> Edited:
     second = second or following(segment)
-    return editing.merge(
+    return services.merge(
         segment_id=segment.pk,
         next_id=second.pk,
         was={"text": segment.text},
@@ -59,14 +59,14 @@ def join(segment: Segment, second: Segment | None = None) -> Edited:
 
 
 def remove(segment: Segment) -> Edited:
-    return editing.remove(segment_id=segment.pk, was={"text": segment.text}, done_by=BY)
+    return services.remove(segment_id=segment.pk, was={"text": segment.text}, done_by=BY)
 
 
 def rename(job: Job, name: str, new_name: str) -> Edited:
-    return editing.rename(job_id=job.pk, name=name, new_name=new_name, done_by=BY)
+    return services.rename(job_id=job.pk, name=name, new_name=new_name, done_by=BY)
 
 
 def undo(job: Job, edited: Edited | Edit) -> Edited:
     edit = edited.edit if isinstance(edited, Edited) else edited
     assert edit is not None
-    return editing.undo(job_id=job.pk, edit_id=edit.pk, done_by="bob")
+    return services.undo(job_id=job.pk, edit_id=edit.pk, done_by="bob")

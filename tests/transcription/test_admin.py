@@ -17,9 +17,9 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
 from tests.transcription.operated import act, add_chunk, changelist, make_job, page_of, submit
-from transcription import editing
-from transcription.exports import FORMATS, Options, export
+from transcription.editing import services
 from transcription.models import Chunk, Edit, Job, Leased, Recording, Segment, Stage
+from transcription.transcript.exports import FORMATS, Options, export
 
 pytestmark = pytest.mark.django_db
 
@@ -36,7 +36,7 @@ def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
 
 def edit_text(segment: Segment, text: str) -> Edit:
     seen = {"text": segment.text}
-    done = editing.change(segment_id=segment.pk, values={"text": text}, was=seen, done_by="Ann")
+    done = services.change(segment_id=segment.pk, values={"text": text}, was=seen, done_by="Ann")
     assert done.edit is not None
     return done.edit
 
@@ -250,7 +250,7 @@ def test_nothing_is_overwritten_that_was_not_seen(admin_client: Client) -> None:
     page = admin_client.get(page_of(segment)).content.decode()
     edit_text(segment, "What Ann heard")
     said = submit(admin_client, segment, page=page, text="What I heard")
-    assert said == [editing.MEANWHILE]
+    assert said == [services.MEANWHILE]
     segment.refresh_from_db()
     assert segment.text == "What Ann heard"
     assert job.edits.count() == 1
@@ -263,7 +263,7 @@ def test_nothing_is_overwritten_that_was_not_seen(admin_client: Client) -> None:
 def test_a_segment_that_is_gone_stays_gone(admin_client: Client) -> None:
     segment = add_chunk(make_job(), 0).segments.get()
     page = admin_client.get(page_of(segment)).content.decode()
-    editing.remove(segment_id=segment.pk, was={"text": segment.text}, done_by="Ann")
+    services.remove(segment_id=segment.pk, was={"text": segment.text}, done_by="Ann")
     said = submit(admin_client, segment, page=page, text="What I heard")
     assert len(said) == 1
     assert "doesn’t exist" in said[0]

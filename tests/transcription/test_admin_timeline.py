@@ -9,8 +9,9 @@ from django.test import Client
 from django.utils import timezone
 
 from tests.transcription.operated import changelist, make_job, page_of
-from transcription import editing, operations
 from transcription.admin.timeline import END_CHUNKS, MOST_EDITS, MOST_NOTABLE, Event
+from transcription.editing import services
+from transcription.jobs import retry_and_delete
 from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
 
 pytestmark = pytest.mark.django_db
@@ -79,7 +80,7 @@ def test_it_tells_what_happened_in_order_of_time(admin_client: Client) -> None:
         job, 1, state=Leased.State.FAILED, attempts=3, failures=3, error="no memory <left>"
     )
     Segment.objects.create(job=job, chunk=first, start=0, end=1, text="Hello")
-    edited = editing.change(
+    edited = services.change(
         segment_id=job.segments.get().pk,
         values={"text": "Hallo"},
         was={"text": "Hello"},
@@ -87,7 +88,7 @@ def test_it_tells_what_happened_in_order_of_time(admin_client: Client) -> None:
     )
     assert edited.edit is not None
     job.edits.update(created_at=begun_at(job, 3600))
-    editing.undo(job_id=job.pk, edit_id=edited.edit.pk, done_by="Bob")
+    services.undo(job_id=job.pk, edit_id=edited.edit.pk, done_by="Bob")
     job.edits.update(undone_at=begun_at(job, 7200))
 
     found = events(admin_client, job)
@@ -153,13 +154,13 @@ def test_what_is_to_be_done_anew_is_not_told_as_done(admin_client: Client) -> No
     job = make_job_begun(Job.Status.FAILED)
     make_chunk(job, 0)
     make_chunk(job, 1, state=Leased.State.FAILED, attempts=3, failures=3, error="no memory")
-    assert operations.retry_failed(job_id=job.pk)
+    assert retry_and_delete.retry_failed(job_id=job.pk)
     assert [event.what for event in events(admin_client, job)] == [
         "Uploaded",
         "Begun",
         "Chunk 0: 00:00:00 – 00:01:00",
     ]
-    assert operations.rerun(job_id=job.pk)
+    assert retry_and_delete.rerun(job_id=job.pk)
     found = events(admin_client, job)
     assert found[0].what == "Uploaded"
     assert [event.at for event in found[1:]] == [None], "that it is to find out who speaks"
@@ -192,7 +193,7 @@ def test_of_many_edits_it_shows_the_last(admin_client: Client) -> None:
     segment = Segment.objects.create(job=job, chunk=chunk, start=0, end=1, text="Part 0")
     for n in range(MOST_EDITS + 5):
         was = {"text": f"Part {n}"}
-        editing.change(
+        services.change(
             segment_id=segment.pk, values={"text": f"Part {n + 1}"}, was=was, done_by="Ann"
         )
     said = [event.said for event in events(admin_client, job) if event.by == "Ann"]

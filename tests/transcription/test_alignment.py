@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from transcription.alignment import Word, aligned_words, shown_words
 from transcription.models import Segment
-from transcription.phrases import text_of
+from transcription.transcript.speaker_split import text_of
+from transcription.transcript.word_alignment import Word, aligned_words, shown_words
 
 SCRIPTS = {
     "English": ["the", "of", "and", "a", "to", "in", "is", "you", "that"],

@@ -30,22 +30,15 @@ from tests.transcription.diarized import (
     spoken,
 )
 from tests.transcription.media import samples_of, write
-from transcription import (
-    diarizing,
-    jobs,
-    leases,
-    operations,
-    phrases,
-    progress,
-    recovery,
-    speakers,
-    wakeups,
-)
-from transcription.leases import LeaseLostError
+from transcription.jobs import diarize as diarizing
+from transcription.jobs import lifecycle, progress, recovery, retry_and_delete, speakers
+from transcription.leasing import leases, wakeups
+from transcription.leasing.leases import LeaseLostError
 from transcription.models import Chunk, Diarization, Job, Leased, Recording, Stage
 from transcription.speech.diarization.attribution import attribute
 from transcription.speech.diarization.base import Samples, SpeakerCount, Turn
 from transcription.speech.engines.base import OnProgress, Span, SpeechError
+from transcription.transcript import speaker_split
 
 rows = pytest.mark.django_db(transaction=True)
 
@@ -94,7 +87,7 @@ def breaking(error: Exception) -> Callable[[OnProgress], None]:
 def test_a_job_without_speakers_has_no_such_stage() -> None:
     job = make_job(QUESTION, diarize=False)
     assert [stage.kind for stage in job.stages.all()] == ["prepare"]
-    jobs.advance(job.pk)
+    lifecycle.advance(job.pk)
     assert ended(job) == ("completed", "Completed")
 
 
@@ -107,7 +100,7 @@ def test_it_waits_until_the_recording_is_prepared_and_all_chunks_are_taken() -> 
     job.stages.filter(kind=Stage.Kind.PREPARE).update(state=Leased.State.DONE)
     assert speakers.claim_diarization() is None
     queued.lose_messages()
-    assert jobs.claim_chunk(model_name=MODEL) is not None
+    assert lifecycle.claim_chunk(model_name=MODEL) is not None
     assert wakeups.n_waiting(wakeups.SPEECH) == 1, "another worker may begin at once"
     assert claim().job_id == job.pk
     assert speakers.claim_diarization() is None
@@ -117,13 +110,13 @@ def test_it_waits_until_the_recording_is_prepared_and_all_chunks_are_taken() -> 
 @pytest.mark.parametrize("n_chunks", [0, 1])
 def test_the_end_of_the_preparation_wakes_somebody_if_all_else_is_done(n_chunks: int) -> None:
     recording = Recording(name="a.flac", size=1, file="a.flac")
-    job = jobs.create_job(recording=recording, model_name=MODEL, language="en", diarize=True)
-    stage = jobs.claim_preparation()
+    job = lifecycle.create_job(recording=recording, model_name=MODEL, language="en", diarize=True)
+    stage = lifecycle.claim_preparation()
     assert stage is not None
     for index in range(n_chunks):
         add_chunk(job, index, state=Leased.State.DONE)
     queued.lose_messages()
-    jobs.finish_preparation(lease=lease_of(stage), job=job, duration=600.0)
+    lifecycle.finish_preparation(lease=lease_of(stage), job=job, duration=600.0)
     assert wakeups.n_waiting(wakeups.SPEECH) == 1
     commit(claim(), [])
     assert now(job).status == Job.Status.COMPLETED
@@ -157,9 +150,9 @@ def test_two_who_complete_a_job_at_once_attribute_once(monkeypatch: pytest.Monke
     """The second runs as a whole in the midst of the first."""
     job = make_job(QUESTION)
     with monkeypatch.context() as lost:
-        lost.setattr(jobs, "advance", lambda job_id: None)
+        lost.setattr(lifecycle, "advance", lambda job_id: None)
         commit(claim(), ALTERNATELY)
-    attribute, locked = phrases.attribute_speakers, jobs._locked
+    attribute, locked = speaker_split.attribute_speakers, lifecycle._locked
     n_calls = 0
 
     def counted(**options: Any) -> bool:
@@ -168,13 +161,13 @@ def test_two_who_complete_a_job_at_once_attribute_once(monkeypatch: pytest.Monke
         return attribute(**options)
 
     def interrupted(job_id: UUID) -> Job | None:
-        monkeypatch.setattr(jobs, "_locked", locked)
-        jobs.advance(job_id)
+        monkeypatch.setattr(lifecycle, "_locked", locked)
+        lifecycle.advance(job_id)
         return locked(job_id)
 
-    monkeypatch.setattr(phrases, "attribute_speakers", counted)
-    monkeypatch.setattr(jobs, "_locked", interrupted)
-    jobs.advance(job.pk)
+    monkeypatch.setattr(speaker_split, "attribute_speakers", counted)
+    monkeypatch.setattr(lifecycle, "_locked", interrupted)
+    lifecycle.advance(job.pk)
     assert n_calls == 1
     assert now(job).revision == 1
     assert spoken(job) == [("How are you", ONE), ("Fine thanks", TWO)]
@@ -187,16 +180,16 @@ def test_who_completes_a_job_too_late_does_not_end_what_was_asked_for_since(
     job = make_job(QUESTION)
     diarize(job, ALTERNATELY)
     Job.objects.filter(pk=job.pk).update(status=Job.Status.RUNNING)
-    locked = jobs._locked
+    locked = lifecycle._locked
 
     def late(job_id: UUID) -> Job | None:
-        monkeypatch.setattr(jobs, "_locked", locked)
-        jobs.advance(job_id)
+        monkeypatch.setattr(lifecycle, "_locked", locked)
+        lifecycle.advance(job_id)
         assert speakers.request_diarization(job_id=job_id)
         return locked(job_id)
 
-    monkeypatch.setattr(jobs, "_locked", late)
-    jobs.advance(job.pk)
+    monkeypatch.setattr(lifecycle, "_locked", late)
+    lifecycle.advance(job.pk)
     assert now(job).status == Job.Status.RUNNING
 
 
@@ -244,7 +237,7 @@ def test_failing_beside_the_last_chunk_it_ends_nothing(monkeypatch: pytest.Monke
     work(monkeypatch, breaking(SpeechError("no model is here")))
     assert now(job).status == Job.Status.RUNNING
     job.chunks.update(state=Leased.State.DONE)
-    jobs.advance(job.pk)
+    lifecycle.advance(job.pk)
     assert ended(job) == ("completed", "Completed, without speakers: no model is here")
 
 
@@ -276,7 +269,7 @@ def test_speakers_that_cannot_be_attributed_do_not_keep_the_job_from_its_end(
     def break_down(**_: Any) -> bool:
         raise ValueError("strange")
 
-    monkeypatch.setattr(phrases, "attribute_speakers", break_down)
+    monkeypatch.setattr(speaker_split, "attribute_speakers", break_down)
     diarize(job, ALTERNATELY)
     assert ended(job)[1] == "Completed, without speakers: they could not be attributed: strange"
 
@@ -328,7 +321,7 @@ def test_a_job_whose_worker_was_lost_at_the_end_is_completed_with_its_speakers(
 ) -> None:
     job = make_job(QUESTION)
     with monkeypatch.context() as lost:
-        lost.setattr(jobs, "advance", lambda job_id: None)
+        lost.setattr(lifecycle, "advance", lambda job_id: None)
         commit(claim(), ALTERNATELY)
     recovery.recover()
     assert ended(job) == ("completed", "Completed")
@@ -340,14 +333,14 @@ def test_a_job_whose_worker_was_lost_at_the_end_is_completed_with_its_speakers(
 def test_cancelling_it_keeps_the_transcript(claimed: bool) -> None:
     job = make_job(QUESTION)
     stage = claim() if claimed else stage_of(job)
-    assert jobs.cancel_job(job_id=job.pk)
+    assert lifecycle.cancel_job(job_id=job.pk)
     assert ended(job) == ("completed", "Completed, without speakers: cancelled")
     assert not lease_of(stage).renew(), "its worker learns of it"
     with pytest.raises(LeaseLostError):
         commit(stage, ALTERNATELY)
     assert speakers.claim_diarization() is None
     assert spoken(job) == [(QUESTION, None)]
-    assert not jobs.cancel_job(job_id=job.pk)
+    assert not lifecycle.cancel_job(job_id=job.pk)
 
 
 @rows
@@ -355,12 +348,12 @@ def test_a_job_that_is_cancelled_while_it_is_transcribed_is_cancelled_as_a_whole
     job = make_job(QUESTION)
     add_chunk(job, 1, state=Leased.State.DOING)
     stage = claim()
-    assert jobs.cancel_job(job_id=job.pk)
+    assert lifecycle.cancel_job(job_id=job.pk)
     assert ended(job) == ("cancelled", "Cancelled")
     with pytest.raises(LeaseLostError):
         commit(stage, ALTERNATELY)
-    assert operations.retry_failed(job_id=job.pk)
-    assert jobs.claim_chunk(model_name=MODEL) is not None
+    assert retry_and_delete.retry_failed(job_id=job.pk)
+    assert lifecycle.claim_chunk(model_name=MODEL) is not None
     assert claim().attempts == 1
 
 
@@ -370,7 +363,7 @@ def test_a_job_that_is_cancelled_while_it_is_transcribed_is_cancelled_as_a_whole
 @rows
 def test_asked_for_afterwards_it_is_done() -> None:
     job = make_job(QUESTION, diarize=False)
-    jobs.advance(job.pk)
+    lifecycle.advance(job.pk)
     ended_at = now(job).finished_at
     queued.lose_messages()
     assert speakers.request_diarization(job_id=job.pk)
@@ -391,14 +384,14 @@ def test_asked_for_afterwards_it_is_done() -> None:
 @rows
 def test_time_that_nobody_worked_is_no_time_of_work() -> None:
     job = make_job(QUESTION, diarize=False)
-    jobs.advance(job.pk)
+    lifecycle.advance(job.pk)
     began = timezone.now() - timedelta(hours=10)
     Job.objects.filter(pk=job.pk).update(
         started_at=began, finished_at=began + timedelta(seconds=60)
     )
-    assert jobs.real_time_factor(now(job)) == pytest.approx(0.1)
+    assert lifecycle.real_time_factor(now(job)) == pytest.approx(0.1)
     diarize(job, ALTERNATELY)
-    assert jobs.real_time_factor(now(job)) == pytest.approx(0.1, abs=0.01)
+    assert lifecycle.real_time_factor(now(job)) == pytest.approx(0.1, abs=0.01)
 
 
 @rows
@@ -531,7 +524,7 @@ def test_running_again_forgets_the_speakers() -> None:
     diarize(job, ALTERNATELY)
     diarize(job, [(0, 5, ONE)])
     assert (now(job).revision, len(now(job).removed_segments)) == (2, 1)
-    assert operations.rerun(job_id=job.pk)
+    assert retry_and_delete.rerun(job_id=job.pk)
     assert not Diarization.objects.exists()
     assert (now(job).revision, now(job).removed_segments) == (0, [])
     assert {(s.kind, s.state) for s in job.stages.all()} == {
@@ -545,7 +538,7 @@ def test_running_again_forgets_the_speakers() -> None:
 def test_running_again_the_stage_is_there_if_speakers_are_asked_for(diarize: bool) -> None:
     job = make_job(QUESTION, diarize=not diarize)
     Job.objects.filter(pk=job.pk).update(diarize=diarize)
-    assert operations.rerun(job_id=job.pk)
+    assert retry_and_delete.rerun(job_id=job.pk)
     assert job.stages.filter(kind=Stage.Kind.DIARIZE).exists() is diarize
 
 

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from transcription.models import Segment
 from transcription.serializers import BooleanWithDefault
-from transcription.transcript import display_time, full_text
+from transcription.transcript.segments import display_time, full_text
 
 
 @pytest.mark.parametrize(

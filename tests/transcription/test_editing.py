@@ -26,12 +26,13 @@ from tests.transcription.edited import (
     segment_of,
     undo,
 )
-from transcription import editing, operations, revising
-from transcription.alignment import segment_with_words, shown_words
-from transcription.editing import MOST_LETTERS, Edited, NotPossibleError
+from transcription.editing import changes, services
+from transcription.editing.changes import ConflictError
+from transcription.editing.services import MOST_LETTERS, Edited, NotPossibleError
+from transcription.jobs import retry_and_delete
 from transcription.models import Edit, Job, Segment
-from transcription.phrases import is_as_heard
-from transcription.revising import ConflictError
+from transcription.transcript.speaker_split import is_as_heard
+from transcription.transcript.word_alignment import segment_with_words, shown_words
 
 pytestmark = pytest.mark.django_db
 
@@ -123,7 +124,7 @@ def test_a_text_can_be_put_right_at_any_time(job: Job, status: Job.Status) -> No
 @each_act
 def test_a_job_that_is_done_again_has_no_edits(job: Job, act: Act) -> None:
     done = act(job)
-    assert operations.rerun(job_id=job.pk)
+    assert retry_and_delete.rerun(job_id=job.pk)
     assert not Edit.objects.exists()
     assert (now(job).revision, now(job).removed_segments) == (0, [])
     with pytest.raises(Edit.DoesNotExist):
@@ -140,30 +141,30 @@ def test_what_is_there_already_is_no_edit(job: Job) -> None:
 
 
 STALE: dict[str, Callable[[Segment], Any]] = {
-    "text": lambda one: editing.change(
+    "text": lambda one: services.change(
         segment_id=one.pk, values={"text": "x"}, was={"text": "fine"}, done_by=BY
     ),
-    "speaker": lambda one: editing.change(
+    "speaker": lambda one: services.change(
         segment_id=one.pk, values={"speaker": "x"}, was={"speaker": None}, done_by=BY
     ),
-    "text beside": lambda one: editing.change(
+    "text beside": lambda one: services.change(
         segment_id=one.pk,
         values={"speaker": "x"},
         was={"speaker": ONE, "text": "fine"},
         done_by=BY,
     ),
-    "split": lambda one: editing.split(
+    "split": lambda one: services.split(
         segment_id=one.pk, position=1, was={"text": "fine"}, done_by=BY
     ),
-    "remove": lambda one: editing.remove(segment_id=one.pk, was={"text": "fine"}, done_by=BY),
-    "merge": lambda one: editing.merge(
+    "remove": lambda one: services.remove(segment_id=one.pk, was={"text": "fine"}, done_by=BY),
+    "merge": lambda one: services.merge(
         segment_id=one.pk,
         next_id=following(one).pk,
         was={"text": "fine"},
         next_was={"text": "good to hear"},
         done_by=BY,
     ),
-    "merge, next": lambda one: editing.merge(
+    "merge, next": lambda one: services.merge(
         segment_id=one.pk,
         next_id=following(one).pk,
         was={"text": one.text},
@@ -205,7 +206,7 @@ def test_a_job_is_deleted_with_the_edit_that_is_being_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = completed_job()
-    is_editing, write = threading.Event(), revising.write
+    is_editing, write = threading.Event(), changes.write
 
     def write_slowly(*args: Any) -> Any:
         is_editing.set()
@@ -213,9 +214,9 @@ def test_a_job_is_deleted_with_the_edit_that_is_being_made(
         return write(*args)
 
     def delete_meanwhile() -> bool:
-        return is_editing.wait(10) and operations.delete_job(job_id=job.pk)
+        return is_editing.wait(10) and retry_and_delete.delete_job(job_id=job.pk)
 
-    monkeypatch.setattr(revising, "write", write_slowly)
+    monkeypatch.setattr(changes, "write", write_slowly)
     edited, is_deleted = at_once(
         partial(put, segment_of(job, "fine thanks"), text="Mine"), delete_meanwhile
     )

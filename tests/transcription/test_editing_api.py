@@ -23,7 +23,7 @@ from tests.transcription.edited import (
     segment_of,
     undo,
 )
-from transcription import editing_shapes as shapes
+from transcription.editing import serializers as shapes
 from transcription.models import Job, Segment
 from transcription.serializers import SegmentWithWords
 

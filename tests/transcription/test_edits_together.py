@@ -25,11 +25,11 @@ from tests.transcription.edited import (
     undo,
 )
 from tests.transcription.test_live_speakers import hear, listening, result_of
-from transcription import live
-from transcription.editing import Edited
+from transcription.editing.changes import ConflictError
+from transcription.editing.services import Edited
+from transcription.live import feed
 from transcription.models import Diarization, Edit, Job, Segment
-from transcription.phrases import is_as_heard
-from transcription.revising import ConflictError
+from transcription.transcript.speaker_split import is_as_heard
 
 pytestmark = pytest.mark.django_db
 
@@ -313,13 +313,13 @@ async def test_listeners_of_a_job_under_way_hear_of_edits_and_of_their_undoing()
     job = await sync_to_async(make_job)("how are you", "fine thanks", "good to hear")
     before = await sync_to_async(ids)(job)
     early = asyncio.create_task(listening(job, lambda: None))
-    await asyncio.sleep(2 * live.LOOK_SECONDS)
+    await asyncio.sleep(2 * feed.LOOK_SECONDS)
     undone = await sync_to_async(lambda: put(segment_of(job, "how are you"), text="How?"))()
     await sync_to_async(lambda: put(segment_of(job, "fine thanks"), text="Fine!"))()
-    await asyncio.sleep(2 * live.LOOK_SECONDS)
+    await asyncio.sleep(2 * feed.LOOK_SECONDS)
     await sync_to_async(undo)(job, undone)
     late = asyncio.create_task(hear(job, after=before[0]))
-    await asyncio.sleep(2 * live.LOOK_SECONDS)
+    await asyncio.sleep(2 * feed.LOOK_SECONDS)
     await sync_to_async(diarize)(job, [(0, 9, ONE)])
     async with asyncio.timeout(10):
         told, come_back = await early, await late

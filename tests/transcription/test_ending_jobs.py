@@ -24,7 +24,7 @@ from tests.transcription.jobs_under_way import (
 )
 from tests.transcription.worked import claim, commit, lease_of, make_job, now
 from transcription import tasks
-from transcription.leases import LeaseLostError
+from transcription.leasing.leases import LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 
 API = "/api/transcribe"

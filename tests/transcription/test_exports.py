@@ -19,7 +19,7 @@ from docx import Document
 
 from tests.transcription.diarized import make_job
 from transcription.models import Job, Segment
-from transcription.subtitles import Cue, make_cues
+from transcription.transcript.subtitles import Cue, make_cues
 
 pytestmark = pytest.mark.django_db
 

@@ -28,19 +28,10 @@ from tests.transcription.worked import (
     now,
     states,
 )
-from transcription import (
-    jobs,
-    leases,
-    operations,
-    pipeline,
-    preparing,
-    presence,
-    progress,
-    recovery,
-    tasks,
-    wakeups,
-)
-from transcription.leases import LeaseLostError
+from transcription import tasks
+from transcription.jobs import lifecycle, prepare, progress, recovery, retry_and_delete, transcribe
+from transcription.leasing import leases, wakeups, workers
+from transcription.leasing.leases import LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.speech import audio
 
@@ -67,12 +58,12 @@ def test_a_job_is_completed_with_its_last_chunk() -> None:
 
 def test_a_job_is_not_completed_before_all_its_chunks_are_known() -> None:
     job = make_job(n_chunks=0)
-    stage = jobs.claim_preparation()
+    stage = lifecycle.claim_preparation()
     assert stage is not None
     add_chunks(job, 1)
     commit(claim())
     assert now(job).status == Job.Status.RUNNING
-    jobs.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
+    lifecycle.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
     assert now(job).status == Job.Status.COMPLETED
 
 
@@ -90,19 +81,19 @@ def test_jobs_take_turns() -> None:
         (first.pk, 2),
         (first.pk, 3),
     ]
-    assert jobs.claim_chunk(model_name=MODEL) is None
+    assert lifecycle.claim_chunk(model_name=MODEL) is None
 
 
 def test_a_claim_stays_with_its_model() -> None:
     make_job()
-    assert jobs.claim_chunk(model_name="base") is None
+    assert lifecycle.claim_chunk(model_name="base") is None
 
 
 def test_the_first_chunk_alone_can_be_taken_until_the_language_is_known() -> None:
     job = make_job(language="")
     assert claim().index == 0
-    assert jobs.claim_chunk(model_name=MODEL) is None
-    jobs.set_language(job=job, language="fr")
+    assert lifecycle.claim_chunk(model_name=MODEL) is None
+    lifecycle.set_language(job=job, language="fr")
     assert wakeups.n_waiting(wakeups.SPEECH) == 1
     assert [claim().index, claim().index] == [1, 2]
 
@@ -110,8 +101,8 @@ def test_the_first_chunk_alone_can_be_taken_until_the_language_is_known() -> Non
 def test_a_language_is_set_once() -> None:
     job = make_job(language="")
     same_job = now(job)
-    jobs.set_language(job=job, language="fr")
-    jobs.set_language(job=same_job, language="de")
+    lifecycle.set_language(job=job, language="fr")
+    lifecycle.set_language(job=same_job, language="de")
     assert (job.language, same_job.language, now(job).language) == ("fr", "fr", "fr")
 
 
@@ -128,17 +119,17 @@ def test_a_chunk_is_tried_so_often_then_the_job_fails_with_its_error(
     def break_down(job: Job) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(pipeline, "_engine", break_down)
+    monkeypatch.setattr(transcribe, "_engine", break_down)
     with override_settings(TRANSCRIBER_CHUNK_ATTEMPTS=attempts):
         for _ in range(attempts):
             assert now(job).status == Job.Status.RUNNING
             chunk = claim()
             assert chunk.index == 1
-            pipeline._work_on(chunk)
+            transcribe._work_on(chunk)
     assert now(job).status == Job.Status.FAILED
     assert now(job).message == "Chunk 2 failed: out of memory"
     assert states(job) == ["done", "failed", "todo"]
-    assert jobs.claim_chunk(model_name=MODEL) is None
+    assert lifecycle.claim_chunk(model_name=MODEL) is None
     answer = client.get(f"/api/transcribe/result/{job.pk}?partial=true")
     assert (answer.status_code, answer.json()["text"]) == (200, "Part 0.")
 
@@ -160,14 +151,14 @@ def test_cancelling_ends_a_job_and_refuses_what_is_in_hand() -> None:
     job = make_job()
     commit(claim())
     held = claim()
-    assert jobs.cancel_job(job_id=job.pk)
+    assert lifecycle.cancel_job(job_id=job.pk)
     with pytest.raises(LeaseLostError):
         commit(held)
     fail(held, "Too late")
-    assert jobs.claim_chunk(model_name=MODEL) is None
+    assert lifecycle.claim_chunk(model_name=MODEL) is None
     assert (now(job).status, now(job).message) == (Job.Status.CANCELLED, "Cancelled")
     assert job.segments.count() == 1
-    assert not jobs.cancel_job(job_id=job.pk)
+    assert not lifecycle.cancel_job(job_id=job.pk)
 
 
 def test_a_transcript_that_is_there_is_not_cancelled() -> None:
@@ -175,16 +166,16 @@ def test_a_transcript_that_is_there_is_not_cancelled() -> None:
     job = make_job(n_chunks=1)
     commit(claim())
     Job.objects.filter(pk=job.pk).update(status=Job.Status.RUNNING, finished_at=None)
-    assert jobs.cancel_job(job_id=job.pk)
+    assert lifecycle.cancel_job(job_id=job.pk)
     assert now(job).status == Job.Status.COMPLETED
-    assert not jobs.cancel_job(job_id=job.pk)
+    assert not lifecycle.cancel_job(job_id=job.pk)
 
 
 def test_what_was_in_hand_when_a_job_was_cancelled_is_refused_after_it_goes_on_too() -> None:
     job = make_job()
     held = claim()
-    jobs.cancel_job(job_id=job.pk)
-    assert operations.retry_failed(job_id=job.pk)
+    lifecycle.cancel_job(job_id=job.pk)
+    assert retry_and_delete.retry_failed(job_id=job.pk)
     with pytest.raises(LeaseLostError):
         commit(held)
     again = claim()
@@ -205,7 +196,7 @@ def test_retrying_keeps_what_is_done() -> None:
     for _ in range(3):
         fail(claim(), "It did not work")
     queued.lose_messages()
-    assert operations.retry_failed(job_id=job.pk)
+    assert retry_and_delete.retry_failed(job_id=job.pk)
     assert (now(job).status, now(job).message) == (Job.Status.RUNNING, progress.WAITING)
     assert now(job).finished_at is None
     assert states(job) == ["done", "todo", "todo"]
@@ -219,19 +210,19 @@ def test_retrying_keeps_what_is_done() -> None:
 
 def test_only_a_job_that_failed_or_was_cancelled_is_retried() -> None:
     job = make_job(n_chunks=1)
-    assert not operations.retry_failed(job_id=job.pk)
+    assert not retry_and_delete.retry_failed(job_id=job.pk)
     commit(claim())
-    assert not operations.retry_failed(job_id=job.pk)
+    assert not retry_and_delete.retry_failed(job_id=job.pk)
     assert now(job).status == Job.Status.COMPLETED
 
 
 def test_a_job_that_was_cancelled_before_it_began_waits_again() -> None:
     job = make_job(n_chunks=0)
-    jobs.cancel_job(job_id=job.pk)
-    assert jobs.claim_preparation() is None
-    assert operations.retry_failed(job_id=job.pk)
+    lifecycle.cancel_job(job_id=job.pk)
+    assert lifecycle.claim_preparation() is None
+    assert retry_and_delete.retry_failed(job_id=job.pk)
     assert now(job).status == Job.Status.QUEUED
-    assert jobs.claim_preparation() is not None
+    assert lifecycle.claim_preparation() is not None
     assert now(job).status == Job.Status.RUNNING
     assert now(job).started_at is not None
 
@@ -240,20 +231,20 @@ def test_a_retry_of_a_job_with_nothing_left_to_do_completes_it() -> None:
     job = make_job(n_chunks=2)
     commit(claim())
     held = claim()
-    jobs.cancel_job(job_id=job.pk)
+    lifecycle.cancel_job(job_id=job.pk)
     Chunk.objects.filter(pk=held.pk).update(state=Leased.State.DONE)
-    assert operations.retry_failed(job_id=job.pk)
+    assert retry_and_delete.retry_failed(job_id=job.pk)
     assert now(job).status == Job.Status.COMPLETED
 
 
 @pytest.mark.parametrize("requested", ["en", ""])
 def test_running_again_begins_from_nothing(requested: str) -> None:
     job = make_job(language=requested)
-    jobs.set_language(job=job, language="en")
+    lifecycle.set_language(job=job, language="en")
     commit(claim())
     held = claim()
     queued.lose_messages()
-    assert operations.rerun(job_id=job.pk)
+    assert retry_and_delete.rerun(job_id=job.pk)
     assert not job.chunks.exists()
     assert not job.segments.exists()
     assert (now(job).status, now(job).progress, now(job).language) == ("queued", 0, requested)
@@ -261,10 +252,10 @@ def test_running_again_begins_from_nothing(requested: str) -> None:
     with pytest.raises(LeaseLostError):
         commit(held)
     fail(held, "Too late")
-    stage = jobs.claim_preparation()
+    stage = lifecycle.claim_preparation()
     assert stage is not None
     add_chunks(job, 1)
-    jobs.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
+    lifecycle.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
     commit(claim())
     assert now(job).status == Job.Status.COMPLETED
     assert job.segments.count() == 1
@@ -272,12 +263,12 @@ def test_running_again_begins_from_nothing(requested: str) -> None:
 
 def test_a_preparation_in_hand_is_refused_when_the_job_is_run_again() -> None:
     job = make_job(n_chunks=0)
-    held = jobs.claim_preparation()
+    held = lifecycle.claim_preparation()
     assert held is not None
-    operations.rerun(job_id=job.pk)
+    retry_and_delete.rerun(job_id=job.pk)
     with pytest.raises(LeaseLostError):
-        jobs.finish_preparation(lease=lease_of(held), job=job, duration=10.0)
-    assert jobs.claim_preparation() is not None
+        lifecycle.finish_preparation(lease=lease_of(held), job=job, duration=10.0)
+    assert lifecycle.claim_preparation() is not None
 
 
 # ---- Deleting
@@ -288,21 +279,21 @@ def test_what_is_in_hand_when_a_job_is_deleted_ends_quietly(
 ) -> None:
     job = make_job()
     held = claim()
-    assert operations.delete_job(job_id=job.pk)
+    assert retry_and_delete.delete_job(job_id=job.pk)
     with pytest.raises(LeaseLostError):
         commit(held)
 
     def break_down(job: Job) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr(pipeline, "_engine", break_down)
-    pipeline._work_on(held)
+    monkeypatch.setattr(transcribe, "_engine", break_down)
+    transcribe._work_on(held)
     assert not Job.objects.exists()
-    assert not operations.delete_job(job_id=job.pk)
-    assert not operations.delete_recording(recording_id=job.recording_id)
-    assert not operations.rerun(job_id=job.pk)
-    assert not operations.retry_failed(job_id=job.pk)
-    assert not jobs.cancel_job(job_id=job.pk)
+    assert not retry_and_delete.delete_job(job_id=job.pk)
+    assert not retry_and_delete.delete_recording(recording_id=job.recording_id)
+    assert not retry_and_delete.rerun(job_id=job.pk)
+    assert not retry_and_delete.retry_failed(job_id=job.pk)
+    assert not lifecycle.cancel_job(job_id=job.pk)
 
 
 def test_a_preparation_leaves_no_file_of_a_recording_deleted_meanwhile(
@@ -315,11 +306,11 @@ def test_a_preparation_leaves_no_file_of_a_recording_deleted_meanwhile(
         for n, samples in enumerate(decode(file)):
             yield samples
             if n == 0:
-                operations.delete_recording(recording_id=job.recording_id)
+                retry_and_delete.delete_recording(recording_id=job.recording_id)
                 assert not list(tmp_path.rglob("*.*"))
 
     monkeypatch.setattr(audio, "decode", delete_meanwhile)
-    assert preparing.prepare_next()
+    assert prepare.prepare_next()
     assert not Recording.objects.exists()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -346,7 +337,7 @@ def test_where_nothing_is_lost_nothing_is_sent() -> None:
     job = make_job(n_chunks=1)
     claim()
     recovery.recover()
-    jobs.cancel_job(job_id=job.pk)
+    lifecycle.cancel_job(job_id=job.pk)
     recovery.recover()
     assert queued.n_messages() == 0
 
@@ -357,7 +348,7 @@ def test_a_job_whose_worker_was_lost_after_its_last_commit_is_completed(
     job = make_job(n_chunks=1)
     chunk = claim()
     with monkeypatch.context() as lost:
-        lost.setattr(jobs, "advance", lambda job_id: None)
+        lost.setattr(lifecycle, "advance", lambda job_id: None)
         commit(chunk)
     assert now(job).status == Job.Status.RUNNING
     recovery.recover()
@@ -387,14 +378,14 @@ def test_a_chunk_that_kills_its_workers_is_given_up_with_a_clear_message(
 def test_a_preparation_that_kills_its_workers_is_given_up() -> None:
     job = make_job(n_chunks=0)
     for _ in range(leases.MOST_ATTEMPTS):
-        assert jobs.claim_preparation() is not None
+        assert lifecycle.claim_preparation() is not None
         die()
         recovery.recover()
-    assert jobs.claim_preparation() is None
+    assert lifecycle.claim_preparation() is None
     assert now(job).status == Job.Status.FAILED
     assert "workers were lost" in now(job).message
-    assert operations.retry_failed(job_id=job.pk)
-    assert jobs.claim_preparation() is not None
+    assert retry_and_delete.retry_failed(job_id=job.pk)
+    assert lifecycle.claim_preparation() is not None
 
 
 @pytest.mark.parametrize(
@@ -402,8 +393,8 @@ def test_a_preparation_that_kills_its_workers_is_given_up() -> None:
     [
         (leases, "release_of_the_dead"),
         (recovery, "give_up_on_killers"),
-        (jobs, "advance"),
-        (jobs, "claimable_chunks"),
+        (lifecycle, "advance"),
+        (lifecycle, "claimable_chunks"),
         (wakeups, "n_waiting"),
     ],
 )
@@ -471,7 +462,7 @@ def test_many_recoveries_at_once_leave_each_piece_of_work_once() -> None:
     assert 0 < n_messages < wakeups.MOST_MESSAGES + n_rivals, "each looks before it sends"
     recovery.recover()
     assert wakeups.n_waiting(wakeups.SPEECH) == n_messages, "while some wait none are added"
-    while (chunk := jobs.claim_chunk(model_name=MODEL)) is not None:
+    while (chunk := lifecycle.claim_chunk(model_name=MODEL)) is not None:
         commit(chunk)
     for late in held:
         with pytest.raises(LeaseLostError):
@@ -488,7 +479,7 @@ def test_a_worker_starts_though_recovery_fails(
         raise OSError("the queue is down")
 
     monkeypatch.setattr(recovery, "recover", break_down)
-    monkeypatch.setattr(presence, "report_until", lambda *_, **__: None)
+    monkeypatch.setattr(workers, "report_until", lambda *_, **__: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with caplog.at_level(logging.ERROR):
         tasks.on_worker_start()

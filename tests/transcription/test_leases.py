@@ -11,8 +11,9 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from transcription import jobs, leases, recovery
-from transcription.leases import Lease, LeaseLostError
+from transcription.jobs import lifecycle, recovery
+from transcription.leasing import leases
+from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.speech.engines.base import TranscribedSegment
 
@@ -47,7 +48,7 @@ def claim() -> Chunk:
 
 
 def lease_of(row: Leased) -> Lease:
-    return Lease(row, still_wanted=jobs.wanted)
+    return Lease(row, still_wanted=lifecycle.wanted)
 
 
 def let_expire(row: Chunk) -> None:
@@ -55,7 +56,7 @@ def let_expire(row: Chunk) -> None:
 
 
 def commit(row: Chunk) -> None:
-    jobs.finish_chunk(
+    lifecycle.finish_chunk(
         lease=lease_of(row), chunk=row, segments=[SAID], engine="faster-whisper", device="cpu"
     )
 
@@ -124,7 +125,7 @@ def test_what_was_committed_cannot_be_committed_again() -> None:
 
 def test_a_cancelled_job_takes_no_commit(job: Job) -> None:
     row = claim()
-    assert jobs.cancel_job(job_id=job.pk)
+    assert lifecycle.cancel_job(job_id=job.pk)
     with pytest.raises(LeaseLostError):
         commit(row)
     assert not Segment.objects.exists()
@@ -144,7 +145,7 @@ def test_a_renewal_moves_the_end_and_notes_progress() -> None:
 
 def test_nothing_is_left_to_renew_once_the_work_is_not_wanted(job: Job) -> None:
     lease = lease_of(claim())
-    jobs.cancel_job(job_id=job.pk)
+    lifecycle.cancel_job(job_id=job.pk)
     assert not lease.renew()
 
 
@@ -201,7 +202,9 @@ def test_what_the_living_and_other_machines_hold_is_theirs(job: Job) -> None:
 def test_work_that_fails_is_tried_again_and_then_ends_the_job(job: Job) -> None:
     for attempt in range(1, 4):
         row = claim()
-        jobs.fail_work(lease=lease_of(row), job_id=job.pk, error=f"Error {attempt}", can_retry=True)
+        lifecycle.fail_work(
+            lease=lease_of(row), job_id=job.pk, error=f"Error {attempt}", can_retry=True
+        )
     assert leases.claim(chunks()) is None
     job.refresh_from_db()
     assert (job.status, job.message) == (Job.Status.FAILED, "Error 3")
@@ -209,6 +212,6 @@ def test_work_that_fails_is_tried_again_and_then_ends_the_job(job: Job) -> None:
 
 
 def test_work_that_cannot_succeed_ends_the_job_at_once(job: Job) -> None:
-    jobs.fail_work(lease=lease_of(claim()), job_id=job.pk, error="No weights", can_retry=False)
+    lifecycle.fail_work(lease=lease_of(claim()), job_id=job.pk, error="No weights", can_retry=False)
     job.refresh_from_db()
     assert (job.status, job.message) == (Job.Status.FAILED, "No weights")

@@ -13,7 +13,8 @@ from django.test import override_settings
 
 from tests import queued
 from tests.transcription.worked import claim, lease_of, make_job, now, states
-from transcription import jobs, operations, outages, progress, statuses
+from transcription.jobs import lifecycle, progress, retry_and_delete, status
+from transcription.leasing import outages
 from transcription.models import Stage
 from transcription.recordings import folder
 
@@ -135,7 +136,7 @@ def test_a_full_disk_is_told_from_others(error: Exception, is_full: bool) -> Non
 def test_what_waits_for_space_is_given_back_and_says_so() -> None:
     job = make_job(n_chunks=0)
     Stage.objects.filter(job=job).update(state="todo", attempts=0)
-    stage = jobs.claim_preparation()
+    stage = lifecycle.claim_preparation()
     assert stage is not None
     reason = outages.why_later(job, FULL)
     assert reason == progress.WAITING_FOR_SPACE
@@ -145,7 +146,7 @@ def test_what_waits_for_space_is_given_back_and_says_so() -> None:
     outages.leave_for_later(job, lease_of(stage), reason, stopping=stopping)
     stage.refresh_from_db()
     assert (stage.state, stage.attempts, stage.failures) == ("todo", 0, 0)
-    assert statuses.job_status(now(job))["message"] == reason
+    assert status.job_status(now(job))["message"] == reason
     assert queued.n_messages() == 0, "there is no more room a moment later"
 
 
@@ -176,7 +177,7 @@ def test_a_recording_that_another_machine_may_see_is_left_to_it() -> None:
 def test_what_is_deleted_in_the_midst_is_not_waited_for() -> None:
     job = make_job(n_chunks=1)
     lease = lease_of(claim())
-    operations.delete_job(job_id=job.pk)
+    retry_and_delete.delete_job(job_id=job.pk)
     queued.lose_messages()
     began = time.monotonic()
     outages.leave_for_later(job, lease, "Its files are gone.", stopping=threading.Event())

@@ -10,7 +10,9 @@ from tests.service import Service
 from tests.transcription.jobs_under_way import midway
 from tests.transcription.media import repeated
 from tests.transcription.worked import MODEL, claim, commit, make_job, now
-from transcription import jobs, live, operations, statuses
+from transcription.jobs import lifecycle, retry_and_delete
+from transcription.jobs import status as statuses
+from transcription.live import feed
 from transcription.models import Job
 
 N_SHORT = 10
@@ -50,7 +52,7 @@ def test_jobs_that_come_while_others_are_served_take_their_turn_at_once() -> Non
 def test_a_job_that_is_begun_again_queues_as_it_did_at_first() -> None:
     again, other = make_job(n_chunks=2), make_job(n_chunks=2)
     assert claim().job_id == again.pk
-    assert operations.rerun(job_id=again.pk)
+    assert retry_and_delete.rerun(job_id=again.pk)
     assert now(again).served_at is None
     assert claim().job_id == other.pk
 
@@ -93,7 +95,7 @@ def test_the_place_moves_up_as_others_are_served_or_cancelled() -> None:
     assert claim().job_id == first.pk
     assert "number" not in message(first)
     assert "number 2 of 2" in message(third)
-    jobs.cancel_job(job_id=second.pk)
+    lifecycle.cancel_job(job_id=second.pk)
     assert "number" not in message(second)
     assert "number 1 of 1" in message(third)
 
@@ -101,7 +103,7 @@ def test_the_place_moves_up_as_others_are_served_or_cancelled() -> None:
 @rows
 def test_a_recording_that_is_being_read_says_so_and_counts() -> None:
     reading, waiting = make_job(n_chunks=0), make_job(n_chunks=0)
-    stage = jobs.claim_preparation()
+    stage = lifecycle.claim_preparation()
     assert stage is not None
     assert stage.job_id == reading.pk
     assert message(reading) == "Reading the recording"
@@ -112,7 +114,7 @@ def test_a_recording_that_is_being_read_says_so_and_counts() -> None:
 async def test_a_listener_hears_of_its_place() -> None:
     await sync_to_async(make_job)(n_chunks=1)
     job = await sync_to_async(make_job)(n_chunks=1)
-    listener = live.listen(job.pk, after=None)
+    listener = feed.listen(job.pk, after=None)
     assert "number 2 of 2" in await anext(listener)
     await sync_to_async(claim)()
     assert "number 1 of 1" in await anext(listener)

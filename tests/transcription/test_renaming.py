@@ -23,9 +23,9 @@ from tests.transcription.edited import (
     segment_of,
     undo,
 )
-from transcription.editing import NotPossibleError
+from transcription.editing.changes import ConflictError
+from transcription.editing.services import NotPossibleError
 from transcription.models import Chunk, Diarization, Job, Segment
-from transcription.revising import ConflictError
 
 pytestmark = pytest.mark.django_db
 

@@ -14,9 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.transcription.diarized import add_chunk, add_segment
-from transcription import operations, phrases, search
+from transcription.jobs import retry_and_delete
 from transcription.models import Job, Leased, Recording, Segment
-from transcription.search import Excerpt, excerpts, find_jobs
+from transcription.transcript import search, speaker_split
+from transcription.transcript.search import Excerpt, excerpts, find_jobs
 
 pytestmark = pytest.mark.django_db
 folds_diacritics = connection.vendor == "sqlite"
@@ -281,7 +282,7 @@ def test_segments_that_are_split_anew_are_found_as_they_are_now() -> None:
     job = make_job("the zebra", "Good morning")
     first, second = job.segments.all()
     first.text, second.speaker = "the yak", "SPEAKER_1"
-    phrases._update([first, second], ("text", "speaker"))
+    speaker_split._update([first, second], ("text", "speaker"))
     assert (finds("zebra"), finds("yak"), finds("morning")) == (False, True, True)
     assert job.segments.get(pk=second.pk).speaker == "SPEAKER_1"
     check_index()
@@ -295,7 +296,7 @@ def test_removed_segments_are_found_no_more() -> None:
     check_index()
 
 
-@pytest.mark.parametrize("end", [operations.rerun, operations.delete_job])
+@pytest.mark.parametrize("end", [retry_and_delete.rerun, retry_and_delete.delete_job])
 def test_a_job_that_is_done_again_or_deleted_is_found_no_more(end: Any) -> None:
     job, other = make_job("the zebra"), make_job("the zebra")
     assert end(job_id=job.pk)

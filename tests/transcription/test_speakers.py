@@ -18,7 +18,7 @@ from tests.transcription.diarized import (
     now,
     spoken,
 )
-from transcription import jobs
+from transcription.jobs import lifecycle
 from transcription.models import Job, Leased, Segment
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -162,7 +162,7 @@ def test_speakers_come_with_the_end_of_the_job() -> None:
     assert now(job).status == Job.Status.RUNNING
     assert {speaker for _, speaker in spoken(job)} == {None}
     job.chunks.update(state=Leased.State.DONE)
-    jobs.advance(job.pk)
+    lifecycle.advance(job.pk)
     assert now(job).status == Job.Status.COMPLETED
     assert [speaker for _, speaker in spoken(job)] == [ONE, TWO, ONE]
 

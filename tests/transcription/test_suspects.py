@@ -18,9 +18,9 @@ from tests.service import Service
 from tests.transcription import media
 from tests.transcription.conftest import WatchedJob
 from tests.transcription.diarized import add_chunk, add_segment
-from transcription import jobs, pipeline, preparing
+from transcription.jobs import lifecycle, prepare, transcribe
 from transcription.models import Chunk, Job, Leased, Recording, Segment
-from transcription.suspects import Suspect, find_suspects
+from transcription.transcript.suspects import Suspect, find_suspects
 
 SENTENCE = "the quick brown fox jumps over a lazy dog near the old mill"
 OTHER = "we sailed at dawn with fair wind and saw no land for weeks"
@@ -93,12 +93,12 @@ def transcribed(path: Path) -> Job:
     recording = Recording(name=path.name, size=path.stat().st_size)
     name = f"recordings/{recording.pk}/original.wav"
     recording.file.name = default_storage.save(name, ContentFile(path.read_bytes()))
-    job = jobs.create_job(
+    job = lifecycle.create_job(
         recording=recording, model_name="tiny.en", language="en", diarize=False, count=None
     )
-    assert preparing.prepare_next()
-    while chunk := jobs.claim_chunk(model_name="tiny.en"):
-        pipeline._work_on(chunk)
+    assert prepare.prepare_next()
+    while chunk := lifecycle.claim_chunk(model_name="tiny.en"):
+        transcribe._work_on(chunk)
     job.refresh_from_db()
     assert job.status == Job.Status.COMPLETED, job.message
     return job

@@ -11,7 +11,9 @@ from django.utils import timezone
 
 from tests import queued
 from tests.transcription.worked import make_job, now, states
-from transcription import engine, pipeline, presence, recordings, wakeups
+from transcription import recordings
+from transcription.jobs import installed_models, transcribe
+from transcription.leasing import wakeups, workers
 from transcription.models import Job, Worker
 from transcription.speech import fetching
 
@@ -32,7 +34,7 @@ def worker() -> Worker:
         machine="elsewhere",
         role="speech",
         weights=["small"],
-        secret_id=presence.secret_id(),
+        secret_id=workers.secret_id(),
         files_id=recordings.storage_id(),
         started_at=timezone.now(),
         seen_at=timezone.now(),
@@ -61,21 +63,23 @@ def test_a_model_that_a_worker_has_can_be_asked_for(
 def test_who_lacks_it_leaves_it_to_who_has_it(
     client: Client, audio_dir: Path, worker: Worker
 ) -> None:
-    assert engine.is_for_others("small", role="speech")
-    assert not engine.is_for_others("medium", role="speech"), "nobody has it: its job fails"
-    assert not engine.is_for_others("tiny.en", role="speech"), "it is here"
-    assert not engine.is_for_others("small", role="interactive")
+    assert installed_models.is_for_others("small", role="speech")
+    assert not installed_models.is_for_others("medium", role="speech"), (
+        "nobody has it: its job fails"
+    )
+    assert not installed_models.is_for_others("tiny.en", role="speech"), "it is here"
+    assert not installed_models.is_for_others("small", role="interactive")
     Worker.objects.update(role="interactive")
-    assert not engine.is_for_others("small", role="speech")
+    assert not installed_models.is_for_others("small", role="speech")
     assert upload(client, audio_dir).status_code == 503, "who retranslates does not transcribe"
 
 
 def test_who_has_it_may_be_restarted_meanwhile(worker: Worker) -> None:
     Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=30))
-    assert engine.is_for_others("small", role="speech")
+    assert installed_models.is_for_others("small", role="speech")
     Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=61))
-    presence.forget_the_gone()
-    assert not engine.is_for_others("small", role="speech"), "its job fails, and says why"
+    workers.forget_the_gone()
+    assert not installed_models.is_for_others("small", role="speech"), "its job fails, and says why"
 
 
 def test_weights_where_no_worker_is_are_of_no_use(
@@ -83,7 +87,7 @@ def test_weights_where_no_worker_is_are_of_no_use(
 ) -> None:
     assert not is_downloaded(client, "base")
     assert upload(client, audio_dir, "base").status_code == 503
-    presence.report(role="speech")  # as a worker here does
+    workers.report(role="speech")  # as a worker here does
     assert is_downloaded(client, "base")
     assert upload(client, audio_dir, "base").status_code == 200
 
@@ -93,7 +97,7 @@ def test_a_chunk_for_others_is_not_taken_and_its_message_goes_on(worker: Worker)
     job = make_job(n_chunks=1)
     Job.objects.filter(pk=job.pk).update(model_name="small")
     queued.lose_messages()
-    pipeline.work_on_speech()
+    transcribe.work_on_speech()
     assert states(job) == ["todo"]
     assert now(job).status == Job.Status.RUNNING
     assert wakeups.n_waiting(wakeups.SPEECH) == 1
@@ -104,7 +108,7 @@ def test_a_chunk_for_nobody_fails_and_says_why() -> None:
     job = make_job(n_chunks=1)
     Job.objects.filter(pk=job.pk).update(model_name="small")
     queued.lose_messages()
-    pipeline.work_on_speech()
+    transcribe.work_on_speech()
     assert now(job).status == Job.Status.FAILED
     assert "small" in now(job).message
 
@@ -118,5 +122,5 @@ def test_one_that_nobody_has_is_refused(client: Client, audio_dir: Path, worker:
 
 
 def test_a_worker_tells_what_it_has() -> None:
-    presence.report(role="speech")
+    workers.report(role="speech")
     assert {"tiny.en", "base"} <= set(Worker.objects.get().weights)

@@ -8,8 +8,8 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from tests import queued
-from transcription import jobs
-from transcription.leases import Lease
+from transcription.jobs import lifecycle
+from transcription.leasing.leases import Lease
 from transcription.models import Chunk, Job, Leased, Recording, Stage
 from transcription.speech.chunks import PlannedChunk
 from transcription.speech.engines.base import Span, TranscribedSegment
@@ -23,14 +23,16 @@ def make_job(*, n_chunks: int = 3, language: str = "en", file: Path | None = Non
     data = file.read_bytes() if file else b"abc"
     name = f"recordings/{recording.id}/original.flac"
     recording.file.name = default_storage.save(name, ContentFile(data))
-    job = jobs.create_job(recording=recording, model_name=MODEL, language=language, diarize=False)
+    job = lifecycle.create_job(
+        recording=recording, model_name=MODEL, language=language, diarize=False
+    )
     if n_chunks:
-        stage = jobs.claim_preparation()
+        stage = lifecycle.claim_preparation()
         assert stage is not None
         spans = [Span(10.0 * index, 10.0 * index + 10) for index in range(n_chunks)]
         planned = [PlannedChunk(streams=(span,), speech=(span,)) for span in spans]
-        jobs.add_chunks(lease=lease_of(stage), job=job, planned=planned, first_index=0)
-        jobs.finish_preparation(lease=lease_of(stage), job=job, duration=10.0 * n_chunks)
+        lifecycle.add_chunks(lease=lease_of(stage), job=job, planned=planned, first_index=0)
+        lifecycle.finish_preparation(lease=lease_of(stage), job=job, duration=10.0 * n_chunks)
     queued.lose_messages()
     job.refresh_from_db()
     return job
@@ -51,11 +53,11 @@ def add_chunks(job: Job, n: int) -> None:
 
 
 def lease_of(row: Leased) -> Lease:
-    return Lease(row, still_wanted=jobs.wanted)
+    return Lease(row, still_wanted=lifecycle.wanted)
 
 
 def claim() -> Chunk:
-    chunk = jobs.claim_chunk(model_name=MODEL)
+    chunk = lifecycle.claim_chunk(model_name=MODEL)
     assert chunk is not None
     return chunk
 
@@ -64,13 +66,13 @@ def commit(chunk: Chunk) -> None:
     said = TranscribedSegment(
         chunk.start, chunk.end, f"Part {chunk.index}.", (), -0.1, 0.0, 1.0, 0.0
     )
-    jobs.finish_chunk(
+    lifecycle.finish_chunk(
         lease=lease_of(chunk), chunk=chunk, segments=[said], engine="faster-whisper", device="cpu"
     )
 
 
 def fail(chunk: Chunk, error: str) -> None:
-    jobs.fail_work(lease=lease_of(chunk), job_id=chunk.job_id, error=error, can_retry=True)
+    lifecycle.fail_work(lease=lease_of(chunk), job_id=chunk.job_id, error=error, can_retry=True)
 
 
 def states(job: Job) -> list[str]:

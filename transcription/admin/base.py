@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from transcription.models import Recording
-from transcription.transcript import clock_time
+from transcription.transcript.segments import clock_time
 
 MOST_INLINE_ROWS = 50
 MOST_ACTED_ON = 500

@@ -13,8 +13,8 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 
-from transcription import exports
 from transcription.models import Job
+from transcription.transcript import exports
 
 BLOCK = 64 * 1024
 MOST_NAME_BYTES = 200

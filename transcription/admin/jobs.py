@@ -24,7 +24,6 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
-from transcription import exports, jobs, operations, speakers
 from transcription.admin import downloads
 from transcription.admin.base import (
     DeletableAdmin,
@@ -36,7 +35,9 @@ from transcription.admin.base import (
     shown_duration,
 )
 from transcription.admin.timeline import timeline
+from transcription.jobs import lifecycle, retry_and_delete, speakers
 from transcription.models import Chunk, Diarization, Edit, Job, Leased, Segment, Stage
+from transcription.transcript import exports
 
 LONG = timedelta(hours=1)
 IDLE = timedelta(minutes=10)
@@ -168,7 +169,7 @@ class JobAdmin(DeletableAdmin):
 
     @admin.display(description="real-time factor", ordering=WORK_FOR_A_SECOND)
     def real_time_factor(self, job: Job) -> str | None:
-        factor = jobs.real_time_factor(job)
+        factor = lifecycle.real_time_factor(job)
         return None if factor is None else f"{factor:.3f}"
 
     @admin.display
@@ -204,12 +205,12 @@ class JobAdmin(DeletableAdmin):
         description="Run again from the start: transcript and edits go", permissions=["change"]
     )
     def run_again(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
-        self._act(request, queryset, operations.rerun, "{} begun again", "{} no longer there")
+        self._act(request, queryset, retry_and_delete.rerun, "{} begun again", "{} no longer there")
 
     @admin.action(description="Retry what failed", permissions=["change"])
     def retry_what_failed(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         skipped = "{} skipped: neither failed nor cancelled"
-        self._act(request, queryset, operations.retry_failed, "{} tried again", skipped)
+        self._act(request, queryset, retry_and_delete.retry_failed, "{} tried again", skipped)
 
     @admin.action(description="Find out who speaks (again)", permissions=["change"])
     def find_speakers(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
@@ -218,7 +219,9 @@ class JobAdmin(DeletableAdmin):
 
     @admin.action(description="Cancel", permissions=["change"])
     def cancel(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
-        self._act(request, queryset, jobs.cancel_job, "{} cancelled", "{} skipped: ended already")
+        self._act(
+            request, queryset, lifecycle.cancel_job, "{} cancelled", "{} skipped: ended already"
+        )
 
     def _act(
         self,
@@ -268,7 +271,7 @@ class JobAdmin(DeletableAdmin):
         return f"{row.recording.name} with {row.model_name}"
 
     def delete_row(self, pk: UUID) -> None:
-        operations.delete_job(job_id=pk)
+        retry_and_delete.delete_job(job_id=pk)
 
 
 def _lists(job: Job) -> list[tuple[str, str]]:

@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.utils.html import format_html_join
 from django.utils.timesince import timesince
 
-from transcription import operations
 from transcription.admin.base import (
     DeletableAdmin,
     ValuesFilter,
@@ -17,6 +16,7 @@ from transcription.admin.base import (
     review_url,
     shown_duration,
 )
+from transcription.jobs import retry_and_delete
 from transcription.models import Job, Recording
 
 MOST_JOBS = 20
@@ -70,4 +70,4 @@ class RecordingAdmin(DeletableAdmin):
         return timesince(recording.created_at, depth=1)
 
     def delete_row(self, pk: UUID) -> None:
-        operations.delete_recording(recording_id=pk)
+        retry_and_delete.delete_recording(recording_id=pk)

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from transcription.admin.base import counted, list_url, page_url
 from transcription.models import Chunk, Diarization, Edit, Job, Leased, Stage
-from transcription.transcript import clock_time, display_time
+from transcription.transcript.segments import clock_time, display_time
 
 END_CHUNKS = 25
 MOST_NOTABLE = 100

@@ -9,7 +9,6 @@ from django.db.models import Field, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.text import Truncator
 
-from transcription import editing
 from transcription.admin.base import (
     ModelAdmin,
     ReadOnlyAdmin,
@@ -20,10 +19,11 @@ from transcription.admin.base import (
     reasons,
     review_url,
 )
-from transcription.editing_shapes import printable
+from transcription.editing import services
+from transcription.editing.changes import ConflictError
+from transcription.editing.serializers import printable
 from transcription.models import Edit, Job, Segment, SegmentEdit
-from transcription.revising import ConflictError
-from transcription.transcript import display_time
+from transcription.transcript.segments import display_time
 
 if TYPE_CHECKING:
     SegmentForm = forms.ModelForm[Segment]
@@ -43,8 +43,8 @@ class SegmentEditForm(SegmentForm):
 
     def clean_text(self) -> str:
         text = " ".join(self.cleaned_data["text"].split())
-        if len(text) > editing.MOST_LETTERS:
-            raise forms.ValidationError(f"A segment has at most {editing.MOST_LETTERS:,} letters.")
+        if len(text) > services.MOST_LETTERS:
+            raise forms.ValidationError(f"A segment has at most {services.MOST_LETTERS:,} letters.")
         printable(text)
         return text
 
@@ -155,7 +155,7 @@ class SegmentAdmin(ReadOnlyAdmin):
     def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
         """As an edit that has its place in the history. Raises ConflictError, Segment.DoesNotExist."""
         if form.changed_data:
-            editing.change(
+            services.change(
                 segment_id=obj.pk,
                 values={name: form.cleaned_data[name] for name in form.changed_data},
                 was=form.seen(),
@@ -236,7 +236,7 @@ class EditAdmin(ReadOnlyAdmin):
         n_done, skipped = 0, Counter[str]()
         for edit in queryset.order_by("-pk").only("job_id"):
             try:
-                editing.undo(
+                services.undo(
                     job_id=edit.job_id, edit_id=edit.pk, done_by=request.user.get_username()
                 )
             except ConflictError as error:

@@ -9,7 +9,7 @@ from django.utils.text import Truncator
 
 from transcription.admin.base import ReadOnlyAdmin, ValuesFilter
 from transcription.models import Chunk, Diarization, Stage, Worker
-from transcription.transcript import display_time
+from transcription.transcript.segments import display_time
 
 
 class LeasedAdmin(ReadOnlyAdmin):

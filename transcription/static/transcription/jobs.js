@@ -1,6 +1,6 @@
 // The list of jobs: those under way follow their sockets, and all of it is fetched anew now and then.
 
-import { ask } from "./asking.js";
+import { ask } from "./confirm.js";
 import { clock, languageName, listen, notice } from "./shared.js";
 
 const REFRESH_MS = 30_000;

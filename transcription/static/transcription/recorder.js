@@ -1,6 +1,6 @@
 // Recording with the microphone: heard before it is uploaded, and never thrown away unasked.
 
-import { ask } from "./asking.js";
+import { ask } from "./confirm.js";
 import { clock } from "./shared.js";
 import { add } from "./upload.js";
 

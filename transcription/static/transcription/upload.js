@@ -1,6 +1,6 @@
 // Uploads: two at a time, each with its progress. What failed keeps its place and its file.
 
-import { ask } from "./asking.js";
+import { ask } from "./confirm.js";
 import { chosen, inWords } from "./choices.js";
 import { refreshJobs } from "./jobs.js";
 import { notice } from "./shared.js";

@@ -1,7 +1,7 @@
 // What was done to the transcript, by whom and when: edits and accepted retranslations, each of which can be undone.
 
 import { api, clock, notice } from "../shared.js";
-import { undoAccepted } from "./again.js";
+import { undoAccepted } from "./retranslate.js";
 import { diffElements } from "./diff.js";
 import { catchUp, edits, undo } from "./edits.js";
 import { goTo } from "./follow.js";

@@ -3,7 +3,7 @@
 import { clock, notice } from "../shared.js";
 import * as edits from "./edits.js";
 import { edit, joinWithNext, removeSegment } from "./editing.js";
-import { hearAgain } from "./again.js";
+import { hearAgain } from "./retranslate.js";
 import { select, selectedSegment, step } from "./follow.js";
 import { showHistoryOf } from "./history.js";
 import { list, segmentOf, textOf } from "./list.js";

@@ -1,7 +1,7 @@
 // What a person should look at: stepped through, and heard again one by one or all at once.
 
 import { api, clock, notice } from "../shared.js";
-import { hearAgain, reviewProposals } from "./again.js";
+import { hearAgain, reviewProposals } from "./retranslate.js";
 import { edits } from "./edits.js";
 import { goTo, select } from "./follow.js";
 import { markSuspects } from "./list.js";

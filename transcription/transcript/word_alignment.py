@@ -1,0 +1,108 @@
+"""When the words of a segment were spoken, also those that a person has put in place of what was heard."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import regex
+from rapidfuzz.distance import LCSseq
+
+from transcription.models import Segment
+from transcription.transcript.segments import segment_object
+from transcription.transcript.speaker_split import is_as_heard
+
+Word = dict[str, Any]
+"""start, end, text (with the blank before it) and probability."""
+
+UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\uf900-\ufaff\uff01-\uff1f\uff66-\uff9f\U00020000-\U0003ffff"
+)
+"""Scripts without blanks between words, whose letters, each with its marks, are words enough.
+
+Thai, Lao, Burmese, Khmer, kana, Han; with their punctuation.
+"""
+TOKEN = regex.compile(rf"\s*(?:[{UNSPACED}]\p{{M}}*|[^\s{UNSPACED}]+)")
+NOT_SAID = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
+
+
+def segment_with_words(segment: Segment) -> dict[str, Any]:
+    """A segment in the API's shape, with its words as they are shown, and whether its text was edited."""
+    return {
+        **segment_object(segment),
+        "words": shown_words(segment),
+        "edited": bool(segment.words) and not is_as_heard(segment),
+    }
+
+
+def shown_words(segment: Segment) -> list[Word]:
+    """The words of what the segment says now; joined, without the first blank, they are its text."""
+    if is_as_heard(segment):
+        words: list[Word] = segment.words
+        return words
+    return aligned_words(
+        text=segment.text, words=segment.words, start=segment.start, end=segment.end
+    )
+
+
+def aligned_words(*, text: str, words: Sequence[Word], start: float, end: float) -> list[Word]:
+    """The words of `text`, in order, from `start` to `end`.
+
+    Those that were heard, as in `words`, keep their times. The others share what lies between these in proportion to
+    their letters; their probability is None: nobody heard them.
+    """
+    heard = [piece for word in words for piece in _pieces(word)]
+    tokens = TOKEN.findall(text.rstrip())
+    same = _same(heard, tokens)
+    found: list[Word] = []
+    at = start
+    index = 0
+    while index < len(tokens):
+        first = index
+        while index < len(tokens) and index not in same:
+            index += 1
+        until = min(max(same[index]["start"], at), end) if index < len(tokens) else end
+        found += _spread(tokens[first:index], at, until, probability=None)
+        if index < len(tokens):
+            at = min(max(same[index]["end"], until), end)
+            found.append({**same[index], "start": until, "end": at, "text": tokens[index]})
+            index += 1
+    return found
+
+
+def is_unspaced(letter: str) -> bool:
+    """Whether it is a letter, or a sign, beside which no blank stands."""
+    return regex.fullmatch(f"[{UNSPACED}]", letter) is not None
+
+
+def _same(heard: Sequence[Word], tokens: Sequence[str]) -> dict[int, Word]:
+    """What was heard of the tokens, by their index: the longest common subsequence of both."""
+    blocks = LCSseq.opcodes(
+        [_said(piece["text"]) for piece in heard], [_said(token) for token in tokens]
+    ).as_matching_blocks()
+    return {block.b + n: heard[block.a + n] for block in blocks for n in range(block.size)}
+
+
+def _pieces(word: Word) -> list[Word]:
+    """A word as the tokens of its text, which are several in scripts without blanks."""
+    return _spread(
+        TOKEN.findall(word["text"]), word["start"], word["end"], probability=word["probability"]
+    )
+
+
+def _spread(
+    tokens: Sequence[str], start: float, end: float, *, probability: float | None
+) -> list[Word]:
+    n_letters = sum(len(token) for token in tokens)
+    spread: list[Word] = []
+    done, begin = 0, start
+    for token in tokens:
+        done += len(token)
+        until = end if done == n_letters else start + (end - start) * done / n_letters
+        spread.append({"start": begin, "end": until, "text": token, "probability": probability})
+        begin = until
+    return spread
+
+
+def _said(text: str) -> str:
+    """What tells words apart: their letters, or signs where there are no letters."""
+    return NOT_SAID.sub("", text.casefold()) or text.strip()
