@@ -84,7 +84,7 @@ class _Features(ctypes.Structure):
 
 
 def _main(device: str) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is an answer here: keep no dump of it
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is an answer: no core dump
     if not _computes_features_on_gpu(device):
         _extract_features(_find_library())
 
