@@ -14,6 +14,7 @@ from django.utils.timesince import timesince
 from retranslation import proposals, services
 from retranslation.models import Batch, Retranslation, SegmentChange
 from transcription.admin import DeletableAdmin, ReadOnlyAdmin, ReadOnlyInline
+from transcription.editing.changes import ConflictError
 from transcription.transcript.segments import display_time
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class RetranslationAdmin(DeletableAdmin):
         for row in list(queryset.order_by("start")):
             try:
                 decide(retranslation_id=row.pk, decided_by=request.user.get_username())
-            except (proposals.Conflict, Retranslation.DoesNotExist) as error:
+            except (ConflictError, Retranslation.DoesNotExist) as error:
                 self.message_user(request, f"{row}: {error}", messages.WARNING)
             else:
                 n_done += 1

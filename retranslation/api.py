@@ -24,7 +24,8 @@ from rest_framework.serializers import ValidationError
 from retranslation import proposals, services
 from retranslation import serializers as shapes
 from retranslation.models import Batch, Retranslation
-from transcription.leasing import wakeups
+from transcription.editing.changes import ConflictError
+from transcription.leasing.registry import INTERACTIVE
 from transcription.models import Job, Leased
 from transcription.recordings import has_samples
 from transcription.request_checks import (
@@ -70,7 +71,7 @@ def segment(request: Request) -> Response:
     wish = valid(shapes.ClipRequest, request.data)
     job = find_job(wish["job_id"]) if wish["job_id"] else None
     span = _asked_span(wish) if job is None else _span_inside(job, wish)
-    require_weights(wish["model_name"], role=wakeups.INTERACTIVE)
+    require_weights(wish["model_name"], role=INTERACTIVE)
     upload: TemporaryUploadedFile = wish["file"]
     info = probe_upload(upload)
     if (info.duration or 0.0) > services.MOST_SECONDS:
@@ -107,7 +108,7 @@ def segment_from_full(request: Request) -> Response:
     span = _span_inside(job, wish)
     if not has_samples(job.recording, span):
         raise Http404("The recording's audio is gone: it was deleted, or expired. Upload it again.")
-    require_weights(wish["model_name"], role=wakeups.INTERACTIVE)
+    require_weights(wish["model_name"], role=INTERACTIVE)
     asked = services.request_range(
         job=job,
         segment_id=wish["segment_id"],
@@ -163,7 +164,7 @@ def _answer(asked: Retranslation) -> Response:
         if asked.state == Leased.State.DONE:
             return Response(_result(asked))
         if asked.state == Leased.State.FAILED:
-            require_weights(catalogue.resolve(asked.model_name), role=wakeups.INTERACTIVE)
+            require_weights(catalogue.resolve(asked.model_name), role=INTERACTIVE)
             raise Conflict(f"The retranslation failed: {asked.error}")
         if time.monotonic() > deadline:
             raise TimedOut(
@@ -271,7 +272,7 @@ def _decide(request: Request, written_id: str, decide: Callable[..., dict[str, A
     found = _find(written_id)
     try:
         document = decide(retranslation_id=found.pk, decided_by=person(request))
-    except proposals.Conflict as error:
+    except ConflictError as error:
         raise Conflict(str(error)) from error
     except Retranslation.DoesNotExist:
         raise Http404("Retranslation not found") from None  # it was deleted meanwhile
@@ -308,7 +309,7 @@ def suspects(request: Request) -> Response:
         )
     if not has_samples(job.recording, Span(0.0, job.recording.duration or 0.0)):
         raise Http404("The recording's audio is gone: it was deleted, or expired. Upload it again.")
-    require_weights(model, role=wakeups.INTERACTIVE)
+    require_weights(model, role=INTERACTIVE)
     batch = services.request_suspects(
         job=job,
         suspects=find_suspects(job=job),

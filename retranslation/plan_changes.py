@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from itertools import groupby, pairwise
 from typing import Any
 
-from transcription.editing.changes import DECODERS_FIGURES, Change, ConflictError, Fields, fields_of
+from transcription.editing.changes import DECODER_FIELDS, Change, ConflictError, Fields, fields_of
 from transcription.models import Chunk, Segment
 from transcription.speech.diarization.attribution import attribute, parts
 from transcription.speech.diarization.base import Turn
@@ -22,11 +22,11 @@ from transcription.speech.segments import (
     PHRASE_PAUSE_SECONDS,
     TOLERANCE_SECONDS,
 )
-from transcription.transcript.speaker_split import is_as_heard, text_of
+from transcription.transcript.speaker_split import is_unedited, text_of
 
 Word = dict[str, Any]
 """As it is stored: start, end, text and probability."""
-NO_FIGURES: Fields = dict.fromkeys(DECODERS_FIGURES)
+NO_FIGURES: Fields = dict.fromkeys(DECODER_FIELDS)
 """They were of the text that is replaced; of the new one nobody measured them in the same way."""
 
 
@@ -94,7 +94,7 @@ def _is_touched(segment: Segment, span: Span) -> bool:
 def _opened(segment: Segment, span: Span) -> _Open:
     if _is_inside(segment, span):
         return _Open(segment, [], [])
-    if not is_as_heard(segment):
+    if not is_unedited(segment):
         # Nobody knows which part of such a text lies in the range.
         raise ConflictError(
             f"Segment {segment.pk} lies only partly in the range, and its text was edited: "

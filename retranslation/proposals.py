@@ -1,7 +1,7 @@
-"""What people decide about retranslations: proposed, accepted, rejected, undone.
+"""Proposals of retranslations, and decisions about them: accept, reject, undo.
 
-A proposal notes the segments that it would change as they are. It is accepted only while they still are so, in one
-transaction that holds the job's row, as does all else that changes segments: of two who decide at once one is first.
+A proposal stores the segments that it would change as they are. It can be accepted only while they still are so, in one
+transaction that has locked the job's row, as does all else that writes segments: of two decisions at once one is first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,14 +13,12 @@ from django.db.models.functions import Coalesce, Now
 
 from retranslation import plan_changes
 from retranslation.models import Retranslation, SegmentChange
-from transcription.editing import changes as revising
-from transcription.editing.changes import SAID_FIELDS, Change, ConflictError, Fields
+from transcription.editing import changes
+from transcription.editing.changes import CONTENT_FIELDS, Change, ConflictError, Fields
+from transcription.locks import lock_job
 from transcription.models import Chunk, Diarization, Job, Leased, Segment, Stage
 from transcription.speech.diarization.base import Turn
 from transcription.speech.engines.base import Span
-
-Conflict = ConflictError
-"""The rows do not let it be done; its text says why."""
 
 Decision = Retranslation.Decision
 
@@ -50,7 +48,7 @@ def propose(*, retranslation: Retranslation) -> None:
     Where nothing could be changed as the rows are, nothing is noted; who accepts it is told why.
     """
     with transaction.atomic():
-        job = revising.hold(retranslation.job_id)
+        job = lock_job_of(retranslation)
         if job is None:
             return
         try:
@@ -64,27 +62,26 @@ def propose(*, retranslation: Retranslation) -> None:
 def accept(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
     """Put it into the transcript, all or nothing. Returns its document.
 
-    Raises Conflict, and Retranslation.DoesNotExist.
+    Raises ConflictError and Retranslation.DoesNotExist.
     """
     with transaction.atomic():
         retranslation = Retranslation.objects.get(pk=retranslation_id)
-        job = revising.hold(retranslation.job_id)
+        job = lock_job_of(retranslation)
         if job is None:
             raise ConflictError(NO_JOB)
         _decide(retranslation, was=Decision.NONE, now=Decision.ACCEPTED, by=decided_by)
         planned = _plan(job, retranslation)
-        changes = retranslation.changes.all()
-        if not _is_as_proposed(planned, changes):
+        proposed = retranslation.changes.all()
+        if not _is_as_proposed(planned, proposed):
             raise ConflictError(CHANGED_MEANWHILE)
-        changes.delete()
-        written = revising.write(job, planned)
+        proposed.delete()
+        written = changes.apply(job, planned)
         SegmentChange.objects.bulk_create(_row(retranslation, change) for change in written)
-        revising.revise(job, written)
     return document(retranslation)
 
 
 def reject(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
-    """Drop it: the transcript stays as it is. Raises Conflict, and Retranslation.DoesNotExist."""
+    """Drop it: the transcript stays as it is. Raises ConflictError and Retranslation.DoesNotExist."""
     with transaction.atomic():
         retranslation = Retranslation.objects.get(pk=retranslation_id)
         _decide(retranslation, was=Decision.NONE, now=Decision.REJECTED, by=decided_by)
@@ -94,12 +91,12 @@ def reject(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
 def undo(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
     """Take a decision back, after which it may be decided again; an accepted one's segments are as they were.
 
-    Raises Conflict, and Retranslation.DoesNotExist.
+    Raises ConflictError and Retranslation.DoesNotExist.
     """
     with transaction.atomic():
         retranslation = Retranslation.objects.get(pk=retranslation_id)
-        job = revising.hold(retranslation.job_id)
-        retranslation.refresh_from_db(fields=["decision", "decided_at"])  # now nobody decides
+        job = lock_job_of(retranslation)
+        retranslation.refresh_from_db(fields=["decision", "decided_at"])  # as of the lock
         was = Decision(retranslation.decision)
         if was == Decision.NONE:
             raise ConflictError("Nothing was decided about it that could be undone.")
@@ -107,6 +104,16 @@ def undo(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
             _restore(job, retranslation)
         _decide(retranslation, was=was, now=Decision.NONE, by=decided_by)
     return document(retranslation)
+
+
+def lock_job_of(retranslation: Retranslation) -> Job | None:
+    """Lock the job's row. None if the retranslation is of a clip alone; if the job was deleted so was this row."""
+    if retranslation.job_id is None:
+        return None
+    try:
+        return lock_job(retranslation.job_id)
+    except Job.DoesNotExist:
+        raise Retranslation.DoesNotExist from None
 
 
 def history(*, job: Job, segment_pk: int) -> list[SegmentChange]:
@@ -157,8 +164,7 @@ def _plan(job: Job, retranslation: Retranslation) -> list[Change]:
     span = Span(retranslation.start, retranslation.end)
     chunks = list(job.chunks.defer("streams", "speech").order_by("index"))
     _check_transcribed(job, chunks, span)
-    # Held too: an editor may know nothing of the job's row.
-    overlapping = job.segments.select_for_update().filter(start__lt=span.end, end__gt=span.start)
+    overlapping = job.segments.filter(start__lt=span.end, end__gt=span.start)
     segments = list(overlapping.order_by("start", "pk"))
     named = [one for one in segments if _is_named(one, retranslation)]
     if named:
@@ -207,12 +213,12 @@ def _row(retranslation: Retranslation, change: Change) -> SegmentChange:
     )
 
 
-def _is_as_proposed(planned: Sequence[Change], changes: Iterable[SegmentChange]) -> bool:
+def _is_as_proposed(planned: Sequence[Change], proposed: Iterable[SegmentChange]) -> bool:
     """Whether the segments say what was noted; who says it may have been found out, or put right, since."""
     are = [(change.segment_pk, change.before) for change in planned if change.before is not None]
-    were = [(one.segment_pk, one.before) for one in changes if one.before is not None]
+    were = [(one.segment_pk, one.before) for one in proposed if one.before is not None]
     adds = any(change.before is None for change in planned)
-    added = any(one.before is None for one in changes)
+    added = any(one.before is None for one in proposed)
     return (
         adds == added
         and len(are) == len(were)
@@ -226,7 +232,7 @@ def _is_as_proposed(planned: Sequence[Change], changes: Iterable[SegmentChange])
 def _is_same(one: Fields | None, other: Fields | None) -> bool:
     if one is None or other is None:
         return one is other
-    return all(one[name] == other[name] for name in SAID_FIELDS)
+    return all(one[name] == other[name] for name in CONTENT_FIELDS)
 
 
 # ---- Changing it
@@ -268,12 +274,12 @@ def _restore(job: Job, retranslation: Retranslation) -> None:
     if later.exists():
         raise ConflictError("Another one was accepted here since: undo that first.")
     rows = list(retranslation.changes.all())
-    changes = [Change(row.segment_pk, row.before, row.after) for row in rows]
-    revising.check_unchanged(job, changes)
-    back = [change.taken_back() for change in changes]
-    since = retranslation.decided_at or retranslation.created_at
-    revising.revise(job, revising.write(job, revising.bring_back(job, back, since=since)))
+    changes.take_back(
+        job,
+        [Change(row.segment_pk, row.before, row.after) for row in rows],
+        since=retranslation.decided_at or retranslation.created_at,
+    )
     for row in rows:
-        if row.before is None:  # it may be added once more, as another
+        if row.before is None:  # accepted again it gets a new id
             row.segment_pk = None
     SegmentChange.objects.bulk_update(rows, ["segment_pk"])

@@ -14,10 +14,12 @@ from django.db.models.functions import Now
 
 from retranslation import proposals
 from retranslation.models import Batch, Retranslation
-from transcription.editing import changes
-from transcription.jobs import lifecycle
-from transcription.leasing import leases, wakeups
+from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
+from transcription.leasing.registry import INTERACTIVE
+from transcription.leasing.wakeups import queue_length
+from transcription.leasing.wakeups import wake_workers as wake
+from transcription.locks import lock_job
 from transcription.models import Job, Leased
 from transcription.speech import catalogue
 from transcription.speech.engines.base import Span
@@ -37,7 +39,7 @@ def request_range(
 ) -> Retranslation:
     """Have a range of the job's recording transcribed once more. Raises Job.DoesNotExist."""
     with transaction.atomic():
-        lifecycle.hold_existing(job.pk)
+        lock_job(job.pk)
         retranslation = Retranslation.objects.create(
             job=job,
             segment_id=segment_id,
@@ -83,7 +85,7 @@ def request_clip(
     try:
         with transaction.atomic():
             if job is not None:
-                lifecycle.hold_existing(job.pk)
+                lock_job(job.pk)
             retranslation.save(force_insert=True)
             wake_workers()
     except BaseException:
@@ -98,7 +100,7 @@ def request_suspects(
     """Have all that is suspect transcribed once more, after whatever somebody waits for. Raises Job.DoesNotExist."""
     language = language_of(job, model_name)
     with transaction.atomic():
-        lifecycle.hold_existing(job.pk)
+        lock_job(job.pk)
         batch = Batch.objects.create(job=job, model_name=model_name, asked_by=asked_by)
         Retranslation.objects.bulk_create(
             Retranslation(
@@ -134,24 +136,24 @@ def seconds_to_wait(retranslation: Retranslation) -> float:
 
 
 def wake_workers(*, n: int = 1) -> None:
-    """A message for each range that somebody waits for."""
-    wakeups.after_commit("retranslation.tasks.work", cluster=wakeups.INTERACTIVE, n=n)
+    """Enqueue a message for each range that a person waits for."""
+    wake("retranslation.tasks.work", n=n)
 
 
 def wake_for_batches() -> None:
-    """One message, which goes to the queue's end again and again until the batches are done."""
-    wakeups.after_commit("retranslation.tasks.work_on_batches", cluster=wakeups.INTERACTIVE)
+    """Enqueue one message, which is enqueued again, behind all others, until the batches are done."""
+    wake("retranslation.tasks.work_on_batches")
 
 
 # ---- Work
 
 
-def waiting() -> "QuerySet[Retranslation]":
+def claimable_requests() -> "QuerySet[Retranslation]":
     """What somebody waits for, in order of turn."""
     return Retranslation.objects.filter(leases.claimable(), batch=None).order_by("created_at")
 
 
-def waiting_in_batches() -> "QuerySet[Retranslation]":
+def claimable_in_batches() -> "QuerySet[Retranslation]":
     """What of batches can be worked at. One row at a time is, so that uploads find a worker free."""
     rows = Retranslation.objects.filter(batch__isnull=False)
     if rows.filter(state=Leased.State.DOING, lease_until__gte=Now()).exists():
@@ -178,7 +180,10 @@ def finish(*, lease: Lease, retranslation: Retranslation, **made: Any) -> None:
         "lease_until": None,
     }
     with transaction.atomic():
-        changes.hold(retranslation.job_id)  # before its own row, as whoever deletes the job does
+        try:
+            proposals.lock_job_of(retranslation)
+        except Retranslation.DoesNotExist:
+            raise LeaseLostError from None
         if not _held(lease).update(**values, finished_at=Now()):
             raise LeaseLostError
         retranslation.refresh_from_db()
@@ -187,7 +192,7 @@ def finish(*, lease: Lease, retranslation: Retranslation, **made: Any) -> None:
 
 
 def _held(lease: Lease) -> "QuerySet[Retranslation]":
-    return cast("QuerySet[Retranslation]", lease.rows())
+    return cast("QuerySet[Retranslation]", lease.held_rows())
 
 
 def _delete_file_after_commit(name: str) -> None:
@@ -211,7 +216,7 @@ def fail(*, lease: Lease, retranslation: Retranslation, error: str, can_retry: b
     )  # no row: it is another's by now, or deleted
 
 
-def fail_for_good(row: Retranslation, *, error: str) -> None:
+def on_exhausted(row: Retranslation, *, error: str) -> None:
     Retranslation.objects.filter(pk=row.pk).update(error=error, finished_at=Now())
 
 
@@ -223,7 +228,7 @@ def retry_failed(*, retranslation_id: UUID) -> bool:
     with transaction.atomic():
         changed = Retranslation.objects.filter(
             pk=retranslation_id, state=Leased.State.FAILED
-        ).update(**leases.BEGUN_ANEW, progress=0, finished_at=None)
+        ).update(**leases.RESET_TO_TODO, progress=0, finished_at=None)
         if changed:
             wake_workers()
             wake_for_batches()
@@ -236,14 +241,25 @@ def delete_retranslation(*, retranslation_id: UUID) -> bool:
     return bool(by_model.get(Retranslation._meta.label))
 
 
-def forget_clip(*, retranslation: Retranslation) -> None:
+def delete_clip(*, retranslation: Retranslation) -> None:
     """To be called when a row is deleted, with its job or alone."""
     _delete_file_after_commit(retranslation.clip.name or "")
 
 
-def expire() -> None:
-    """Delete what was made of clips alone, once it is old; what is of a job goes with that."""
-    leases.ended_long_ago(Retranslation.objects.filter(job=None)).delete()
+# ---- Recovery
+
+
+def recover() -> None:
+    """Take up retranslations that lost their worker or message, and delete expired ones. Idempotent."""
+    leases.release_rows_of_dead_workers(Retranslation)
+    leases.fail_exhausted(Retranslation, on_exhausted=on_exhausted)
+    if n := claimable_requests().count():
+        wake_workers(n=n)
+    # While messages wait or a row is in hand, one of them goes on with the batches.
+    if not queue_length(INTERACTIVE) and claimable_in_batches().exists():
+        wake_for_batches()
+    # Those of clips alone; a job's are deleted with it.
+    leases.past_retention(Retranslation.objects.filter(job=None)).delete()
 
 
 # ---- Batches

@@ -10,14 +10,16 @@ from django.db.models import Q, QuerySet
 
 from retranslation import services
 from retranslation.models import Retranslation
-from transcription.jobs.installed_models import is_for_others, load_engine
-from transcription.leasing import leases, outages, wakeups
+from transcription.jobs.installed_models import is_left_to_others, load_engine
+from transcription.jobs.later import reason_files_missing
+from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
+from transcription.leasing.registry import INTERACTIVE
 from transcription.models import Job, Segment
 from transcription.recordings import has_samples, read_samples
 from transcription.speech import audio, ranges
 from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechError, Word
-from transcription.transcript.speaker_split import is_as_heard
+from transcription.transcript.speaker_split import is_unedited
 
 _logger = logging.getLogger(__name__)
 
@@ -27,14 +29,14 @@ def work_on_one(candidates: "QuerySet[Retranslation]") -> bool:
     retranslation = services.claim(candidates.exclude(model_name__in=_models_of_others(candidates)))
     if retranslation is None:
         return False
-    with leases.held(retranslation, still_wanted=Q) as lease:
+    with leases.keep_renewed(retranslation, condition=Q) as lease:
         try:
             _work_on(retranslation, lease)
         except LeaseLostError:
             _logger.info("Retranslation %s is not wanted any more.", retranslation.pk)
         except _ElsewhereError as error:
             _logger.error("Retranslation %s is left to others: %s", retranslation.pk, error)
-            lease.give_back(because=str(error))
+            lease.release(reason=str(error))
             return False
         except (SpeechError, audio.NotAudioError) as error:
             _logger.error("Retranslation %s failed: %s", retranslation.pk, error)
@@ -53,7 +55,7 @@ class _ElsewhereError(Exception):
 
 def _models_of_others(candidates: "QuerySet[Retranslation]") -> list[str]:
     names = candidates.order_by().values_list("model_name", flat=True).distinct()
-    return [name for name in names if is_for_others(name, role=wakeups.INTERACTIVE)]
+    return [name for name in names if is_left_to_others(name, role=INTERACTIVE)]
 
 
 def _fail(retranslation: Retranslation, lease: Lease, error: str, *, can_retry: bool) -> None:
@@ -110,7 +112,7 @@ def _audio(retranslation: Retranslation) -> tuple[Audio, float, Span]:
     recording = retranslation.job.recording
     span = Span(retranslation.start, retranslation.end)
     if not has_samples(recording, span):
-        if reason := outages.why_elsewhere(recording):
+        if reason := reason_files_missing(recording):
             raise _ElsewhereError(reason)
         raise SpeechError("The recording's samples are gone.")
     read = ranges.with_context(span, duration=recording.duration or span.end)
@@ -146,7 +148,7 @@ def _known(retranslation: Retranslation, span: Span) -> list[Word]:
     return [
         Word(**word)
         for segment in found.order_by("start", "pk")
-        if is_as_heard(segment)
+        if is_unedited(segment)
         for word in segment.words
     ]
 

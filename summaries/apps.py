@@ -1,7 +1,6 @@
-from typing import Any
-
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+
+from transcription.leasing import registry
 
 
 class SummariesConfig(AppConfig):
@@ -10,29 +9,8 @@ class SummariesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_q.signals import post_spawn
-
-        post_spawn.connect(start_worker, sender="django_q", dispatch_uid="summaries")
-        post_migrate.connect(schedule_recovery, sender=self)
-
-
-def start_worker(**_: Any) -> None:
-    from summaries import tasks  # workers alone load what does the work
-
-    tasks.on_worker_start()
-
-
-def schedule_recovery(**_: Any) -> None:
-    """Once a minute whatever lost its worker or its message is set going again."""
-    from django_q.models import Schedule
-
-    Schedule.objects.update_or_create(
-        name="summaries: recover",
-        defaults={
-            "func": "summaries.tasks.recover",
-            "schedule_type": Schedule.MINUTES,
-            "minutes": 1,
-            "repeats": -1,
-            "cluster": "interactive",
-        },
-    )
+        registry.register(
+            self.name,
+            tasks={"summaries.tasks.work": registry.INTERACTIVE},
+            recover="summaries.services.recover",
+        )

@@ -54,7 +54,7 @@ def work_on_next() -> Outcome | None:
     summary = services.claim()
     if summary is None:
         return None
-    with leases.held(summary, still_wanted=Q) as lease:
+    with leases.keep_renewed(summary, condition=Q) as lease:
         try:
             _work_on(summary, lease)
         except LeaseLostError:

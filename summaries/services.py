@@ -13,15 +13,15 @@ from django.db.models.functions import Now
 from chat.llm.base import Passage, Style, Transcript
 from chat.llm.text import count_words, well_formed
 from summaries.models import Summary
-from transcription.jobs import lifecycle
 from transcription.leasing import leases, wakeups
 from transcription.leasing.leases import Lease, LeaseLostError
+from transcription.locks import lock_job
 from transcription.models import Leased
 
 WAITING = "Waiting for a worker"
 COMPLETED = "Completed"
-GETS_ON: dict[str, Any] = {"attempts": 1, "failures": 0}
-"""Work that gets on is not what kills its workers, nor what always fails."""
+PROGRESS_SAVED: dict[str, Any] = {"attempts": 1, "failures": 0}
+"""Progress was saved: reset the attempt and failure counters."""
 PAUSE_SECONDS = (2.0, 10.0, 60.0)
 """After the first failure in a row, the second, and all others."""
 NOT_NEEDED_ANY_MORE: dict[str, Any] = {"transcript": {}, "partials": []}
@@ -38,7 +38,7 @@ def create_summary(
     """Keep what is to be summarized, as it is now, and have it worked at. Raises Job.DoesNotExist."""
     with transaction.atomic():
         if transcription_id is not None:
-            lifecycle.hold_existing(transcription_id)
+            lock_job(transcription_id)
         summary = Summary.objects.create(
             transcript={
                 "language": transcript.language,
@@ -55,7 +55,7 @@ def create_summary(
 
 
 def wake_workers() -> None:
-    wakeups.after_commit("summaries.tasks.work", cluster=wakeups.INTERACTIVE)
+    wakeups.wake_workers("summaries.tasks.work")
 
 
 def stored_passages(passages: Iterable[Passage]) -> list[list[Any]]:
@@ -100,12 +100,12 @@ def say(*, lease: Lease, summary: Summary, message: str, percent: int) -> None:
 
 def save_partials(*, lease: Lease, summary: Summary, partials: list[dict[str, Any]]) -> None:
     """Keep what the parts came to."""
-    _write(lease, summary, {"partials": partials, **GETS_ON})
+    _write(lease, summary, {"partials": partials, **PROGRESS_SAVED})
 
 
 def save_text(*, lease: Lease, summary: Summary, text: str) -> None:
     text = well_formed(text)
-    _write(lease, summary, {"summary": text, "length": count_words(text), **GETS_ON})
+    _write(lease, summary, {"summary": text, "length": count_words(text), **PROGRESS_SAVED})
 
 
 def finish(*, lease: Lease, summary: Summary, topics: Iterable[str]) -> None:
@@ -134,7 +134,7 @@ def _write(lease: Lease, summary: Summary, values: dict[str, Any]) -> None:
 
 
 def _held(lease: Lease) -> "QuerySet[Summary]":
-    return cast("QuerySet[Summary]", lease.rows())
+    return cast("QuerySet[Summary]", lease.held_rows())
 
 
 # ---- Failure
@@ -161,7 +161,7 @@ def fail(*, lease: Lease, summary: Summary, error: str, can_retry: bool) -> floa
     return pause
 
 
-def fail_for_good(row: Summary, *, error: str) -> None:
+def on_exhausted(row: Summary, *, error: str) -> None:
     Summary.objects.filter(pk=row.pk).update(**_failed(error))
 
 
@@ -176,7 +176,7 @@ def retry_failed(*, summary_id: UUID) -> bool:
     """Go on where it failed. False when it did not fail."""
     with transaction.atomic():
         changed = Summary.objects.filter(pk=summary_id, state=Leased.State.FAILED).update(
-            **leases.BEGUN_ANEW,
+            **leases.RESET_TO_TODO,
             message=WAITING,
             not_before=None,
             finished_at=None,
@@ -193,6 +193,14 @@ def delete_summary(*, summary_id: UUID) -> bool:
     return bool(deleted)
 
 
-def expire() -> None:
-    """Delete what was made of transcripts that were sent, once it is old; what is of a job goes with that."""
-    leases.ended_long_ago(Summary.objects.filter(transcription=None)).delete()
+# ---- Recovery
+
+
+def recover() -> None:
+    """Take up summaries that lost their worker or message, and delete expired ones. Idempotent."""
+    leases.release_rows_of_dead_workers(Summary)
+    leases.fail_exhausted(Summary, on_exhausted=on_exhausted)
+    if claimable().exists():
+        wake_workers()
+    # Those of transcripts that were sent; a job's are deleted with it.
+    leases.past_retention(Summary.objects.filter(transcription=None)).delete()

@@ -11,6 +11,8 @@ import time
 
 import django
 
+from transcription.jobs import lifecycle, prepare, transcribe
+
 N_CHUNKS = 10
 SEGMENTS_A_CHUNK = 5
 PAUSE_SECONDS = 1.0
@@ -20,7 +22,6 @@ CHUNK_SECONDS = 20.0
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcriber_site.settings")
     django.setup()
-    from transcription.jobs import lifecycle
     from transcription.leasing.leases import Lease
     from transcription.models import Recording
     from transcription.speech.chunks import PlannedChunk
@@ -30,14 +31,14 @@ def main() -> None:
     job = lifecycle.create_job(
         recording=recording, model_name="tiny.en", language="en", diarize=False
     )
-    stage = lifecycle.claim_preparation()
+    stage = prepare.claim_preparation()
     assert stage is not None
     assert stage.job_id == job.pk
     spans = [Span(CHUNK_SECONDS * n, CHUNK_SECONDS * (n + 1)) for n in range(N_CHUNKS)]
     planned = [PlannedChunk(streams=(span,), speech=(span,)) for span in spans]
-    lease = Lease(stage, still_wanted=lifecycle.wanted)
-    lifecycle.add_chunks(lease=lease, job=job, planned=planned, first_index=0)
-    lifecycle.finish_preparation(lease=lease, job=job, duration=CHUNK_SECONDS * N_CHUNKS)
+    lease = Lease(stage, condition=lifecycle.active_job_filter)
+    prepare.add_chunks(lease=lease, job=job, planned=planned, first_index=0)
+    prepare.finish_preparation(lease=lease, job=job, duration=CHUNK_SECONDS * N_CHUNKS)
     _tell(str(job.pk))
     sys.stdin.readline()
     for _ in range(N_CHUNKS):
@@ -50,11 +51,10 @@ def main() -> None:
 def _commit_next() -> dict[str, object]:
     from django.db import transaction
 
-    from transcription.jobs import lifecycle
     from transcription.leasing.leases import Lease
     from transcription.speech.engines.base import TranscribedSegment
 
-    chunk = lifecycle.claim_chunk(model_name="tiny.en")
+    chunk = transcribe.claim_chunk(model_name="tiny.en")
     assert chunk is not None
     step = CHUNK_SECONDS / SEGMENTS_A_CHUNK
     said = [
@@ -70,12 +70,12 @@ def _commit_next() -> dict[str, object]:
         )
         for n in range(SEGMENTS_A_CHUNK)
     ]
-    lease = Lease(chunk, still_wanted=lifecycle.wanted)
+    lease = Lease(chunk, condition=lifecycle.active_job_filter)
     committed: list[float] = []
     with transaction.atomic():
         # Before those that wake listeners: what is done at a commit is done in the order of being asked for.
         transaction.on_commit(lambda: committed.append(time.time()))
-        lifecycle.finish_chunk(
+        transcribe.finish_chunk(
             lease=lease, chunk=chunk, segments=said, engine="faster-whisper", device="cpu"
         )
     return {"at": committed[0], "ids": list(chunk.segments.values_list("pk", flat=True))}

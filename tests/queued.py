@@ -2,14 +2,14 @@
 
 from django_q.brokers import get_broker
 
-from transcription.leasing import wakeups
+from transcription.leasing import registry, wakeups
 
-QUEUES = (wakeups.SPEECH, wakeups.INTERACTIVE)
+QUEUES = (registry.SPEECH, registry.INTERACTIVE)
 
 
 def n_messages() -> int:
     """Those that no worker has fetched yet, for whomever they are."""
-    return sum(wakeups.n_waiting(name) for name in QUEUES)
+    return sum(wakeups.queue_length(name) for name in QUEUES)
 
 
 def lose_messages() -> None:

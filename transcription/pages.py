@@ -17,8 +17,9 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.middleware import HtmxDetails
 
-from transcription.jobs import lifecycle, progress, retry_and_delete
-from transcription.jobs.installed_models import listing
+from transcription.jobs import lifecycle, retry_and_delete
+from transcription.jobs.installed_models import list_models
+from transcription.jobs.status import status_messages
 from transcription.models import Job, Segment
 from transcription.request_checks import find_job
 from transcription.serializers import MOST_SPEAKERS, TranscriptionRequest
@@ -220,7 +221,7 @@ def _rows(found: Sequence[Job], *, text: str) -> list[Row]:
     segments = Segment.objects.filter(job__in=active).order_by()
     last: dict[UUID, int] = dict(segments.values_list("job").annotate(Max("pk")))
     said = search.excerpts(text=text, jobs=found) if text else {}
-    told = progress.messages(found)
+    told = status_messages(found)
     return [
         Row(
             job,
@@ -246,7 +247,7 @@ def _models(*, downloaded: bool) -> list[ModelChoice]:
             description=model.description,
             languages=" ".join(sorted(catalogue.languages(catalogue.MODELS[model.name]))),
         )
-        for model in listing()
+        for model in list_models()
         if model.is_downloaded == downloaded
     ]
 
@@ -260,7 +261,7 @@ def review(request: HttpRequest, job_id: str) -> HttpResponse:
     job = find_job(job_id)
     context = {
         "job": job,
-        "message": progress.messages([job])[job.pk],
+        "message": status_messages([job])[job.pk],
         "facts": _facts(job),
         "modules": REVIEW_MODULES,
         "formats": [(name, FORMAT_TITLES[name]) for name in FORMATS],

@@ -10,8 +10,8 @@ from django.http import Http404
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 
-from transcription.jobs.installed_models import listing
-from transcription.leasing import wakeups
+from transcription.jobs.installed_models import list_models
+from transcription.leasing.registry import SPEECH
 from transcription.models import Job
 from transcription.serializers import WHAT_IS_ALLOWED
 from transcription.speech import audio, catalogue, fetching, weights
@@ -60,9 +60,9 @@ def probe_upload(upload: TemporaryUploadedFile) -> audio.AudioInfo:
     return info
 
 
-def require_weights(model: catalogue.ModelInfo, *, role: str = wakeups.SPEECH) -> None:
+def require_weights(model: catalogue.ModelInfo, *, role: str = SPEECH) -> None:
     """Refuse a model whose weights are neither here, nor with workers of `role`, nor to be had, naming the remedy."""
-    models_here = [each.name for each in listing(role=role) if each.is_downloaded]
+    models_here = [each.name for each in list_models(role=role) if each.is_downloaded]
     if model.name in models_here:
         return
     engine = settings.TRANSCRIBER_ENGINE

@@ -1,40 +1,38 @@
-"""Queue entry points. A message only says "look": what is to do is read from the rows."""
+"""Queue tasks of jobs, and what a worker process starts with. A message only says "look": the rows say what to do."""
 
-import logging
 import signal
 
+from django.conf import settings
 from django_q.conf import Conf
 
-from transcription.jobs import prepare as preparing
-from transcription.jobs import recovery, retry_and_delete, transcribe
-from transcription.leasing import wakeups, workers
-
-_logger = logging.getLogger(__name__)
+from transcription.jobs import prepare as preparation
+from transcription.jobs import speech_worker
+from transcription.jobs.installed_models import capabilities
+from transcription.leasing import registry, workers
+from transcription.wake import wake_preparers
 
 
 def prepare() -> None:
-    if preparing.prepare_next():
-        wakeups.wake_preparers()  # at the queue's end, so that what else waits there gets its turn
+    """Prepare one recording, then enqueue another message, so that other tasks get their turn between."""
+    if preparation.prepare_next():
+        wake_preparers()
 
 
 def work_on_speech() -> None:
-    transcribe.work_on_speech()
-
-
-def recover() -> None:
-    recovery.recover()
-    retry_and_delete.expire_jobs()
+    speech_worker.work_on_speech()
 
 
 def on_worker_start() -> None:
-    """A worker begins: perhaps in the place of one that was lost, so look at once what that one left.
-
-    Here and not in a task, which would wait for what the interactive worker has in hand.
-    """
-    transcribe.stopping.clear()
-    signal.signal(signal.SIGTERM, lambda *_: transcribe.stopping.set())
-    workers.report_until(transcribe.stopping, role=Conf.CLUSTER_NAME)
-    try:
-        recovery.recover()
-    except Exception:
-        _logger.exception("A new worker could not look for lost work; the schedule will.")
+    """Handle SIGTERM, start heartbeats, and in an interactive worker start the periodic recovery."""
+    workers.stopping.clear()
+    signal.signal(signal.SIGTERM, lambda *_: workers.stopping.set())
+    workers.repeat_until_stopping(
+        lambda: workers.send_heartbeat(role=Conf.CLUSTER_NAME, capabilities=capabilities()),
+        seconds=workers.HEARTBEAT_SECONDS,
+        name="heartbeat",
+    )
+    if Conf.CLUSTER_NAME == registry.INTERACTIVE:
+        seconds = settings.TRANSCRIBER_RECOVERY_SECONDS
+        workers.repeat_until_stopping(
+            registry.recover_all, seconds=seconds, delay=seconds, name="recovery"
+        )

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from retranslation import proposals
 from retranslation.models import Retranslation
 from tests.retranslation.proposed import accept, heard, reject, rows, texts, undo, words_of
 from tests.transcription.diarized import add_chunk, add_segment, ids, make_job, now
+from transcription.editing.changes import ConflictError
 from transcription.jobs import retry_and_delete
 from transcription.models import Job, Leased, Stage
 
@@ -71,7 +71,7 @@ def test_what_changed_meanwhile_is_not_overwritten(job: Job, meanwhile: Meanwhil
     meanwhile(job)
     before = rows(job)
     revision = now(job).revision
-    with pytest.raises(proposals.Conflict, match="changed here meanwhile"):
+    with pytest.raises(ConflictError, match="changed here meanwhile"):
         accept(proposal)
     assert rows(job) == before
     assert now(job).revision == revision
@@ -82,7 +82,7 @@ def test_what_changed_meanwhile_is_not_overwritten(job: Job, meanwhile: Meanwhil
 def test_text_that_appeared_where_speech_was_missed_is_not_doubled(job: Job) -> None:
     proposal = heard(job, 30.0, 33.0, "Is anybody there")
     accept(heard(job, 29.0, 34.0, "Is anyone there", at=30.0))
-    with pytest.raises(proposals.Conflict):
+    with pytest.raises(ConflictError):
         accept(proposal)
     assert texts(job)[3:] == ["Is anyone there"]
 
@@ -91,7 +91,7 @@ def test_what_is_not_transcribed_yet_is_left_to_its_worker(job: Job) -> None:
     add_chunk(job, 1)
     job.chunks.filter(index=0).update(end=10.0)
     job.chunks.filter(index=1).update(start=10.0)
-    with pytest.raises(proposals.Conflict, match="not transcribed yet"):
+    with pytest.raises(ConflictError, match="not transcribed yet"):
         accept(heard(job, 9.0, 12.0, "Is anybody there"))
     accept(heard(job, 3.0, 5.0, "Fine thanks"))
     assert texts(job) == ["how are you", "Fine thanks", "good to hear"]
@@ -99,7 +99,7 @@ def test_what_is_not_transcribed_yet_is_left_to_its_worker(job: Job) -> None:
 
 def test_what_is_beyond_the_chunks_known_so_far_is_not_transcribed_yet(job: Job) -> None:
     job.stages.filter(kind=Stage.Kind.PREPARE).update(state=Leased.State.DOING)
-    with pytest.raises(proposals.Conflict, match="not transcribed yet"):
+    with pytest.raises(ConflictError, match="not transcribed yet"):
         accept(heard(job, 599.0, 602.0, "Is anybody there"))
 
 
@@ -108,10 +108,10 @@ def test_what_is_not_finished_cannot_be_decided(job: Job, decide: Any) -> None:
     proposal = heard(job, 3.0, 5.0, "Fine")
     rows_of_it = Retranslation.objects.filter(pk=proposal.pk)
     rows_of_it.update(state=Leased.State.DOING)
-    with pytest.raises(proposals.Conflict, match=r"processing\. Transcribing"):
+    with pytest.raises(ConflictError, match=r"processing\. Transcribing"):
         decide(proposal)
     rows_of_it.update(state=Leased.State.FAILED, error="The model broke.")
-    with pytest.raises(proposals.Conflict, match=r"failed\. The model broke\."):
+    with pytest.raises(ConflictError, match=r"failed\. The model broke\."):
         decide(proposal)
 
 
@@ -122,14 +122,14 @@ def test_what_is_decided_is_not_decided_twice(job: Job, decide: Any) -> None:
     reject(rejected)
     before = rows(job)
     for proposal, word in ((accepted, "accepted"), (rejected, "rejected")):
-        with pytest.raises(proposals.Conflict, match=f"{word} already"):
+        with pytest.raises(ConflictError, match=f"{word} already"):
             decide(proposal)
     assert rows(job) == before
 
 
 def test_a_clip_of_no_job_cannot_be_accepted_but_rejected() -> None:
     clip = heard(None, 3.0, 5.0, "Fine")
-    with pytest.raises(proposals.Conflict, match="job_id"):
+    with pytest.raises(ConflictError, match="job_id"):
         accept(clip)
     assert reject(clip)["decision"] == "rejected"
 
@@ -158,7 +158,7 @@ def test_of_two_who_accept_different_proposals_at_once_one_wins() -> None:
         proposed = [heard(job, 3.0, 5.0, text) for text in ("Nine", "Mine")]
         found = at_once(*(partial(accept, one) for one in proposed))
         [won] = [answer for answer in found if isinstance(answer, dict)]
-        assert [type(answer) for answer in found if answer is not won] == [proposals.Conflict]
+        assert [type(answer) for answer in found if answer is not won] == [ConflictError]
         assert texts(job)[1] == won["text"]
         assert now(job).revision == 2 * n_rounds + 1
         undo(Retranslation.objects.get(pk=won["id"]))
@@ -172,7 +172,7 @@ def test_one_that_is_accepted_and_rejected_at_once_is_one_of_both() -> None:
         proposal = heard(job, 3.0, 5.0, "Nine")
         found = at_once(partial(accept, proposal), partial(reject, proposal))
         [won] = [answer for answer in found if isinstance(answer, dict)]
-        assert [type(answer) for answer in found if answer is not won] == [proposals.Conflict]
+        assert [type(answer) for answer in found if answer is not won] == [ConflictError]
         assert texts(job)[1] == ("Nine" if won["decision"] == "accepted" else "fine thanks")
         undo(proposal)
 
@@ -245,7 +245,7 @@ def test_what_changed_since_cannot_be_taken_back(job: Job, since: Meanwhile) -> 
     accept(proposal)
     since(job)
     before = rows(job)
-    with pytest.raises(proposals.Conflict, match="changed since"):
+    with pytest.raises(ConflictError, match="changed since"):
         undo(proposal)
     assert rows(job) == before
     proposal.refresh_from_db()
@@ -268,7 +268,7 @@ def test_what_another_was_accepted_over_cannot_be_taken_back_before_that(job: Jo
     accept(emptied)
     filled = heard(job, 3.0, 8.0, "Fine thanks")
     accept(filled)
-    with pytest.raises(proposals.Conflict, match="undo that first"):
+    with pytest.raises(ConflictError, match="undo that first"):
         undo(emptied)
     undo(filled)
     undo(emptied)
@@ -280,14 +280,14 @@ def test_what_a_job_that_was_done_again_has_not_got_cannot_be_taken_back(job: Jo
     accept(proposal)
     _do_again(job)
     before = rows(job)
-    with pytest.raises(proposals.Conflict, match="changed since"):
+    with pytest.raises(ConflictError, match="changed since"):
         undo(proposal)
     assert rows(job) == before
 
 
 def test_a_rejection_can_be_taken_back_too(job: Job) -> None:
     proposal = heard(job, 3.0, 5.0, "Fine")
-    with pytest.raises(proposals.Conflict, match="Nothing was decided"):
+    with pytest.raises(ConflictError, match="Nothing was decided"):
         undo(proposal)
     reject(proposal)
     assert undo(proposal)["decision"] == "none"

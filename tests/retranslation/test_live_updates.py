@@ -18,14 +18,14 @@ from tests.transcription.diarized import (
     add_segment,
     claim,
     commit,
-    diarize,
+    diarize_job,
     ids,
     make_job,
     now,
 )
 from tests.transcription.media import samples_of, write
 from tests.transcription.test_live_speakers import Listener, hear, listening, result_of
-from transcription.jobs import lifecycle, speakers
+from transcription.jobs import diarize, lifecycle
 from transcription.live import feed as live
 from transcription.models import Job, Leased
 from transcription.transcript.segments import segment_object
@@ -45,8 +45,8 @@ async def job() -> AsyncIterator[Job]:
 
 def _found_anew() -> Job:
     job = make_job("how are you", "fine thanks", "good to hear")
-    diarize(job, TURNS)
-    assert speakers.request_diarization(job_id=job.pk)
+    diarize_job(job, TURNS)
+    assert diarize.request_diarization(job_id=job.pk)
     return now(job)
 
 

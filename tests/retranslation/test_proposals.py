@@ -5,7 +5,8 @@ from django.utils import timezone
 
 from retranslation import proposals
 from tests.retranslation.proposed import accept, heard, reject, rows, texts, words_of
-from tests.transcription.diarized import add_chunk, add_segment, diarize, ids, make_job, now
+from tests.transcription.diarized import add_chunk, add_segment, diarize_job, ids, make_job, now
+from transcription.editing.changes import ConflictError
 from transcription.models import Diarization, Job, Leased, Segment
 from transcription.transcript import speaker_split
 
@@ -71,7 +72,7 @@ def test_words_go_to_the_segments_that_they_share_their_time_with(job: Job) -> N
         (3.0, 5.0, ONE),
         (5.0, 8.0, ONE),
     ]
-    assert all(speaker_split.is_as_heard(segment) for segment in job.segments.all())
+    assert all(speaker_split.is_unedited(segment) for segment in job.segments.all())
 
 
 def test_a_word_that_was_said_before_stays_with_its_segment(job: Job) -> None:
@@ -149,7 +150,7 @@ def test_an_edited_segment_that_is_partly_inside_is_a_conflict_that_says_why(job
     job.segments.filter(pk=first).update(text="How are you, Ann?")
     before = rows(job)
     proposal = heard(job, 2.0, 5.0, "they fine thanks")
-    with pytest.raises(proposals.Conflict, match=f"Segment {first} lies only partly.*was edited"):
+    with pytest.raises(ConflictError, match=f"Segment {first} lies only partly.*was edited"):
         accept(proposal)
     assert rows(job) == before
     proposal.refresh_from_db()
@@ -230,7 +231,7 @@ def test_a_clients_own_number_that_is_another_segments_id_names_nothing(job: Job
 
 def test_speakers_found_anew_are_given_to_the_new_words(job: Job) -> None:
     accept(heard(job, 0.0, 5.0, "How were they Fine thanks"))
-    diarize(job, [(0, 2, ONE), (2, 8, TWO)])
+    diarize_job(job, [(0, 2, ONE), (2, 8, TWO)])
     assert [(s.text, s.speaker) for s in job.segments.all()] == [
         ("How were", ONE),
         ("they", TWO),

@@ -192,7 +192,7 @@ def test_what_took_too_long_is_kept_and_found_later(client: Client, nobody_waits
     address = f"{API}/{made.pk}"
     assert address in answer.json()["detail"]
     assert client.get(address).json()["status"] == "processing"
-    assert work.work_on_one(services.waiting())
+    assert work.work_on_one(services.claimable_requests())
     document = client.get(address).json()
     assert (document["status"], document["decision"]) == ("completed", "none")
     assert "country" in document["text"]
@@ -205,7 +205,7 @@ def fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def fail(retranslation: Retranslation) -> float:
         Retranslation.objects.update(state=Leased.State.DOING)
-        lease = Lease(retranslation, still_wanted=Q)
+        lease = Lease(retranslation, condition=Q)
         services.fail(
             lease=lease, retranslation=retranslation, error="It is no use.", can_retry=False
         )

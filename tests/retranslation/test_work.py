@@ -17,16 +17,17 @@ from django.test import Client
 from django.test.utils import override_settings
 from django.utils import timezone
 
-from retranslation import api, proposals, recovery, services, tasks, work
+from retranslation import api, proposals, services, tasks, work
 from retranslation.models import Batch, Retranslation
 from tests import queued
 from tests.retranslation.recorded import AUDIO, make_job
 from tests.transcription.media import samples_of, silence
-from transcription.editing import changes
+from transcription import locks
 from transcription.jobs import retry_and_delete
-from transcription.jobs.installed_models import load_engine
-from transcription.leasing import leases, workers
+from transcription.jobs.installed_models import capabilities, load_engine
+from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
+from transcription.leasing.workers import send_heartbeat
 from transcription.models import Job, Leased, Worker
 from transcription.recordings import delete_files, folder
 from transcription.speech import fetching
@@ -72,7 +73,7 @@ def send(name: str = "jfk.flac", *, job: Job | None = None, start: float = 0.0) 
 
 
 def work_on_one() -> bool:
-    return work.work_on_one(services.waiting())
+    return work.work_on_one(services.claimable_requests())
 
 
 def now(row: Retranslation) -> Retranslation:
@@ -228,7 +229,7 @@ def test_a_recording_that_another_machine_may_see_is_left_to_it() -> None:
 
 def test_a_model_that_another_machine_has_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "can_download", lambda *_, **__: False)
-    workers.report(role="interactive")
+    send_heartbeat(role="interactive", capabilities=capabilities())
     Worker.objects.update(weights=["small"])
     made, other = request(make_job(), model_name="small"), request(make_job(), model_name="medium")
     messages()
@@ -268,12 +269,12 @@ def test_a_job_can_be_deleted_while_its_retranslation_is_finished() -> None:
     """Whoever holds the retranslation's row and waits for the job's would wait for ever."""
     job = make_job()
     made = request(job)
-    claimed = services.claim(services.waiting())
+    claimed = services.claim(services.claimable_requests())
     assert claimed is not None
     errors: list[Exception] = []
 
     def finish() -> None:
-        lease = Lease(claimed, still_wanted=Q)
+        lease = Lease(claimed, condition=Q)
         try:
             services.finish(lease=lease, retranslation=claimed, text="Ask.", words=[])
         except LeaseLostError as error:
@@ -283,7 +284,7 @@ def test_a_job_can_be_deleted_while_its_retranslation_is_finished() -> None:
 
     finishing = threading.Thread(target=finish)
     with transaction.atomic():
-        assert changes.hold(job.pk)
+        assert locks.lock_job(job.pk)
         finishing.start()
         finishing.join(0.5)  # it waits by now
         assert retry_and_delete.delete_job(job_id=job.pk)
@@ -319,23 +320,23 @@ def test_what_is_deleted_in_the_midst_is_not_written(monkeypatch: pytest.MonkeyP
 
 def test_a_lost_worker_is_noticed_and_another_told() -> None:
     made = request(make_job())
-    assert services.claim(services.waiting()) is not None
+    assert services.claim(services.claimable_requests()) is not None
     machine = now(made).worker.split("/")[0]
     Retranslation.objects.update(worker=f"{machine}/999999999/1.00/abc")
     messages()
     assert not work_on_one()
-    recovery.recover()
+    services.recover()
     assert now(made).state == Leased.State.TODO
     assert messages() == 1
 
 
 def test_what_kills_its_workers_is_given_up() -> None:
     made = request(make_job())
-    Retranslation.objects.update(attempts=leases.MOST_ATTEMPTS)
+    Retranslation.objects.update(attempts=leases.MAX_ATTEMPTS)
     messages()
-    recovery.recover()
+    services.recover()
     assert now(made).state == Leased.State.FAILED
-    assert "workers were lost" in now(made).error
+    assert "workers died" in now(made).error
     assert messages() == 0
 
 
@@ -346,21 +347,21 @@ def test_who_waits_comes_before_batches_and_each_in_order() -> None:
     job = make_job()
     batch = request_batch(job)
     first, second = request(job), request(job)
-    taken = [services.claim(services.waiting()) for _ in range(3)]
+    taken = [services.claim(services.claimable_requests()) for _ in range(3)]
     assert taken == [first, second, None]
-    in_batch = services.claim(services.waiting_in_batches())
+    in_batch = services.claim(services.claimable_in_batches())
     assert in_batch == batch.retranslations.order_by("start").first()
 
 
 def test_of_batches_one_row_at_a_time_is_worked_at() -> None:
     request_batch(make_job())
     request_batch(make_job())
-    row = services.claim(services.waiting_in_batches())
+    row = services.claim(services.claimable_in_batches())
     assert row is not None
-    assert services.claim(services.waiting_in_batches()) is None
+    assert services.claim(services.claimable_in_batches()) is None
     past = timezone.now() - timedelta(seconds=1)
     Retranslation.objects.filter(pk=row.pk).update(lease_until=past)
-    assert services.claim(services.waiting_in_batches()) == row, "its worker is gone"
+    assert services.claim(services.claimable_in_batches()) == row, "its worker is gone"
 
 
 def test_a_batch_goes_to_the_queue_s_end_after_each_row_and_says_how_far_it_is(
@@ -390,10 +391,10 @@ def test_a_batch_that_stands_still_is_set_going_again_once() -> None:
     request_batch(make_job())
     messages()
     for _ in range(3):
-        recovery.recover()
+        services.recover()
     assert messages() == 1
-    assert services.claim(services.waiting_in_batches()) is not None
-    recovery.recover()
+    assert services.claim(services.claimable_in_batches()) is not None
+    services.recover()
     assert messages() == 0, "whoever has a row in hand goes on"
 
 
@@ -415,7 +416,7 @@ def test_the_admin_decides_and_tries_again(admin_client: Client) -> None:
     segment = job.segments.all()[1]
     done, failed = request(job, segment_id=str(segment.pk)), request(job)
     Retranslation.objects.filter(pk=failed.pk).update(state=Leased.State.FAILED)
-    lease = leases.Lease(done, still_wanted=Q)
+    lease = leases.Lease(done, condition=Q)
     Retranslation.objects.filter(pk=done.pk).update(state=Leased.State.DOING)
     words = [{"start": 3.5, "end": 7.0, "text": " Ask not.", "probability": 0.9}]
     services.finish(lease=lease, retranslation=done, text="Ask not.", words=words)

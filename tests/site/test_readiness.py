@@ -16,8 +16,9 @@ from tests.service import ON_SERVERS, Service, wait_for
 from transcriber_site import readiness
 from transcription import recordings
 from transcription.jobs import recovery
-from transcription.leasing import wakeups
-from transcription.leasing import workers as presence
+from transcription.jobs.installed_models import capabilities
+from transcription.leasing import registry
+from transcription.leasing.workers import alive, secret_id, send_heartbeat
 from transcription.models import Worker
 
 READY = "/health/ready"
@@ -33,7 +34,7 @@ def _files_of_its_own(tmp_path: Path) -> Any:
 
 def add_worker(role: str, *, machine: str = "here", **values: Any) -> Worker:
     values = {
-        "secret_id": presence.secret_id(),
+        "secret_id": secret_id(),
         "files_id": recordings.storage_id(),
         "started_at": timezone.now(),
         "seen_at": timezone.now(),
@@ -135,14 +136,14 @@ def test_workers_that_do_not_belong_to_it_are_named(client: Client, workers: lis
 
 
 def test_a_worker_reports_itself_and_is_forgotten_when_it_is_gone() -> None:
-    presence.report(role=wakeups.SPEECH)
-    presence.report(role=wakeups.SPEECH)
+    send_heartbeat(role=registry.SPEECH, capabilities=capabilities())
+    send_heartbeat(role=registry.SPEECH, capabilities=capabilities())
     worker = Worker.objects.get()
     assert (worker.role, worker.model_name) == ("speech", "")
-    assert (worker.secret_id, worker.files_id) == (presence.secret_id(), recordings.storage_id())
-    assert worker in presence.seen()
+    assert (worker.secret_id, worker.files_id) == (secret_id(), recordings.storage_id())
+    assert worker in alive()
     Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=2))
-    assert worker not in presence.seen()
+    assert worker not in alive()
     recovery.recover()
     assert Worker.objects.exists()
     Worker.objects.update(seen_at=timezone.now() - timedelta(hours=2))
@@ -151,9 +152,9 @@ def test_a_worker_reports_itself_and_is_forgotten_when_it_is_gone() -> None:
 
 
 def test_a_secret_key_is_told_apart_and_not_told() -> None:
-    ids = {presence.secret_id()}
+    ids = {secret_id()}
     with override_settings(SECRET_KEY="another"):
-        ids.add(presence.secret_id())
+        ids.add(secret_id())
     assert len(ids) == 2
     assert "another" not in "".join(ids)
 

@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.db import connection
-from django_q.models import Schedule
 
 from chat.llm import loading
-from summaries import map_reduce, recovery, services
-from summaries.apps import schedule_recovery
+from summaries import map_reduce, services
 from summaries.models import Summary
 from summaries.threads import Crew
 from tests import queued
@@ -290,39 +288,32 @@ def test_a_lost_worker_and_a_lost_message_are_made_good() -> None:
     summary = begin(n_segments=3)
     claim_and_die(summary)
     queued.lose_messages()
-    recovery.recover()
+    services.recover()
     assert now(summary).state == Leased.State.TODO
     assert queued.n_messages() == 1
     work()
     assert now(summary).state == Leased.State.DONE
     queued.lose_messages()
-    recovery.recover()
+    services.recover()
     assert queued.n_messages() == 0
 
 
 def test_a_summary_that_kills_its_workers_is_given_up() -> None:
     summary = begin(n_segments=3)
-    for _ in range(leases.MOST_ATTEMPTS):
+    for _ in range(leases.MAX_ATTEMPTS):
         claim_and_die(summary)
-        recovery.recover()
+        services.recover()
     assert services.claim() is None
     failed = now(summary)
     assert failed.state == Leased.State.FAILED
-    assert "workers were lost" in failed.message
+    assert "workers died" in failed.message
     assert services.retry_failed(summary_id=summary.pk)
     assert services.claim() is not None
 
 
 def test_a_part_that_is_saved_takes_the_blame_away(provider: str, script: Script) -> None:
     summary = begin()
-    Summary.objects.filter(pk=summary.pk).update(attempts=leases.MOST_ATTEMPTS - 1, failures=1)
+    Summary.objects.filter(pk=summary.pk).update(attempts=leases.MAX_ATTEMPTS - 1, failures=1)
     script.reply = failing_after(1)
     work()
     assert (now(summary).attempts, now(summary).failures) == (1, 1)
-
-
-def test_recovery_is_scheduled_once_however_often_it_is_set_up() -> None:
-    for _ in range(2):
-        schedule_recovery()
-    [schedule] = Schedule.objects.filter(name="summaries: recover")
-    assert (schedule.func, schedule.minutes) == ("summaries.tasks.recover", 1)

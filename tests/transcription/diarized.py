@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transcription.jobs import lifecycle, speakers
+from transcription.jobs import diarize, lifecycle
 from transcription.leasing.leases import Lease
 from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
 from transcription.speech.diarization.base import Diarization as Found
@@ -55,18 +55,18 @@ def add_segment(chunk: Chunk, text: str, start: float) -> Segment:
 
 
 def claim() -> Stage:
-    stage = speakers.claim_diarization()
+    stage = diarize.claim_diarization()
     assert stage is not None
     return stage
 
 
 def lease_of(row: Leased) -> Lease:
-    return Lease(row, still_wanted=lifecycle.wanted)
+    return Lease(row, condition=lifecycle.active_job_filter)
 
 
 def commit(stage: Stage, turns: Turns) -> None:
     exclusive = tuple(Turn(*turn) for turn in turns)
-    speakers.finish_diarization(
+    diarize.finish_diarization(
         lease=lease_of(stage),
         job=stage.job,
         found=Found(exclusive, exclusive, {name: (0.5, 0.25) for _, _, name in turns}),
@@ -76,10 +76,10 @@ def commit(stage: Stage, turns: Turns) -> None:
     )
 
 
-def diarize(job: Job, turns: Turns) -> None:
+def diarize_job(job: Job, turns: Turns) -> None:
     """Let these people speak in the job's recording, again if it is completed."""
     if now(job).status == Job.Status.COMPLETED:
-        assert speakers.request_diarization(job_id=job.pk)
+        assert diarize.request_diarization(job_id=job.pk)
     commit(claim(), turns)
     assert now(job).status == Job.Status.COMPLETED
 

@@ -250,7 +250,7 @@ def test_nothing_is_overwritten_that_was_not_seen(admin_client: Client) -> None:
     page = admin_client.get(page_of(segment)).content.decode()
     edit_text(segment, "What Ann heard")
     said = submit(admin_client, segment, page=page, text="What I heard")
-    assert said == [services.MEANWHILE]
+    assert said == [services.CHANGED_MEANWHILE]
     segment.refresh_from_db()
     assert segment.text == "What Ann heard"
     assert job.edits.count() == 1

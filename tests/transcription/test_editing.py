@@ -28,10 +28,10 @@ from tests.transcription.edited import (
 )
 from transcription.editing import changes, services
 from transcription.editing.changes import ConflictError
-from transcription.editing.services import MOST_LETTERS, Edited, NotPossibleError
+from transcription.editing.services import MAX_TEXT_LENGTH, Edited, NotPossibleError
 from transcription.jobs import retry_and_delete
 from transcription.models import Edit, Job, Segment
-from transcription.transcript.speaker_split import is_as_heard
+from transcription.transcript.speaker_split import is_unedited
 from transcription.transcript.word_alignment import segment_with_words, shown_words
 
 pytestmark = pytest.mark.django_db
@@ -106,7 +106,7 @@ def test_while_a_job_is_under_way_only_its_texts_change(
     late = partial(undo, job, act(job)) if is_undone else partial(act, job)
     Job.objects.filter(pk=job.pk).update(status=status)
     before = everything(job)
-    with pytest.raises(ConflictError, match="under way"):
+    with pytest.raises(ConflictError, match="not finished"):
         late()
     assert everything(job) == before
 
@@ -206,7 +206,7 @@ def test_a_job_is_deleted_with_the_edit_that_is_being_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = completed_job()
-    is_editing, write = threading.Event(), changes.write
+    is_editing, write = threading.Event(), changes._write
 
     def write_slowly(*args: Any) -> Any:
         is_editing.set()
@@ -216,7 +216,7 @@ def test_a_job_is_deleted_with_the_edit_that_is_being_made(
     def delete_meanwhile() -> bool:
         return is_editing.wait(10) and retry_and_delete.delete_job(job_id=job.pk)
 
-    monkeypatch.setattr(changes, "write", write_slowly)
+    monkeypatch.setattr(changes, "_write", write_slowly)
     edited, is_deleted = at_once(
         partial(put, segment_of(job, "fine thanks"), text="Mine"), delete_meanwhile
     )
@@ -311,9 +311,9 @@ def test_a_split_loses_and_doubles_nothing_wherever_it_is(job: Job, values: dict
         assert right.text.strip()
         assert left.words + right.words == segment.words
         assert segment.start == left.start <= left.end <= right.start <= right.end == segment.end
-        if is_as_heard(segment):
-            assert is_as_heard(left)
-            assert is_as_heard(right)
+        if is_unedited(segment):
+            assert is_unedited(left)
+            assert is_unedited(right)
         undo(job, done)
         assert rows(job) == before
         assert right.pk in now(job).removed_segments
@@ -372,8 +372,8 @@ def test_two_segments_become_one_and_two_again(
         assert whole.speaker == (speakers[0] or speakers[1])
         assert whole.speaker_confidence == (0.75 if speakers == (ONE, ONE) else None)
         assert _stripped(whole.words) == _stripped(first.words + second.words)
-        if is_as_heard(first) and is_as_heard(second):
-            assert is_as_heard(whole)
+        if is_unedited(first) and is_unedited(second):
+            assert is_unedited(whole)
         undo(job, done)
         assert rows(job) == before
         assert now(job).removed_segments == []
@@ -405,7 +405,7 @@ def test_what_was_heard_says_whether_a_blank_stands_between_letters_that_need_no
         Segment.objects.filter(pk=second.pk).update(text="很好", words=_words(heard, start=3.0))
         done = join(first)
         assert done.segments[0].text == expected
-        assert is_as_heard(done.segments[0])
+        assert is_unedited(done.segments[0])
         undo(job, done)
 
 
@@ -416,9 +416,9 @@ def test_the_last_segment_has_none_to_be_merged_with(job: Job) -> None:
 
 
 def test_two_long_segments_stay_two(job: Job) -> None:
-    segment = _with(job, text="a" * (MOST_LETTERS - len("fine thanks")))
+    segment = _with(job, text="a" * (MAX_TEXT_LENGTH - len("fine thanks")))
     before = everything(job)
-    with pytest.raises(NotPossibleError, match="5,000 letters"):
+    with pytest.raises(NotPossibleError, match="5,000 characters"):
         join(segment)
     assert everything(job) == before
     join(_with(job, text=segment.text[1:]))

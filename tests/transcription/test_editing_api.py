@@ -283,7 +283,7 @@ def test_while_the_job_is_under_way_all_but_texts_is_a_409(job: Job, segment: Se
         send("POST", f"{one}/split", {"position": 4, **WAS}),
         send("POST", f"speakers/{job.pk}", {"from": ONE, "to": "Ann"}),
     ):
-        assert_refused(answer, 409, "under way")
+        assert_refused(answer, 409, "not finished")
     assert send("PATCH", one, {"text": "Fine!", **WAS})[0] == 200
 
 

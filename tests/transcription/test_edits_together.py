@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 
 from tests.retranslation.proposed import accept, heard, rows, texts
 from tests.retranslation.proposed import undo as undo_retranslation
-from tests.transcription.diarized import diarize, ids, make_job, now, spoken
+from tests.transcription.diarized import diarize_job, ids, make_job, now, spoken
 from tests.transcription.edited import (
     ONE,
     TWO,
@@ -29,7 +29,7 @@ from transcription.editing.changes import ConflictError
 from transcription.editing.services import Edited
 from transcription.live import feed
 from transcription.models import Diarization, Edit, Job, Segment
-from transcription.transcript.speaker_split import is_as_heard
+from transcription.transcript.speaker_split import is_unedited
 
 pytestmark = pytest.mark.django_db
 
@@ -58,7 +58,7 @@ def _diarize_at_random(job: Job, chance: random.Random) -> None:
         end = start + chance.randint(1, 12)
         turns.append((start, end, chance.choice([ONE, TWO, "SPEAKER_3"])))
         start = end
-    diarize(job, turns)
+    diarize_job(job, turns)
 
 
 def _words(segments: Sequence[Segment]) -> list[str]:
@@ -137,9 +137,9 @@ def _act_at_random(job: Job, chance: random.Random, before: list[Segment]) -> li
     said = _words(before)
     act = chance.random()
     if act < 0.1:
-        edited = {one.pk: one.text for one in before if not is_as_heard(one)}
+        edited = {one.pk: one.text for one in before if not is_unedited(one)}
         _diarize_at_random(job, chance)
-        assert edited == {one.pk: one.text for one in job.segments.all() if not is_as_heard(one)}
+        assert edited == {one.pk: one.text for one in job.segments.all() if not is_unedited(one)}
         return said
     if act < 0.4:
         edits = list(Edit.objects.filter(job=job, undone_at=None))
@@ -165,34 +165,34 @@ def _removed_by(edit: Edit) -> list[str]:
 def test_a_text_put_right_while_speakers_are_looked_for_stays() -> None:
     job = make_job("how are you fine thanks", "good to hear")
     done = put(segment_of(job, "good to hear"), text="Good to hear!")
-    diarize(job, [(0, 3, ONE), (3, 6, TWO), (6, 8, ONE)])
+    diarize_job(job, [(0, 3, ONE), (3, 6, TWO), (6, 8, ONE)])
     assert spoken(job) == [("how are you", ONE), ("fine thanks", TWO), ("Good to hear!", ONE)]
     undo(job, done)
     assert texts(job)[-1] == "good to hear"
-    diarize(job, [(0, 3, ONE), (3, 6, TWO), (6, 8, ONE)])
+    diarize_job(job, [(0, 3, ONE), (3, 6, TWO), (6, 8, ONE)])
     assert spoken(job)[2:] == [("good", TWO), ("to hear", ONE)]
 
 
 def test_where_somebody_split_a_segment_it_stays_split() -> None:
     job = make_job("how are you fine thanks")
-    diarize(job, [(0, 9, ONE)])
+    diarize_job(job, [(0, 9, ONE)])
     cut(segment_of(job, "how are you fine thanks"), 7)
     for turns in ([(0, 1, ONE), (1, 9, TWO)], [(0, 9, ONE)]):
-        diarize(job, turns)
+        diarize_job(job, turns)
     assert spoken(job) == [("how are", ONE), ("you fine thanks", ONE)]
 
 
 @pytest.mark.parametrize("turns", [[(0, 9, ONE)], [(0, 4, ONE), (4, 9, TWO)]])
 def test_what_came_after_a_removed_part_does_not_run_across_the_gap(turns: Any) -> None:
     job = make_job("how are you fine thanks")
-    diarize(job, [(0, 2, ONE), (2, 3, TWO), (3, 5, ONE)])
+    diarize_job(job, [(0, 2, ONE), (2, 3, TWO), (3, 5, ONE)])
     done = remove(segment_of(job, "you"))
-    diarize(job, turns)
+    diarize_job(job, turns)
     assert texts(job)[0] == "how are"
     if len(turns) == 1:
         undo(job, done)
         assert texts(job) == ["how are", "you", "fine thanks"]
-        diarize(job, [(0, 9, ONE)])
+        diarize_job(job, [(0, 9, ONE)])
         assert texts(job) == ["how are you fine thanks"]
         return
     with pytest.raises(ConflictError, match="changed since"):  # what followed is two by now
@@ -205,7 +205,7 @@ def test_what_was_removed_comes_back_between_its_neighbours_but_into_none(apart:
     done = remove(segment_of(job, "fine thanks"))
     merged = join(segment_of(job, "how are you"))
     before = everything(job)
-    with pytest.raises(ConflictError, match="one segment by now"):
+    with pytest.raises(ConflictError, match="were merged since"):
         undo(job, done)
     assert everything(job) == before
     undo(job, merged) if apart == "undo" else cut(merged.segments[0], 11)
@@ -215,12 +215,12 @@ def test_what_was_removed_comes_back_between_its_neighbours_but_into_none(apart:
 
 def test_a_part_that_a_retranslation_removed_comes_back_into_none_either() -> None:
     job = make_job("how are you fine thanks")
-    diarize(job, [(0, 2, ONE), (2, 3, TWO), (3, 5, ONE)])
+    diarize_job(job, [(0, 2, ONE), (2, 3, TWO), (3, 5, ONE)])
     proposal = heard(job, 2.0, 3.0, "")
     accept(proposal)
-    diarize(job, [(0, 9, ONE)])
+    diarize_job(job, [(0, 9, ONE)])
     assert texts(job) == ["how are fine thanks"]
-    with pytest.raises(ConflictError, match="one segment by now"):
+    with pytest.raises(ConflictError, match="were merged since"):
         undo_retranslation(proposal)
     cut(segment_of(job, "how are fine thanks"), 7)
     undo_retranslation(proposal)
@@ -320,7 +320,7 @@ async def test_listeners_of_a_job_under_way_hear_of_edits_and_of_their_undoing()
     await sync_to_async(undo)(job, undone)
     late = asyncio.create_task(hear(job, after=before[0]))
     await asyncio.sleep(2 * feed.LOOK_SECONDS)
-    await sync_to_async(diarize)(job, [(0, 9, ONE)])
+    await sync_to_async(diarize_job)(job, [(0, 9, ONE)])
     async with asyncio.timeout(10):
         told, come_back = await early, await late
     assert told.kinds.count("speakers") >= 3

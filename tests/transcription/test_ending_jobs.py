@@ -12,8 +12,6 @@ from django.test import Client, override_settings
 from django.utils import timezone
 from websockets.exceptions import ConnectionClosedError
 
-import retranslation.tasks
-import summaries.tasks
 from retranslation.models import Retranslation
 from summaries.models import Summary
 from tests.service import Service, wait_for
@@ -23,7 +21,7 @@ from tests.transcription.jobs_under_way import (
     seconds_to_cancel,
 )
 from tests.transcription.worked import claim, commit, lease_of, make_job, now
-from transcription import tasks
+from transcription.leasing import registry
 from transcription.leasing.leases import LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 
@@ -188,7 +186,7 @@ def test_what_ended_longer_ago_than_it_is_to_be_kept_expires(
     end(old, days_ago=7.01, status=status)
     name = old.recording.file.name
     assert name is not None
-    tasks.recover()
+    registry.recover_all()
     assert_gone(client, old)
     assert not default_storage.exists(name)
 
@@ -199,7 +197,7 @@ def test_what_is_younger_or_under_way_stays() -> None:
     young, under_way = make_job(n_chunks=1), make_job(n_chunks=1)
     end(young, days_ago=6.99)
     Job.objects.filter(pk=under_way.pk).update(created_at=timezone.now() - timedelta(days=99))
-    tasks.recover()
+    registry.recover_all()
     assert Job.objects.count() == 2
 
 
@@ -209,7 +207,7 @@ def test_a_recording_that_another_job_needs_stays() -> None:
     old = make_job(n_chunks=1)
     other = Job.objects.create(recording=old.recording, model_name="base", language="en")
     end(old, days_ago=8)
-    tasks.recover()
+    registry.recover_all()
     assert list(Job.objects.all()) == [other]
     assert default_storage.exists(old.recording.file.name or "")
 
@@ -224,8 +222,7 @@ def test_summaries_and_retranslations_of_what_was_sent_expire_too() -> None:
         }
         Summary.objects.create(**ended)
         Retranslation.objects.create(start=0, end=1, model_name="base", **ended)
-        summaries.tasks.recover()
-        retranslation.tasks.recover()
+        registry.recover_all()
         assert (Summary.objects.count(), Retranslation.objects.count()) == (left, left)
 
 
@@ -233,5 +230,5 @@ def test_summaries_and_retranslations_of_what_was_sent_expire_too() -> None:
 def test_unless_it_is_asked_for_nothing_expires() -> None:
     old = make_job(n_chunks=1)
     end(old, days_ago=9999)
-    tasks.recover()
+    registry.recover_all()
     assert Job.objects.exists()

@@ -28,9 +28,15 @@ from tests.transcription.worked import (
     now,
     states,
 )
-from transcription import tasks
-from transcription.jobs import lifecycle, prepare, progress, recovery, retry_and_delete, transcribe
-from transcription.leasing import leases, wakeups, workers
+from transcription.jobs import (
+    lifecycle,
+    prepare,
+    recovery,
+    retry_and_delete,
+    status,
+    transcribe,
+)
+from transcription.leasing import leases, registry, wakeups, workers
 from transcription.leasing.leases import LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.speech import audio
@@ -58,12 +64,12 @@ def test_a_job_is_completed_with_its_last_chunk() -> None:
 
 def test_a_job_is_not_completed_before_all_its_chunks_are_known() -> None:
     job = make_job(n_chunks=0)
-    stage = lifecycle.claim_preparation()
+    stage = prepare.claim_preparation()
     assert stage is not None
     add_chunks(job, 1)
     commit(claim())
     assert now(job).status == Job.Status.RUNNING
-    lifecycle.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
+    prepare.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
     assert now(job).status == Job.Status.COMPLETED
 
 
@@ -81,28 +87,28 @@ def test_jobs_take_turns() -> None:
         (first.pk, 2),
         (first.pk, 3),
     ]
-    assert lifecycle.claim_chunk(model_name=MODEL) is None
+    assert transcribe.claim_chunk(model_name=MODEL) is None
 
 
 def test_a_claim_stays_with_its_model() -> None:
     make_job()
-    assert lifecycle.claim_chunk(model_name="base") is None
+    assert transcribe.claim_chunk(model_name="base") is None
 
 
 def test_the_first_chunk_alone_can_be_taken_until_the_language_is_known() -> None:
     job = make_job(language="")
     assert claim().index == 0
-    assert lifecycle.claim_chunk(model_name=MODEL) is None
-    lifecycle.set_language(job=job, language="fr")
-    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+    assert transcribe.claim_chunk(model_name=MODEL) is None
+    transcribe.set_language(job=job, language="fr")
+    assert wakeups.queue_length(registry.SPEECH) == 1
     assert [claim().index, claim().index] == [1, 2]
 
 
 def test_a_language_is_set_once() -> None:
     job = make_job(language="")
     same_job = now(job)
-    lifecycle.set_language(job=job, language="fr")
-    lifecycle.set_language(job=same_job, language="de")
+    transcribe.set_language(job=job, language="fr")
+    transcribe.set_language(job=same_job, language="de")
     assert (job.language, same_job.language, now(job).language) == ("fr", "fr", "fr")
 
 
@@ -119,17 +125,17 @@ def test_a_chunk_is_tried_so_often_then_the_job_fails_with_its_error(
     def break_down(job: Job) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(transcribe, "_engine", break_down)
+    monkeypatch.setattr(transcribe, "load_job_engine", break_down)
     with override_settings(TRANSCRIBER_CHUNK_ATTEMPTS=attempts):
         for _ in range(attempts):
             assert now(job).status == Job.Status.RUNNING
             chunk = claim()
             assert chunk.index == 1
-            transcribe._work_on(chunk)
+            transcribe.transcribe_chunk(chunk)
     assert now(job).status == Job.Status.FAILED
     assert now(job).message == "Chunk 2 failed: out of memory"
     assert states(job) == ["done", "failed", "todo"]
-    assert lifecycle.claim_chunk(model_name=MODEL) is None
+    assert transcribe.claim_chunk(model_name=MODEL) is None
     answer = client.get(f"/api/transcribe/result/{job.pk}?partial=true")
     assert (answer.status_code, answer.json()["text"]) == (200, "Part 0.")
 
@@ -137,7 +143,7 @@ def test_a_chunk_is_tried_so_often_then_the_job_fails_with_its_error(
 def test_a_chunk_that_fails_once_wakes_somebody_to_try_it_again() -> None:
     make_job()
     fail(claim(), "It did not work")
-    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+    assert wakeups.queue_length(registry.SPEECH) == 1
     chunk = claim()
     assert (chunk.index, chunk.attempts, chunk.failures) == (0, 2, 1)
     commit(chunk)
@@ -155,7 +161,7 @@ def test_cancelling_ends_a_job_and_refuses_what_is_in_hand() -> None:
     with pytest.raises(LeaseLostError):
         commit(held)
     fail(held, "Too late")
-    assert lifecycle.claim_chunk(model_name=MODEL) is None
+    assert transcribe.claim_chunk(model_name=MODEL) is None
     assert (now(job).status, now(job).message) == (Job.Status.CANCELLED, "Cancelled")
     assert job.segments.count() == 1
     assert not lifecycle.cancel_job(job_id=job.pk)
@@ -197,10 +203,10 @@ def test_retrying_keeps_what_is_done() -> None:
         fail(claim(), "It did not work")
     queued.lose_messages()
     assert retry_and_delete.retry_failed(job_id=job.pk)
-    assert (now(job).status, now(job).message) == (Job.Status.RUNNING, progress.WAITING)
+    assert (now(job).status, now(job).message) == (Job.Status.RUNNING, status.WAITING)
     assert now(job).finished_at is None
     assert states(job) == ["done", "todo", "todo"]
-    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+    assert wakeups.queue_length(registry.SPEECH) == 1
     commit(claim())
     commit(claim())
     assert now(job).status == Job.Status.COMPLETED
@@ -219,10 +225,10 @@ def test_only_a_job_that_failed_or_was_cancelled_is_retried() -> None:
 def test_a_job_that_was_cancelled_before_it_began_waits_again() -> None:
     job = make_job(n_chunks=0)
     lifecycle.cancel_job(job_id=job.pk)
-    assert lifecycle.claim_preparation() is None
+    assert prepare.claim_preparation() is None
     assert retry_and_delete.retry_failed(job_id=job.pk)
     assert now(job).status == Job.Status.QUEUED
-    assert lifecycle.claim_preparation() is not None
+    assert prepare.claim_preparation() is not None
     assert now(job).status == Job.Status.RUNNING
     assert now(job).started_at is not None
 
@@ -240,7 +246,7 @@ def test_a_retry_of_a_job_with_nothing_left_to_do_completes_it() -> None:
 @pytest.mark.parametrize("requested", ["en", ""])
 def test_running_again_begins_from_nothing(requested: str) -> None:
     job = make_job(language=requested)
-    lifecycle.set_language(job=job, language="en")
+    transcribe.set_language(job=job, language="en")
     commit(claim())
     held = claim()
     queued.lose_messages()
@@ -248,14 +254,14 @@ def test_running_again_begins_from_nothing(requested: str) -> None:
     assert not job.chunks.exists()
     assert not job.segments.exists()
     assert (now(job).status, now(job).progress, now(job).language) == ("queued", 0, requested)
-    assert wakeups.n_waiting(wakeups.INTERACTIVE) == 1
+    assert wakeups.queue_length(registry.INTERACTIVE) == 1
     with pytest.raises(LeaseLostError):
         commit(held)
     fail(held, "Too late")
-    stage = lifecycle.claim_preparation()
+    stage = prepare.claim_preparation()
     assert stage is not None
     add_chunks(job, 1)
-    lifecycle.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
+    prepare.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
     commit(claim())
     assert now(job).status == Job.Status.COMPLETED
     assert job.segments.count() == 1
@@ -263,12 +269,12 @@ def test_running_again_begins_from_nothing(requested: str) -> None:
 
 def test_a_preparation_in_hand_is_refused_when_the_job_is_run_again() -> None:
     job = make_job(n_chunks=0)
-    held = lifecycle.claim_preparation()
+    held = prepare.claim_preparation()
     assert held is not None
     retry_and_delete.rerun(job_id=job.pk)
     with pytest.raises(LeaseLostError):
-        lifecycle.finish_preparation(lease=lease_of(held), job=job, duration=10.0)
-    assert lifecycle.claim_preparation() is not None
+        prepare.finish_preparation(lease=lease_of(held), job=job, duration=10.0)
+    assert prepare.claim_preparation() is not None
 
 
 # ---- Deleting
@@ -286,8 +292,8 @@ def test_what_is_in_hand_when_a_job_is_deleted_ends_quietly(
     def break_down(job: Job) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr(transcribe, "_engine", break_down)
-    transcribe._work_on(held)
+    monkeypatch.setattr(transcribe, "load_job_engine", break_down)
+    transcribe.transcribe_chunk(held)
     assert not Job.objects.exists()
     assert not retry_and_delete.delete_job(job_id=job.pk)
     assert not retry_and_delete.delete_recording(recording_id=job.recording_id)
@@ -323,14 +329,14 @@ def test_lost_messages_are_sent_again_and_do_not_pile_up() -> None:
     make_job(n_chunks=0)
     for _ in range(20):
         recovery.recover()
-    assert wakeups.n_waiting(wakeups.SPEECH) == 3
-    assert wakeups.n_waiting(wakeups.INTERACTIVE) == 1
+    assert wakeups.queue_length(registry.SPEECH) == 3
+    assert wakeups.queue_length(registry.INTERACTIVE) == 1
 
 
 def test_many_chunks_make_no_more_messages_than_can_serve() -> None:
     make_job(n_chunks=200)
     recovery.recover()
-    assert wakeups.n_waiting(wakeups.SPEECH) == wakeups.MOST_MESSAGES
+    assert wakeups.queue_length(registry.SPEECH) == wakeups.MAX_QUEUED
 
 
 def test_where_nothing_is_lost_nothing_is_sent() -> None:
@@ -348,7 +354,7 @@ def test_a_job_whose_worker_was_lost_after_its_last_commit_is_completed(
     job = make_job(n_chunks=1)
     chunk = claim()
     with monkeypatch.context() as lost:
-        lost.setattr(lifecycle, "advance", lambda job_id: None)
+        lost.setattr(transcribe, "advance", lambda job_id: None)
         commit(chunk)
     assert now(job).status == Job.Status.RUNNING
     recovery.recover()
@@ -360,7 +366,7 @@ def test_a_chunk_that_kills_its_workers_is_given_up_with_a_clear_message(
 ) -> None:
     job = make_job()
     commit(claim())
-    for _ in range(leases.MOST_ATTEMPTS):
+    for _ in range(leases.MAX_ATTEMPTS):
         recovery.recover()
         assert now(job).status == Job.Status.RUNNING
         Chunk.objects.filter(index=2).update(lease_until=timezone.now())
@@ -368,7 +374,7 @@ def test_a_chunk_that_kills_its_workers_is_given_up_with_a_clear_message(
         assert chunk.index == 1
         die()
     recovery.recover()
-    message = f"Given up: {leases.MOST_ATTEMPTS} workers were lost at it."
+    message = f"Given up: {leases.MAX_ATTEMPTS} workers died while working on it."
     assert (now(job).status, now(job).message) == (Job.Status.FAILED, message)
     assert Chunk.objects.get(index=1).error == message
     answer = client.get(f"/api/transcribe/result/{job.pk}")
@@ -377,25 +383,25 @@ def test_a_chunk_that_kills_its_workers_is_given_up_with_a_clear_message(
 
 def test_a_preparation_that_kills_its_workers_is_given_up() -> None:
     job = make_job(n_chunks=0)
-    for _ in range(leases.MOST_ATTEMPTS):
-        assert lifecycle.claim_preparation() is not None
+    for _ in range(leases.MAX_ATTEMPTS):
+        assert prepare.claim_preparation() is not None
         die()
         recovery.recover()
-    assert lifecycle.claim_preparation() is None
+    assert prepare.claim_preparation() is None
     assert now(job).status == Job.Status.FAILED
-    assert "workers were lost" in now(job).message
+    assert "workers died" in now(job).message
     assert retry_and_delete.retry_failed(job_id=job.pk)
-    assert lifecycle.claim_preparation() is not None
+    assert prepare.claim_preparation() is not None
 
 
 @pytest.mark.parametrize(
     ("module", "function"),
     [
-        (leases, "release_of_the_dead"),
-        (recovery, "give_up_on_killers"),
-        (lifecycle, "advance"),
-        (lifecycle, "claimable_chunks"),
-        (wakeups, "n_waiting"),
+        (leases, "release_rows_of_dead_workers"),
+        (leases, "fail_exhausted"),
+        (recovery, "advance"),
+        (recovery, "claimable_chunks"),
+        (recovery, "queue_length"),
     ],
 )
 def test_two_recoveries_at_once_do_no_harm(
@@ -405,7 +411,7 @@ def test_two_recoveries_at_once_do_no_harm(
     waiting, finished, hopeless = make_job(), make_job(n_chunks=1), make_job(n_chunks=1)
     Job.objects.filter(pk=finished.pk).update(status=Job.Status.RUNNING)
     Chunk.objects.filter(job=finished).update(state=Leased.State.DONE)
-    Chunk.objects.filter(job=hopeless).update(attempts=leases.MOST_ATTEMPTS)
+    Chunk.objects.filter(job=hopeless).update(attempts=leases.MAX_ATTEMPTS)
     held = claim()
     die()
     original = getattr(module, function)
@@ -424,7 +430,7 @@ def test_two_recoveries_at_once_do_no_harm(
     assert now(finished).status == Job.Status.COMPLETED
     assert now(hopeless).status == Job.Status.FAILED
     assert now(waiting).status == Job.Status.RUNNING
-    assert 3 <= wakeups.n_waiting(wakeups.SPEECH) <= 6
+    assert 3 <= wakeups.queue_length(registry.SPEECH) <= 6
     again = claim()
     assert (again.pk, again.attempts) == (held.pk, 2)
     with pytest.raises(LeaseLostError):
@@ -440,7 +446,7 @@ def test_many_recoveries_at_once_leave_each_piece_of_work_once() -> None:
     waiting = [make_job(n_chunks=3) for _ in range(4)]
     finished, hopeless = make_job(n_chunks=1), make_job(n_chunks=1)
     Chunk.objects.filter(job=finished).update(state=Leased.State.DONE)
-    Chunk.objects.filter(job=hopeless).update(attempts=leases.MOST_ATTEMPTS)
+    Chunk.objects.filter(job=hopeless).update(attempts=leases.MAX_ATTEMPTS)
     held = [claim() for _ in range(5)]
     die()
     queued.lose_messages()
@@ -458,11 +464,11 @@ def test_many_recoveries_at_once_leave_each_piece_of_work_once() -> None:
             rival.result()
     assert now(finished).status == Job.Status.COMPLETED
     assert now(hopeless).status == Job.Status.FAILED
-    n_messages = wakeups.n_waiting(wakeups.SPEECH)
-    assert 0 < n_messages < wakeups.MOST_MESSAGES + n_rivals, "each looks before it sends"
+    n_messages = wakeups.queue_length(registry.SPEECH)
+    assert 0 < n_messages < wakeups.MAX_QUEUED + n_rivals, "each looks before it sends"
     recovery.recover()
-    assert wakeups.n_waiting(wakeups.SPEECH) == n_messages, "while some wait none are added"
-    while (chunk := lifecycle.claim_chunk(model_name=MODEL)) is not None:
+    assert wakeups.queue_length(registry.SPEECH) == n_messages, "while some wait none are added"
+    while (chunk := transcribe.claim_chunk(model_name=MODEL)) is not None:
         commit(chunk)
     for late in held:
         with pytest.raises(LeaseLostError):
@@ -479,8 +485,8 @@ def test_a_worker_starts_though_recovery_fails(
         raise OSError("the queue is down")
 
     monkeypatch.setattr(recovery, "recover", break_down)
-    monkeypatch.setattr(workers, "report_until", lambda *_, **__: None)
+    monkeypatch.setattr(workers, "repeat_until_stopping", lambda *_, **__: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with caplog.at_level(logging.ERROR):
-        tasks.on_worker_start()
-    assert "could not look for lost work" in caplog.text
+        registry.start_worker()
+    assert "Lost work of transcription could not be recovered" in caplog.text

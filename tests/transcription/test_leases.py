@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from transcription.jobs import lifecycle, recovery
+from transcription.jobs import lifecycle, recovery, transcribe
 from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment
@@ -48,7 +48,7 @@ def claim() -> Chunk:
 
 
 def lease_of(row: Leased) -> Lease:
-    return Lease(row, still_wanted=lifecycle.wanted)
+    return Lease(row, condition=lifecycle.active_job_filter)
 
 
 def let_expire(row: Chunk) -> None:
@@ -56,7 +56,7 @@ def let_expire(row: Chunk) -> None:
 
 
 def commit(row: Chunk) -> None:
-    lifecycle.finish_chunk(
+    transcribe.finish_chunk(
         lease=lease_of(row), chunk=row, segments=[SAID], engine="faster-whisper", device="cpu"
     )
 
@@ -157,12 +157,12 @@ def test_a_lease_that_another_holds_is_not_renewed() -> None:
 
 
 def test_work_that_kills_its_workers_is_given_up(job: Job) -> None:
-    Chunk.objects.update(attempts=leases.MOST_ATTEMPTS)
+    Chunk.objects.update(attempts=leases.MAX_ATTEMPTS)
     assert leases.claim(chunks()) is None
     recovery.recover()
     job.refresh_from_db()
     assert job.status == Job.Status.FAILED
-    assert re.search(r"\b10 workers were lost", job.message)
+    assert re.search(r"\b10 workers died", job.message)
 
 
 def test_what_a_dead_process_of_this_machine_held_is_free_at_once() -> None:
@@ -171,7 +171,7 @@ def test_what_a_dead_process_of_this_machine_held_is_free_at_once() -> None:
     row = claim()
     machine = row.worker.split("/")[0]
     Chunk.objects.update(worker=f"{machine}/{gone.pid}/1.00/abc")
-    assert leases.release_of_the_dead(Chunk) == 1
+    assert leases.release_rows_of_dead_workers(Chunk) == 1
     assert claim().attempts == 2
 
 
@@ -179,7 +179,7 @@ def test_a_process_number_that_was_given_again_is_another_process() -> None:
     row = claim()
     machine = row.worker.split("/")[0]
     Chunk.objects.update(worker=f"{machine}/{os.getpid()}/1.00/abc")
-    assert leases.release_of_the_dead(Chunk) == 1
+    assert leases.release_rows_of_dead_workers(Chunk) == 1
 
 
 def test_what_the_living_and_other_machines_hold_is_theirs(job: Job) -> None:
@@ -195,7 +195,7 @@ def test_what_the_living_and_other_machines_hold_is_theirs(job: Job) -> None:
         worker="elsewhere:1/1/1.00/abc",
         lease_until=timezone.now() + timedelta(minutes=1),
     )
-    assert leases.release_of_the_dead(Chunk) == 0
+    assert leases.release_rows_of_dead_workers(Chunk) == 0
     assert leases.claim(chunks()) is None
 
 

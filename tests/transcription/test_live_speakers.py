@@ -14,12 +14,12 @@ from tests.transcription.diarized import (
     add_segment,
     claim,
     commit,
-    diarize,
+    diarize_job,
     ids,
     make_job,
     now,
 )
-from transcription.jobs import speakers
+from transcription.jobs import diarize
 from transcription.live import feed
 from transcription.models import Job, Leased, Segment
 from transcription.transcript.segments import segment_object
@@ -89,7 +89,7 @@ async def job() -> AsyncIterator[Job]:
 
 
 async def test_segments_come_at_once_and_their_speakers_before_the_end(job: Job) -> None:
-    heard = await listening(job, lambda: diarize(job, ALTERNATELY))
+    heard = await listening(job, lambda: diarize_job(job, ALTERNATELY))
     assert heard.kinds == ["segment"] * 3 + ["status", "speakers", "status"]
     assert {message["speaker"] for message in heard.messages[:3]} == {None}
     assert len(heard.messages[4]["segments"]) == 5
@@ -98,14 +98,14 @@ async def test_segments_come_at_once_and_their_speakers_before_the_end(job: Job)
 
 
 async def test_a_late_listener_gets_segments_with_their_speakers(job: Job) -> None:
-    await sync_to_async(diarize)(job, ALTERNATELY)
+    await sync_to_async(diarize_job)(job, ALTERNATELY)
     heard = await hear(job)
     assert heard.kinds == ["segment"] * 5 + ["status"]
     assert heard.transcript == await sync_to_async(result_of)(job)
 
 
 async def test_where_nobody_was_heard_there_is_nothing_to_say(job: Job) -> None:
-    heard = await listening(job, lambda: diarize(job, []))
+    heard = await listening(job, lambda: diarize_job(job, []))
     assert "speakers" not in heard.kinds
     assert heard.transcript == await sync_to_async(result_of)(job)
 
@@ -145,24 +145,24 @@ async def test_who_comes_back_with_segments_of_before_learns_their_speakers(
         before.apply(segment_object(segment))
     after = before.transcript[position]["id"]
     had = Listener({s["id"]: s for s in before.transcript[: position + 1]})
-    await sync_to_async(diarize)(job, ALTERNATELY)
+    await sync_to_async(diarize_job)(job, ALTERNATELY)
     heard = await hear(job, after=after, had=had)
     assert heard.kinds[0] == "speakers"
     assert heard.transcript == await sync_to_async(result_of)(job)
 
 
 async def test_who_comes_back_after_a_segment_that_is_gone_learns_that(job: Job) -> None:
-    await sync_to_async(diarize)(job, ALTERNATELY)
+    await sync_to_async(diarize_job)(job, ALTERNATELY)
     had = await hear(job)
     for gone in sorted(set(had.segments)):
-        await sync_to_async(diarize)(job, [(0, 10, ONE)])
+        await sync_to_async(diarize_job)(job, [(0, 10, ONE)])
         heard = await hear(job, after=gone, had=had)
         assert heard.transcript == await sync_to_async(result_of)(job)
     assert len((await sync_to_async(now)(job)).removed_segments) == 2
 
 
 async def test_after_a_segment_that_the_job_never_had_everything_comes_as_it_is(job: Job) -> None:
-    await sync_to_async(diarize)(job, ALTERNATELY)
+    await sync_to_async(diarize_job)(job, ALTERNATELY)
     heard = await hear(job, after=10**9)
     assert heard.kinds == ["speakers", "status"]
     assert heard.transcript == await sync_to_async(result_of)(job)
@@ -170,14 +170,14 @@ async def test_after_a_segment_that_the_job_never_had_everything_comes_as_it_is(
 
 @pytest.mark.parametrize("after", ["nothing", "the first", "what never was"])
 async def test_found_anew_while_somebody_listens(job: Job, after: str) -> None:
-    await sync_to_async(diarize)(job, ALTERNATELY)
+    await sync_to_async(diarize_job)(job, ALTERNATELY)
     had = await hear(job)
     options: dict[str, Any] = {
         "nothing": {},
         "the first": {"after": had.transcript[0]["id"], "had": had},
         "what never was": {"after": 10**9, "had": had},
     }[after]
-    assert await sync_to_async(speakers.request_diarization)(job_id=job.pk)
+    assert await sync_to_async(diarize.request_diarization)(job_id=job.pk)
     turns = [(0, 8, TWO), (8, 9, ONE), (9, 10, TWO)]
     heard = await listening(job, lambda: commit(claim(), turns), **options)
     assert heard.kinds[-2:] == ["speakers", "status"]
@@ -189,7 +189,7 @@ async def test_many_segments_come_in_several_messages(
 ) -> None:
     monkeypatch.setattr(feed, "SEGMENTS_A_MESSAGE", 2)
     early = asyncio.create_task(hear(job))
-    heard = await listening(job, lambda: diarize(job, ALTERNATELY))
+    heard = await listening(job, lambda: diarize_job(job, ALTERNATELY))
     assert heard.kinds.count("speakers") == 3
     expected = await sync_to_async(result_of)(job)
     assert heard.transcript == (await early).transcript == expected
@@ -208,7 +208,7 @@ async def test_segments_are_not_read_while_nothing_changed(
 
     monkeypatch.setattr(feed, "_segments", counted)
     crowd = [asyncio.create_task(hear(job)) for _ in range(50)]
-    await listening(job, lambda: diarize(job, ALTERNATELY))
+    await listening(job, lambda: diarize_job(job, ALTERNATELY))
     await asyncio.gather(*crowd)
     assert spans == [(0, 1), (0, 1)], "once for the segments, once for their speakers"
 
@@ -220,7 +220,7 @@ async def test_a_revision_in_the_midst_of_a_look_is_not_half_seen(
 
     def interrupted(*args: Any) -> list[tuple[int, str]]:
         monkeypatch.setattr(feed, "_segments", read)
-        diarize(job, ALTERNATELY)
+        diarize_job(job, ALTERNATELY)
         return read(*args)
 
     monkeypatch.setattr(feed, "_segments", interrupted)
@@ -235,7 +235,7 @@ async def test_a_revision_in_the_midst_of_a_look_is_not_half_seen(
 async def test_what_a_person_put_right_comes_with_the_speakers(job: Job) -> None:
     def act() -> None:
         Segment.objects.filter(job=job, text="And you").update(text="And you?")
-        diarize(job, ALTERNATELY)
+        diarize_job(job, ALTERNATELY)
 
     heard = await listening(job, act)
     assert heard.transcript[-1]["text"] == "And you?"

@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from tests import queued
 from tests.transcription.worked import claim, lease_of, make_job, now, states
-from transcription.jobs import lifecycle, progress, retry_and_delete, status
+from transcription.jobs import later, prepare, retry_and_delete, status
 from transcription.leasing import outages
 from transcription.models import Stage
 from transcription.recordings import folder
@@ -27,9 +27,15 @@ def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
         yield
 
 
+def set_event() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outages, "AGAIN_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr(outages, "RETRY_SECONDS", 0.01)
 
 
 class Failing:
@@ -51,7 +57,7 @@ rows = pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("at_once")
 def test_the_database_is_waited_for() -> None:
     act = Failing(OperationalError("gone"), InterfaceError("closed"), OperationalError("starting"))
-    assert outages.wait_out(act, stopping=threading.Event()) == "done"
+    assert outages.wait_out(act) == "done"
     assert act.errors == []
 
 
@@ -71,7 +77,7 @@ def test_who_was_stopped_in_mid_transaction_is_given_up_and_begins_anew() -> Non
             cursor.execute("SELECT 1")
         return False
 
-    assert outages.wait_out(act, stopping=threading.Event())
+    assert outages.wait_out(act)
 
 
 @pytest.mark.servers
@@ -95,17 +101,16 @@ def test_postgresql_gives_up_who_is_gone() -> None:
 def test_what_is_no_outage_is_raised_at_once() -> None:
     act = Failing(OperationalError("gone"), ValueError("a bug"), ValueError("another"))
     with pytest.raises(ValueError, match="a bug"):
-        outages.wait_out(act, stopping=threading.Event())
+        outages.wait_out(act)
     assert len(act.errors) == 1
 
 
 @rows
 @pytest.mark.usefixtures("at_once")
-def test_who_is_to_end_waits_no_longer() -> None:
-    stopping = threading.Event()
-    stopping.set()
+def test_who_is_to_end_waits_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "stopping", set_event())
     with pytest.raises(OperationalError, match="first"):
-        outages.wait_out(Failing(OperationalError("first")), stopping=stopping)
+        outages.wait_out(Failing(OperationalError("first")))
 
 
 @rows
@@ -113,7 +118,7 @@ def test_who_is_to_end_waits_no_longer() -> None:
 def test_an_exception_is_not_waited_out() -> None:
     act = Failing(OperationalError("gone"), OperationalError("database or disk is full"))
     with pytest.raises(OperationalError, match="full"):
-        outages.wait_out(act, stopping=threading.Event(), but_for=outages.is_disk_full)
+        outages.wait_out(act, unless=outages.is_disk_full)
 
 
 @pytest.mark.parametrize(
@@ -133,42 +138,42 @@ def test_a_full_disk_is_told_from_others(error: Exception, is_full: bool) -> Non
 
 
 @rows
-def test_what_waits_for_space_is_given_back_and_says_so() -> None:
+def test_what_waits_for_space_is_given_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job(n_chunks=0)
     Stage.objects.filter(job=job).update(state="todo", attempts=0)
-    stage = lifecycle.claim_preparation()
+    stage = prepare.claim_preparation()
     assert stage is not None
-    reason = outages.why_later(job, FULL)
-    assert reason == progress.WAITING_FOR_SPACE
-    stopping = threading.Event()
-    stopping.set()
+    reason = later.reason_to_wait(job, FULL)
+    assert reason == status.WAITING_FOR_SPACE
+    monkeypatch.setattr(later, "stopping", set_event())
     queued.lose_messages()
-    outages.leave_for_later(job, lease_of(stage), reason, stopping=stopping)
+    later.release_for_later(job, lease_of(stage), reason)
     stage.refresh_from_db()
     assert (stage.state, stage.attempts, stage.failures) == ("todo", 0, 0)
-    assert status.job_status(now(job))["message"] == reason
+    assert status.status_document(now(job))["message"] == reason
     assert queued.n_messages() == 0, "there is no more room a moment later"
 
 
 @rows
-def test_a_recording_that_another_machine_may_see_is_left_to_it() -> None:
+def test_a_recording_that_another_machine_may_see_is_left_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """On one machine there is none: what is not there is gone."""
     job = make_job(n_chunks=1)
     chunk = claim()
-    reason = outages.why_later(job, FileNotFoundError("a piece"))
+    reason = later.reason_to_wait(job, FileNotFoundError("a piece"))
     assert reason is None, "this machine sees it"
     for name in default_storage.listdir(folder(job.recording))[1]:
         default_storage.delete(f"{folder(job.recording)}/{name}")
-    reason = outages.why_later(job, FileNotFoundError("a piece"))
+    reason = later.reason_to_wait(job, FileNotFoundError("a piece"))
     if connection.vendor == "sqlite":
         assert reason is None
         return
     assert reason is not None
     assert "All machines must share one TRANSCRIBER_FILES_DIR" in reason
-    stopping = threading.Event()
-    stopping.set()
+    monkeypatch.setattr(later, "stopping", set_event())
     queued.lose_messages()
-    outages.leave_for_later(job, lease_of(chunk), reason, stopping=stopping)
+    later.release_for_later(job, lease_of(chunk), reason)
     assert states(job) == ["todo"]
     assert queued.n_messages() == 2, "others are told"
 
@@ -180,6 +185,6 @@ def test_what_is_deleted_in_the_midst_is_not_waited_for() -> None:
     retry_and_delete.delete_job(job_id=job.pk)
     queued.lose_messages()
     began = time.monotonic()
-    outages.leave_for_later(job, lease, "Its files are gone.", stopping=threading.Event())
-    assert time.monotonic() - began < outages.LATER_SECONDS / 2
+    later.release_for_later(job, lease, "Its files are gone.")
+    assert time.monotonic() - began < later.PAUSE_SECONDS / 2
     assert queued.n_messages() == 0

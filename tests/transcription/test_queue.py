@@ -10,8 +10,7 @@ from tests.service import Service
 from tests.transcription.jobs_under_way import midway
 from tests.transcription.media import repeated
 from tests.transcription.worked import MODEL, claim, commit, make_job, now
-from transcription.jobs import lifecycle, retry_and_delete
-from transcription.jobs import status as statuses
+from transcription.jobs import lifecycle, prepare, retry_and_delete, status
 from transcription.live import feed
 from transcription.models import Job
 
@@ -22,7 +21,7 @@ rows = pytest.mark.django_db(transaction=True)
 
 
 def message(job: Job) -> str:
-    said: str = statuses.job_status(now(job))["message"]
+    said: str = status.status_document(now(job))["message"]
     return said
 
 
@@ -103,7 +102,7 @@ def test_the_place_moves_up_as_others_are_served_or_cancelled() -> None:
 @rows
 def test_a_recording_that_is_being_read_says_so_and_counts() -> None:
     reading, waiting = make_job(n_chunks=0), make_job(n_chunks=0)
-    stage = lifecycle.claim_preparation()
+    stage = prepare.claim_preparation()
     assert stage is not None
     assert stage.job_id == reading.pk
     assert message(reading) == "Reading the recording"

@@ -14,9 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.transcription.diarized import add_chunk, add_segment
+from transcription.editing import changes
 from transcription.jobs import retry_and_delete
 from transcription.models import Job, Leased, Recording, Segment
-from transcription.transcript import search, speaker_split
+from transcription.transcript import search
 from transcription.transcript.search import Excerpt, excerpts, find_jobs
 
 pytestmark = pytest.mark.django_db
@@ -281,8 +282,13 @@ def test_a_text_that_is_put_right_is_found_and_the_old_one_is_not() -> None:
 def test_segments_that_are_split_anew_are_found_as_they_are_now() -> None:
     job = make_job("the zebra", "Good morning")
     first, second = job.segments.all()
-    first.text, second.speaker = "the yak", "SPEAKER_1"
-    speaker_split._update([first, second], ("text", "speaker"))
+    changes._upsert(
+        ["speaker", "text"],
+        {
+            first.pk: {"speaker": None, "text": "the yak"},
+            second.pk: {"speaker": "SPEAKER_1", "text": "Good morning"},
+        },
+    )
     assert (finds("zebra"), finds("yak"), finds("morning")) == (False, True, True)
     assert job.segments.get(pk=second.pk).speaker == "SPEAKER_1"
     check_index()

@@ -11,7 +11,7 @@ from tests.transcription.diarized import (
     Turns,
     add_chunk,
     add_segment,
-    diarize,
+    diarize_job,
     facts,
     ids,
     make_job,
@@ -31,7 +31,7 @@ ALTERNATELY: Turns = [(0, 3, ONE), (3, 5, TWO), (5, 8, ONE)]
 def test_a_segment_of_one_speaker_is_given_that_speaker_and_nothing_else_changes() -> None:
     job = make_job("How are you", "Fine thanks")
     before = [facts(segment) for segment in job.segments.all()]
-    diarize(job, [(0, 3, ONE), (3, 5, TWO)])
+    diarize_job(job, [(0, 3, ONE), (3, 5, TWO)])
     assert spoken(job) == [("How are you", ONE), ("Fine thanks", TWO)]
     assert [facts(segment) for segment in job.segments.all()] == before
     assert set(job.segments.values_list("phrase", "speaker_confidence")) == {(None, 1.0)}
@@ -41,7 +41,7 @@ def test_a_segment_of_one_speaker_is_given_that_speaker_and_nothing_else_changes
 def test_a_segment_is_split_where_the_speaker_changes() -> None:
     job = make_job(QUESTION, "Good to hear")
     first, second = ids(job)
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     question, answer, last = job.segments.all()
     assert [(s.start, s.end, s.text, s.speaker) for s in (question, answer, last)] == [
         (0.0, 3.0, "How are you", ONE),
@@ -59,16 +59,16 @@ def test_a_segment_is_split_where_the_speaker_changes() -> None:
 def test_the_first_part_keeps_the_segments_start_and_the_last_its_end() -> None:
     job = make_job(QUESTION)
     job.segments.update(start=-0.5, end=5.5)
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     assert list(job.segments.values_list("start", "end")) == [(-0.5, 3.0), (3.0, 5.5)]
 
 
 def test_found_anew_with_fewer_speakers_the_parts_are_joined_again() -> None:
     job = make_job(QUESTION, "Good to hear")
     before = [facts(segment) for segment in job.segments.all()]
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     [_, part, _] = ids(job)
-    diarize(job, [(0, 8, ONE)])
+    diarize_job(job, [(0, 8, ONE)])
     assert [facts(segment) for segment in job.segments.all()] == before
     assert {speaker for _, speaker in spoken(job)} == {ONE}
     assert (now(job).revision, now(job).removed_segments) == (2, [part])
@@ -76,9 +76,9 @@ def test_found_anew_with_fewer_speakers_the_parts_are_joined_again() -> None:
 
 def test_found_anew_with_more_speakers_the_parts_that_are_there_are_used_again() -> None:
     job = make_job(QUESTION)
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     had = ids(job)
-    diarize(job, [(0, 1, ONE), (1, 4, TWO), (4, 5, THREE)])
+    diarize_job(job, [(0, 1, ONE), (1, 4, TWO), (4, 5, THREE)])
     assert spoken(job) == [("How", ONE), ("are you Fine", TWO), ("thanks", THREE)]
     assert ids(job)[:2] == had
     assert set(job.segments.values_list("phrase", flat=True)) == {had[0]}
@@ -89,20 +89,20 @@ def test_a_segment_id_is_never_given_twice() -> None:
     job = make_job(QUESTION)
     seen: set[int] = set()
     for n in range(1, 4):
-        diarize(job, ALTERNATELY)
+        diarize_job(job, ALTERNATELY)
         seen |= set(ids(job)[1:])
-        diarize(job, [(0, 5, ONE)])
+        diarize_job(job, [(0, 5, ONE)])
         assert len(seen) == n
         assert set(now(job).removed_segments) == seen
 
 
 def test_what_is_the_same_is_neither_written_nor_told() -> None:
     job = make_job(QUESTION, "Good to hear")
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        diarize(job, ALTERNATELY)
+        diarize_job(job, ALTERNATELY)
     writes = [q["sql"] for q in queries if not q["sql"].startswith("SELECT")]
     assert not [sql for sql in writes if '"transcription_segment"' in sql]
     assert now(job).revision == 1
@@ -110,7 +110,7 @@ def test_what_is_the_same_is_neither_written_nor_told() -> None:
 
 def test_where_nobody_was_heard_the_speaker_is_null() -> None:
     job = make_job("Who is there")
-    diarize(job, [(100, 101, ONE)])
+    diarize_job(job, [(100, 101, ONE)])
     assert spoken(job) == [("Who is there", None)]
     assert now(job).revision == 0
 
@@ -118,7 +118,7 @@ def test_where_nobody_was_heard_the_speaker_is_null() -> None:
 def test_an_edited_segment_stays_whole_and_has_the_speaker_who_says_most_of_it() -> None:
     job = make_job(QUESTION)
     job.segments.update(text="How are you? Fine, thank you.")
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     assert spoken(job) == [("How are you? Fine, thank you.", ONE)]
     assert job.segments.get().speaker_confidence == pytest.approx(0.6)
     assert job.segments.get().phrase is None
@@ -127,27 +127,27 @@ def test_an_edited_segment_stays_whole_and_has_the_speaker_who_says_most_of_it()
 def test_a_segment_without_words_has_one_speaker() -> None:
     job = make_job(QUESTION)
     job.segments.update(words=[])
-    diarize(job, ALTERNATELY)
+    diarize_job(job, ALTERNATELY)
     assert spoken(job) == [(QUESTION, ONE)]
 
 
 def test_an_edited_part_is_not_joined_with_the_others() -> None:
     job = make_job("One two three")
-    diarize(job, [(0, 1, ONE), (1, 2, TWO), (2, 3, ONE)])
+    diarize_job(job, [(0, 1, ONE), (1, 2, TWO), (2, 3, ONE)])
     first, edited, last = ids(job)
     Segment.objects.filter(pk=edited).update(text="Too!")
-    diarize(job, [(0, 3, ONE)])
+    diarize_job(job, [(0, 3, ONE)])
     assert spoken(job) == [("One", ONE), ("Too!", ONE), ("three", ONE)]
     assert ids(job) == [first, edited, last]
 
 
 def test_parts_on_both_sides_of_an_edited_one_stay_in_order() -> None:
     job = make_job("One two three four five")
-    diarize(job, [(0, 2, ONE), (2, 3, TWO), (3, 5, ONE)])
+    diarize_job(job, [(0, 2, ONE), (2, 3, TWO), (3, 5, ONE)])
     Segment.objects.filter(pk=ids(job)[1]).update(text="Free!")
-    diarize(job, [(0, 1, ONE), (1, 4, TWO), (4, 5, ONE)])
+    diarize_job(job, [(0, 1, ONE), (1, 4, TWO), (4, 5, ONE)])
     assert [text for text, _ in spoken(job)] == ["One", "two", "Free!", "four", "five"]
-    diarize(job, [(0, 5, ONE)])
+    diarize_job(job, [(0, 5, ONE)])
     assert [text for text, _ in spoken(job)] == ["One two", "Free!", "four five"]
 
 
@@ -187,12 +187,12 @@ def test_hours_of_speech_are_attributed_within_seconds() -> None:
     )
     turns = [(12.0 * n, 12.0 * n + 12, (ONE, TWO)[n % 2]) for n in range(3_334)]
     began = time.monotonic()
-    diarize(job, turns)
+    diarize_job(job, turns)
     seconds = time.monotonic() - began
     assert job.segments.count() > 6_000
     assert json.loads(json.dumps(now(job).removed_segments)) == []
     assert seconds < 5, f"{seconds:.1f} s"
     began = time.monotonic()
-    diarize(job, [(0, 40_000, ONE)])
+    diarize_job(job, [(0, 40_000, ONE)])
     assert job.segments.count() == 5_000
     assert time.monotonic() - began < 5

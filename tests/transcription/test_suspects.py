@@ -97,8 +97,8 @@ def transcribed(path: Path) -> Job:
         recording=recording, model_name="tiny.en", language="en", diarize=False, count=None
     )
     assert prepare.prepare_next()
-    while chunk := lifecycle.claim_chunk(model_name="tiny.en"):
-        transcribe._work_on(chunk)
+    while chunk := transcribe.claim_chunk(model_name="tiny.en"):
+        transcribe.transcribe_chunk(chunk)
     job.refresh_from_db()
     assert job.status == Job.Status.COMPLETED, job.message
     return job

@@ -12,8 +12,10 @@ from django.utils import timezone
 from tests import queued
 from tests.transcription.worked import make_job, now, states
 from transcription import recordings
-from transcription.jobs import installed_models, transcribe
-from transcription.leasing import wakeups, workers
+from transcription.jobs import installed_models, speech_worker
+from transcription.jobs.installed_models import capabilities
+from transcription.leasing import registry, wakeups, workers
+from transcription.leasing.workers import send_heartbeat
 from transcription.models import Job, Worker
 from transcription.speech import fetching
 
@@ -63,23 +65,25 @@ def test_a_model_that_a_worker_has_can_be_asked_for(
 def test_who_lacks_it_leaves_it_to_who_has_it(
     client: Client, audio_dir: Path, worker: Worker
 ) -> None:
-    assert installed_models.is_for_others("small", role="speech")
-    assert not installed_models.is_for_others("medium", role="speech"), (
+    assert installed_models.is_left_to_others("small", role="speech")
+    assert not installed_models.is_left_to_others("medium", role="speech"), (
         "nobody has it: its job fails"
     )
-    assert not installed_models.is_for_others("tiny.en", role="speech"), "it is here"
-    assert not installed_models.is_for_others("small", role="interactive")
+    assert not installed_models.is_left_to_others("tiny.en", role="speech"), "it is here"
+    assert not installed_models.is_left_to_others("small", role="interactive")
     Worker.objects.update(role="interactive")
-    assert not installed_models.is_for_others("small", role="speech")
+    assert not installed_models.is_left_to_others("small", role="speech")
     assert upload(client, audio_dir).status_code == 503, "who retranslates does not transcribe"
 
 
 def test_who_has_it_may_be_restarted_meanwhile(worker: Worker) -> None:
     Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=30))
-    assert installed_models.is_for_others("small", role="speech")
+    assert installed_models.is_left_to_others("small", role="speech")
     Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=61))
-    workers.forget_the_gone()
-    assert not installed_models.is_for_others("small", role="speech"), "its job fails, and says why"
+    workers.forget_dead()
+    assert not installed_models.is_left_to_others("small", role="speech"), (
+        "its job fails, and says why"
+    )
 
 
 def test_weights_where_no_worker_is_are_of_no_use(
@@ -87,7 +91,7 @@ def test_weights_where_no_worker_is_are_of_no_use(
 ) -> None:
     assert not is_downloaded(client, "base")
     assert upload(client, audio_dir, "base").status_code == 503
-    workers.report(role="speech")  # as a worker here does
+    send_heartbeat(role="speech", capabilities=capabilities())  # as a worker here does
     assert is_downloaded(client, "base")
     assert upload(client, audio_dir, "base").status_code == 200
 
@@ -97,10 +101,10 @@ def test_a_chunk_for_others_is_not_taken_and_its_message_goes_on(worker: Worker)
     job = make_job(n_chunks=1)
     Job.objects.filter(pk=job.pk).update(model_name="small")
     queued.lose_messages()
-    transcribe.work_on_speech()
+    speech_worker.work_on_speech()
     assert states(job) == ["todo"]
     assert now(job).status == Job.Status.RUNNING
-    assert wakeups.n_waiting(wakeups.SPEECH) == 1
+    assert wakeups.queue_length(registry.SPEECH) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -108,7 +112,7 @@ def test_a_chunk_for_nobody_fails_and_says_why() -> None:
     job = make_job(n_chunks=1)
     Job.objects.filter(pk=job.pk).update(model_name="small")
     queued.lose_messages()
-    transcribe.work_on_speech()
+    speech_worker.work_on_speech()
     assert now(job).status == Job.Status.FAILED
     assert "small" in now(job).message
 
@@ -122,5 +126,5 @@ def test_one_that_nobody_has_is_refused(client: Client, audio_dir: Path, worker:
 
 
 def test_a_worker_tells_what_it_has() -> None:
-    workers.report(role="speech")
+    send_heartbeat(role="speech", capabilities=capabilities())
     assert {"tiny.en", "base"} <= set(Worker.objects.get().weights)

@@ -8,7 +8,7 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from tests import queued
-from transcription.jobs import lifecycle
+from transcription.jobs import lifecycle, prepare, transcribe
 from transcription.leasing.leases import Lease
 from transcription.models import Chunk, Job, Leased, Recording, Stage
 from transcription.speech.chunks import PlannedChunk
@@ -27,12 +27,12 @@ def make_job(*, n_chunks: int = 3, language: str = "en", file: Path | None = Non
         recording=recording, model_name=MODEL, language=language, diarize=False
     )
     if n_chunks:
-        stage = lifecycle.claim_preparation()
+        stage = prepare.claim_preparation()
         assert stage is not None
         spans = [Span(10.0 * index, 10.0 * index + 10) for index in range(n_chunks)]
         planned = [PlannedChunk(streams=(span,), speech=(span,)) for span in spans]
-        lifecycle.add_chunks(lease=lease_of(stage), job=job, planned=planned, first_index=0)
-        lifecycle.finish_preparation(lease=lease_of(stage), job=job, duration=10.0 * n_chunks)
+        prepare.add_chunks(lease=lease_of(stage), job=job, planned=planned, first_index=0)
+        prepare.finish_preparation(lease=lease_of(stage), job=job, duration=10.0 * n_chunks)
     queued.lose_messages()
     job.refresh_from_db()
     return job
@@ -53,11 +53,11 @@ def add_chunks(job: Job, n: int) -> None:
 
 
 def lease_of(row: Leased) -> Lease:
-    return Lease(row, still_wanted=lifecycle.wanted)
+    return Lease(row, condition=lifecycle.active_job_filter)
 
 
 def claim() -> Chunk:
-    chunk = lifecycle.claim_chunk(model_name=MODEL)
+    chunk = transcribe.claim_chunk(model_name=MODEL)
     assert chunk is not None
     return chunk
 
@@ -66,7 +66,7 @@ def commit(chunk: Chunk) -> None:
     said = TranscribedSegment(
         chunk.start, chunk.end, f"Part {chunk.index}.", (), -0.1, 0.0, 1.0, 0.0
     )
-    lifecycle.finish_chunk(
+    transcribe.finish_chunk(
         lease=lease_of(chunk), chunk=chunk, segments=[said], engine="faster-whisper", device="cpu"
     )
 

@@ -35,7 +35,7 @@ from transcription.admin.base import (
     shown_duration,
 )
 from transcription.admin.timeline import timeline
-from transcription.jobs import lifecycle, retry_and_delete, speakers
+from transcription.jobs import diarize, lifecycle, retry_and_delete, status
 from transcription.models import Chunk, Diarization, Edit, Job, Leased, Segment, Stage
 from transcription.transcript import exports
 
@@ -169,7 +169,7 @@ class JobAdmin(DeletableAdmin):
 
     @admin.display(description="real-time factor", ordering=WORK_FOR_A_SECOND)
     def real_time_factor(self, job: Job) -> str | None:
-        factor = lifecycle.real_time_factor(job)
+        factor = status.real_time_factor(job)
         return None if factor is None else f"{factor:.3f}"
 
     @admin.display
@@ -215,7 +215,7 @@ class JobAdmin(DeletableAdmin):
     @admin.action(description="Find out who speaks (again)", permissions=["change"])
     def find_speakers(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         skipped = "{} skipped: not completed"
-        self._act(request, queryset, speakers.request_diarization, "{} begun", skipped)
+        self._act(request, queryset, diarize.request_diarization, "{} begun", skipped)
 
     @admin.action(description="Cancel", permissions=["change"])
     def cancel(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:

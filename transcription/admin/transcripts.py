@@ -43,8 +43,8 @@ class SegmentEditForm(SegmentForm):
 
     def clean_text(self) -> str:
         text = " ".join(self.cleaned_data["text"].split())
-        if len(text) > services.MOST_LETTERS:
-            raise forms.ValidationError(f"A segment has at most {services.MOST_LETTERS:,} letters.")
+        if len(text) > services.MAX_TEXT_LENGTH:
+            raise forms.ValidationError(f"A segment has at most {services.MAX_TEXT_LENGTH:,} letters.")
         printable(text)
         return text
 

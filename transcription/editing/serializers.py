@@ -6,7 +6,7 @@ from typing import Any
 from django.core.validators import RegexValidator
 from rest_framework import serializers
 
-from transcription.editing.services import MOST_LETTERS
+from transcription.editing.services import MAX_TEXT_LENGTH
 from transcription.models import Edit as EditRow
 from transcription.serializers import ResultSegment
 
@@ -63,7 +63,7 @@ class SeenSegment(SeenText):
 class SegmentWish(serializers.Serializer[Any]):
     text = Line(
         required=False,
-        max_length=MOST_LETTERS,
+        max_length=MAX_TEXT_LENGTH,
         error_messages={"blank": "A segment has some text. To take it out, DELETE it."},
     )
     speaker = Line(required=False, allow_null=True, allow_blank=True, max_length=NAME_LETTERS)

@@ -1,7 +1,7 @@
-"""What people put right in a transcript by hand: text, speakers, where segments begin and end; each edit can be undone.
+"""Edits of a transcript by hand: text, speakers, splitting and merging segments; each can be undone.
 
-Who edits says what they saw (`was`). Where a segment says something else by now, somebody else was first: nothing is
-written, and ConflictError says so.
+Editing is optimistic: the client sends what it saw (`was`). If the segment was changed meanwhile, nothing is written
+and ConflictError is raised. Each edit plans `changes.Change`s and hands them to `_save`, which applies and records them.
 """
 
 from collections.abc import Sequence
@@ -14,41 +14,41 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.text import Truncator
 
-from transcription.editing import changes as revising
-from transcription.editing import split_merge
+from transcription.editing import changes, split_merge
 from transcription.editing.changes import (
-    SAID_FIELDS,
+    CONTENT_FIELDS,
     SPEAKER_FIELDS,
     Change,
     ConflictError,
     fields_of,
 )
+from transcription.locks import lock_job
 from transcription.models import Diarization, Edit, Job, Segment, SegmentEdit
 from transcription.transcript.word_alignment import shown_words
 
 Kind = Edit.Kind
 Seen = dict[str, Any]
-"""The fields of a segment that somebody saw, some of text and speaker."""
+"""A segment's text, speaker or both, as the client saw them."""
 
-MOST_LETTERS = 5000
-"""Of a segment's text: five minutes of fast speech."""
-UNDER_WAY = (
-    "The job is under way. Texts can be edited at any time; speakers, and where segments begin and end, "
-    "when it has ended."
+MAX_TEXT_LENGTH = 5000
+"""Characters of a segment's text: five minutes of fast speech."""
+JOB_IS_ACTIVE = (
+    "The job is not finished. Texts can be edited at any time; speakers, and where segments begin and end, "
+    "when it is."
 )
-MEANWHILE = "This segment was changed meanwhile: look at it again. Nothing of yours was saved."
+CHANGED_MEANWHILE = "This segment was changed meanwhile: load it again. Your change was not saved."
 
 
 class NotPossibleError(Exception):
-    """What is asked for makes no sense, whatever else happens; says why."""
+    """The edit makes no sense for this transcript; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """What an edit did: the segments as they are now, and the ids of those that are gone."""
+    """An edit's outcome: the changed segments as they are now, and the ids of the deleted ones."""
 
     edit: Edit | None
-    """None where there was nothing to change."""
+    """None if there was nothing to change."""
     revision: int
     segments: list[Segment] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
@@ -58,12 +58,12 @@ class Edited:
 
 
 def change(*, segment_id: int, values: dict[str, Any], was: Seen, done_by: str) -> Edited:
-    """Give a segment another text, another speaker (None: nobody), or both.
+    """Change a segment's text, its speaker (None: nobody), or both.
 
     Raises Segment.DoesNotExist, ConflictError.
     """
     with transaction.atomic():
-        job, segment = _held(segment_id, was)
+        job, segment = _lock_segment(segment_id, was)
         new: dict[str, Any] = {}
         if values.get("text", segment.text) != segment.text:
             new["text"] = values["text"]
@@ -73,7 +73,7 @@ def change(*, segment_id: int, values: dict[str, Any], was: Seen, done_by: str) 
         if not new:
             return Edited(None, job.revision, [segment])
         names = [
-            *(SAID_FIELDS if "text" in new else ()),
+            *(CONTENT_FIELDS if "text" in new else ()),
             *(SPEAKER_FIELDS if "speaker" in new else ()),
         ]
         before = {name: getattr(segment, name) for name in names}
@@ -83,29 +83,29 @@ def change(*, segment_id: int, values: dict[str, Any], was: Seen, done_by: str) 
             summary = f"{summary} → “{_short(new['text'])}”"
         if "speaker" in new:
             summary = f"{new['speaker'] or 'no speaker'}: {summary}"
-        return _commit(job, kind, summary, [Change(segment.pk, before, {**before, **new})], done_by)
+        return _save(job, kind, summary, [Change(segment.pk, before, {**before, **new})], done_by)
 
 
 def remove(*, segment_id: int, was: Seen, done_by: str) -> Edited:
-    """Take a segment out of the transcript. Raises Segment.DoesNotExist, ConflictError."""
+    """Delete a segment from the transcript. Raises Segment.DoesNotExist, ConflictError."""
     with transaction.atomic():
-        job, segment = _held(segment_id, was)
+        job, segment = _lock_segment(segment_id, was)
         _require_ended(job)
         summary = f"“{_short(segment.text)}”"
-        changes = [
+        planned = [
             Change(segment.pk, fields_of(segment), None),
-            *_later_parts_apart(job, segment),
+            *_detach_later_parts(job, segment),
         ]
-        return _commit(job, Kind.REMOVE, summary, changes, done_by)
+        return _save(job, Kind.REMOVE, summary, planned, done_by)
 
 
 def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
-    """Cut a segment between two words, where it is nearest to `position`, an index into its text.
+    """Split a segment between two words, as near to `position`, an index into its text, as possible.
 
     Raises Segment.DoesNotExist, ConflictError, NotPossibleError.
     """
     with transaction.atomic():
-        job, segment = _held(segment_id, was)
+        job, segment = _lock_segment(segment_id, was)
         _require_ended(job)
         words = shown_words(segment)
         cut = split_merge.nearest_cut(words, position)
@@ -115,22 +115,22 @@ def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
         left, right = split_merge.halves(
             segment, words, cut, next_start=following.start if following else None
         )
-        changes = [
+        planned = [
             Change(segment.pk, fields_of(segment), left),
             Change(None, None, right),
-            *_later_parts_apart(job, segment),
+            *_detach_later_parts(job, segment),
         ]
         summary = f"“{_short(left['text'])}” | “{_short(right['text'])}”"
-        return _commit(job, Kind.SPLIT, summary, changes, done_by)
+        return _save(job, Kind.SPLIT, summary, planned, done_by)
 
 
 def merge(*, segment_id: int, next_id: int, was: Seen, next_was: Seen, done_by: str) -> Edited:
-    """Join a segment with the one that follows it, whose speaker it keeps if it has none itself.
+    """Merge a segment with the next one; it takes that one's speaker if it has none.
 
     Raises Segment.DoesNotExist, ConflictError, NotPossibleError.
     """
     with transaction.atomic():
-        job, segment = _held(segment_id, was)
+        job, segment = _lock_segment(segment_id, was)
         _require_ended(job)
         following = _after(job.segments.all(), segment).first()
         if following is None:
@@ -138,31 +138,33 @@ def merge(*, segment_id: int, next_id: int, was: Seen, next_was: Seen, done_by: 
                 "This is the last segment: there is none after it to merge with."
             )
         if following.pk != next_id:
-            raise ConflictError(MEANWHILE)
+            raise ConflictError(CHANGED_MEANWHILE)
         _check_seen(following, next_was)
         joined = split_merge.joined(segment, following)
-        if len(joined["text"]) > MOST_LETTERS:
-            raise NotPossibleError(f"Together they would be longer than {MOST_LETTERS:,} letters.")
-        changes = [
+        if len(joined["text"]) > MAX_TEXT_LENGTH:
+            raise NotPossibleError(
+                f"Together they would be longer than {MAX_TEXT_LENGTH:,} characters."
+            )
+        planned = [
             Change(segment.pk, fields_of(segment), joined),
             Change(following.pk, fields_of(following), None),
         ]
         if following.phrase != segment.phrase:
-            changes += _later_parts_apart(job, following)
+            planned += _detach_later_parts(job, following)
         summary = f"“{_short(segment.text)}” + “{_short(following.text)}”"
-        return _commit(job, Kind.MERGE, summary, changes, done_by)
+        return _save(job, Kind.MERGE, summary, planned, done_by)
 
 
 # ---- All of a speaker's
 
 
 def rename(*, job_id: UUID, name: str, new_name: str, done_by: str) -> Edited:
-    """Call a speaker something else everywhere; if somebody is called so already, the two are one from now on.
+    """Rename a speaker in all segments; if another speaker has the new name, the two become one.
 
     Raises Job.DoesNotExist, ConflictError, NotPossibleError.
     """
     with transaction.atomic():
-        job = _held_job(job_id)
+        job = lock_job(job_id)
         _require_ended(job)
         if name == new_name:
             return Edited(None, job.revision)
@@ -176,14 +178,14 @@ def rename(*, job_id: UUID, name: str, new_name: str, done_by: str) -> Edited:
             raise NotPossibleError(
                 f"Nobody is called {name} here. " + (f"Speakers: {names}." if names else "")
             )
-        changes = [Change(pk, {"speaker": name}, {"speaker": new_name}) for pk in said]
+        planned = [Change(pk, {"speaker": name}, {"speaker": new_name}) for pk in said]
         _rename_speakers(job, before, after)
         summary = f"{name} → {new_name}"
-        return _commit(job, Kind.RENAME, summary, changes, done_by, names=(before, after))
+        return _save(job, Kind.RENAME, summary, planned, done_by, names=(before, after))
 
 
 def _names(job: Job, name: str, new_name: str) -> tuple[dict[str, str], dict[str, str]]:
-    """What the speakers that diarization found were called and will be, by their labels: those that change."""
+    """The names before and after of the diarization's speakers that are called `name`, by their labels."""
     diarization = Diarization.objects.filter(job=job).only("exclusive", "names").first()
     labels = {turn[2] for turn in diarization.exclusive} if diarization else set()
     known = diarization.names if diarization else {}
@@ -192,7 +194,7 @@ def _names(job: Job, name: str, new_name: str) -> tuple[dict[str, str], dict[str
 
 
 def _rename_speakers(job: Job, before: dict[str, str], after: dict[str, str]) -> None:
-    """So that words which are heard later are given to the people by their names. Raises ConflictError."""
+    """Save the speakers' names, so that words attributed later get them. Raises ConflictError."""
     if not after:
         return
     diarization = Diarization.objects.filter(job=job).only("names").first()
@@ -209,29 +211,26 @@ def _rename_speakers(job: Job, before: dict[str, str], after: dict[str, str]) ->
 
 
 def undo(*, job_id: UUID, edit_id: int, done_by: str) -> Edited:
-    """Take an edit back. Raises Job.DoesNotExist, Edit.DoesNotExist, ConflictError."""
+    """Undo an edit. Raises Job.DoesNotExist, Edit.DoesNotExist, ConflictError."""
     with transaction.atomic():
-        job = _held_job(job_id)
+        job = lock_job(job_id)
         edit = job.edits.get(pk=edit_id)
         if edit.undone_at is not None:
             raise ConflictError("This edit was undone already.")
-        changes = [Change(row.segment_pk, row.before, row.after) for row in edit.changes.all()]
-        said_alone = all(set(one.after or ()) == set(SAID_FIELDS) for one in changes)
-        if edit.kind != Kind.TEXT or not said_alone:
+        done = [Change(row.segment_pk, row.before, row.after) for row in edit.changes.all()]
+        content_alone = all(set(one.after or ()) == set(CONTENT_FIELDS) for one in done)
+        if edit.kind != Kind.TEXT or not content_alone:
             _require_ended(job)
-        revising.check_unchanged(job, changes)
-        if edit.names_after:
-            _rename_speakers(job, edit.names_after, edit.names_before or {})
         edit.undone_at, edit.undone_by = timezone.now(), done_by[:150]
         edit.save(update_fields=["undone_at", "undone_by"])
-        back = revising.bring_back(
-            job, [one.taken_back() for one in changes], since=edit.created_at
-        )
-        return _outcome(job, edit, revising.write(job, back))
+        written = changes.take_back(job, done, since=edit.created_at)
+        if edit.names_after:
+            _rename_speakers(job, edit.names_after, edit.names_before or {})
+        return _edited(job, edit, written)
 
 
 def history(*, job: Job, segment_id: int | None = None) -> "QuerySet[Edit]":
-    """A job's edits, or those that concerned one of its segments, the newest first."""
+    """A job's edits, or those of one of its segments, newest first."""
     edits = job.edits.order_by("-pk")
     if segment_id is not None:
         edits = edits.filter(
@@ -240,75 +239,69 @@ def history(*, job: Job, segment_id: int | None = None) -> "QuerySet[Edit]":
     return edits
 
 
-# ---- What they have in common
+# ---- Shared steps
 
 
-def _held_job(job_id: UUID) -> Job:
-    job = revising.hold(job_id)
-    if job is None:
-        raise Job.DoesNotExist
-    return job
-
-
-def _held(segment_id: int, was: Seen) -> tuple[Job, Segment]:
-    """A segment that is as it was seen, and its job, both held until the transaction ends."""
+def _lock_segment(segment_id: int, was: Seen) -> tuple[Job, Segment]:
+    """A segment that is as the client saw it, and its job, whose row is locked until the transaction ends."""
     job_id = Segment.objects.values_list("job_id", flat=True).get(pk=segment_id)
-    job = revising.hold(job_id)
-    if job is None:
-        raise Segment.DoesNotExist
-    segment = job.segments.select_for_update().get(pk=segment_id)
+    try:
+        job = lock_job(job_id)
+    except Job.DoesNotExist:
+        raise Segment.DoesNotExist from None
+    segment = job.segments.get(pk=segment_id)
     _check_seen(segment, was)
     return job, segment
 
 
 def _check_seen(segment: Segment, was: Seen) -> None:
     if any(getattr(segment, name) != value for name, value in was.items()):
-        raise ConflictError(MEANWHILE)
+        raise ConflictError(CHANGED_MEANWHILE)
 
 
 def _require_ended(job: Job) -> None:
     if job.status in Job.ACTIVE:
-        raise ConflictError(UNDER_WAY)
+        raise ConflictError(JOB_IS_ACTIVE)
 
 
-def _commit(
+def _save(
     job: Job,
     kind: Edit.Kind,
     summary: str,
-    changes: Sequence[Change],
+    planned: Sequence[Change],
     done_by: str,
     *,
     names: tuple[dict[str, str], dict[str, str]] | None = None,
 ) -> Edited:
-    before, after = names or (None, None)
+    """Apply the changes of an edit, and record it with them so that it can be undone."""
+    names_before, names_after = names or (None, None)
     edit = Edit.objects.create(
         job=job,
         kind=kind,
         summary=summary[:255],
         done_by=done_by[:150],
-        names_before=before,
-        names_after=after,
+        names_before=names_before,
+        names_after=names_after,
     )
-    written = revising.write(job, changes)
+    written = changes.apply(job, planned)
     rows = [
         SegmentEdit(edit=edit, segment_pk=one.segment_pk, before=one.before, after=one.after)
         for one in written
         if one.segment_pk is not None
     ]
-    SegmentEdit.objects.bulk_create(rows, batch_size=revising.BATCH)
-    return _outcome(job, edit, written)
+    SegmentEdit.objects.bulk_create(rows, batch_size=changes.BATCH)
+    return _edited(job, edit, written)
 
 
-def _outcome(job: Job, edit: Edit, written: Sequence[Change]) -> Edited:
-    revising.revise(job, written)
+def _edited(job: Job, edit: Edit, written: Sequence[Change]) -> Edited:
     kept = [one.segment_pk for one in written if one.after is not None]
     found: list[Segment] = []
-    # Of a renaming nobody needs the words, and of thousands of segments they are megabytes.
+    # A renaming's answer needs no words, which for thousands of segments are megabytes.
     segments = job.segments.defer("words") if edit.kind == Kind.RENAME else job.segments.all()
-    for pks in revising.batches(kept):
+    for pks in changes.batches(kept):
         found += segments.filter(pk__in=pks)
-    gone = [one.segment_pk for one in written if one.after is None and one.segment_pk]
-    return Edited(edit, job.revision, sorted(found, key=lambda one: (one.start, one.pk)), gone)
+    removed = [one.segment_pk for one in written if one.after is None and one.segment_pk]
+    return Edited(edit, job.revision, sorted(found, key=lambda one: (one.start, one.pk)), removed)
 
 
 def _short(text: str) -> str:
@@ -320,8 +313,8 @@ def _after(segments: "QuerySet[Segment]", segment: Segment) -> "QuerySet[Segment
     return segments.filter(later).order_by("start", "pk")
 
 
-def _later_parts_apart(job: Job, segment: Segment) -> list[Change]:
-    """What came after it in its phrase is a phrase of its own: joined again, it would run across what was edited."""
+def _detach_later_parts(job: Job, segment: Segment) -> list[Change]:
+    """Give the later parts of the segment's phrase one of their own: joined again, it would span the edited part."""
     if segment.phrase is None:
         return []
     later = list(_after(job.segments.filter(phrase=segment.phrase), segment))

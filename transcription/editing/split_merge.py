@@ -5,9 +5,9 @@ What was heard stays what was heard: each word goes to one side, in its order, n
 
 from collections.abc import Sequence
 
-from transcription.editing.changes import DECODERS_FIGURES, Fields, fields_of
+from transcription.editing.changes import DECODER_FIELDS, Fields, fields_of
 from transcription.models import Segment
-from transcription.transcript.speaker_split import is_as_heard, text_of
+from transcription.transcript.speaker_split import is_unedited, text_of
 from transcription.transcript.word_alignment import Word, is_unspaced
 
 APART_SECONDS = 0.01
@@ -44,7 +44,7 @@ def halves(
     `next_start` is where the segment that follows begins, if there is one.
     """
     end, start = words[cut - 1]["end"], words[cut]["start"]
-    if is_as_heard(segment):
+    if is_unedited(segment):
         heard_left, heard_right = segment.words[:cut], segment.words[cut:]
     else:  # the text is somebody's own
         middle = (end + start) / 2
@@ -77,7 +77,7 @@ def joined(segment: Segment, following: Segment) -> Fields:
     is_one = segment.speaker == following.speaker
     figures = {
         name: getattr(segment, name) if getattr(segment, name) == getattr(following, name) else None
-        for name in DECODERS_FIGURES
+        for name in DECODER_FIELDS
     }
     return {
         **fields_of(segment),
@@ -94,7 +94,7 @@ def _blank_between(segment: Segment, following: Segment) -> str:
     """Where scripts have blanks at some places alone, what was heard knows."""
     if not (is_unspaced(segment.text[-1:]) and is_unspaced(following.text[:1])):
         return " "
-    if is_as_heard(following) and following.words[0]["text"][:1].isspace():
+    if is_unedited(following) and following.words[0]["text"][:1].isspace():
         return " "
     return ""
 

@@ -1,60 +1,146 @@
-"""The work of finding out who speaks in a recording. What is done when is decided in `speakers` and `jobs`."""
+"""The diarization stage of a job: claim it, find out who speaks when, commit; or request it once more."""
 
 import logging
-import threading
 import time
+from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models.functions import Coalesce, Now
 
-from transcription.jobs import lifecycle, speakers
-from transcription.leasing import leases, outages, wakeups
+from transcription.jobs import status
+from transcription.jobs.later import wait_or_fail
+from transcription.jobs.lifecycle import active_job_filter, advance, speaker_count_fields
+from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
-from transcription.models import Job
+from transcription.leasing.outages import DATABASE_ERRORS, wait_out
+from transcription.leasing.workers import stopping
+from transcription.locks import lock_active_job
+from transcription.models import Chunk, Diarization, Job, Leased, Stage
 from transcription.recordings import StoredSamples
+from transcription.speech.diarization.base import Diarization as FoundSpeakers
 from transcription.speech.diarization.base import SpeakerCount
 from transcription.speech.diarization.loading import load
 from transcription.speech.engines.base import SpeechError
+from transcription.wake import wake_listeners, wake_speech_workers
 
-TELL_SECONDS = 1.0
+SHOW_SECONDS = 1.0
+"""How often progress is saved for those who watch, at most."""
 
 _logger = logging.getLogger(__name__)
 
 
-class _StoppedError(Exception):
-    """This process is to end, and a diarization takes too long to be finished first."""
+class _StoppingError(Exception):
+    """This process is to stop; a diarization takes too long to be finished first."""
 
 
-def diarize_next(stopping: threading.Event) -> bool:
-    """Diarize the recording of the job that waits longest for it. False when none does."""
-    stage = speakers.claim_diarization()
+# ---- Request
+
+
+def request_diarization(*, job_id: UUID, count: SpeakerCount | None = None) -> bool:
+    """Queue a completed job's diarization, again or for the first time; the transcript stays readable meanwhile.
+
+    `count` replaces the job's speaker count, unless it is None. False if the job is not completed.
+    """
+    with transaction.atomic():
+        completed = Job.objects.filter(pk=job_id, status=Job.Status.COMPLETED)
+        changed = completed.update(
+            paused=F("paused") + (Now() - Coalesce("finished_at", Now())),
+            status=Job.Status.RUNNING,
+            message=status.WAITING,
+            progress=status.TRANSCRIBED_PERCENT,
+            diarize=True,
+            finished_at=None,
+            updated_at=Now(),
+            **({} if count is None else speaker_count_fields(count)),
+        )
+        if not changed:
+            return False
+        Stage.objects.update_or_create(
+            job_id=job_id,
+            kind=Stage.Kind.DIARIZE,
+            defaults={**leases.RESET_TO_TODO, "progress": 0},
+        )
+        wake_speech_workers()
+        wake_listeners(job_id)
+    return True
+
+
+# ---- Claim
+
+
+def claimable_diarizations() -> "QuerySet[Stage]":
+    """Diarizations of prepared recordings whose chunks are all claimed: transcription comes first."""
+    of_job = {"job": OuterRef("job")}
+    prepared = Stage.objects.filter(**of_job, kind=Stage.Kind.PREPARE, state=Leased.State.DONE)
+    waiting = Chunk.objects.filter(**of_job, state=Leased.State.TODO)
+    return Stage.objects.filter(
+        leases.claimable(),
+        Exists(prepared),
+        ~Exists(waiting),
+        kind=Stage.Kind.DIARIZE,
+        job__status__in=Job.ACTIVE,
+    )
+
+
+def claim_diarization() -> Stage | None:
+    """Claim the diarization of the oldest job that waits for one. None if none does."""
+    waiting = claimable_diarizations()
+    if not waiting.exists():  # polled often, and a claim takes SQLite's write lock
+        return None
+    stage = leases.claim(waiting.select_related("job__recording").order_by("job__created_at"))
+    if stage is not None:
+        status.update_progress(job_id=stage.job_id)
+    return stage
+
+
+def wake_diarizer_if_ready(job_id: UUID) -> None:
+    """Wake a speech worker if the job's diarization is claimable by now.
+
+    Called when a chunk is claimed and when the preparation ends: it becomes claimable with the later of the two.
+    """
+    states = dict(Stage.objects.filter(job=job_id).values_list("kind", "state"))
+    if states.get(Stage.Kind.DIARIZE) != Leased.State.TODO:
+        return
+    if states.get(Stage.Kind.PREPARE) != Leased.State.DONE:
+        return
+    if not Chunk.objects.filter(job=job_id, state=Leased.State.TODO).exists():
+        wake_speech_workers()
+
+
+# ---- Work
+
+
+def diarize_next() -> bool:
+    """Diarize the recording of the oldest job that waits for it, or save why it failed. False if none waits."""
+    stage = claim_diarization()
     if stage is None:
         return False
     job = stage.job
-    with leases.held(stage, still_wanted=lifecycle.wanted) as lease:
+    with leases.keep_renewed(stage, condition=active_job_filter) as lease:
         try:
-            _diarize(job, lease, stopping)
+            _diarize(job, lease)
         except LeaseLostError:
-            _logger.info("The diarization of job %s is not wanted any more.", job.pk)
-        except _StoppedError:
-            lease.give_back()
-            wakeups.wake_speech_workers()
-        except outages.DATABASE_ERRORS:
-            raise  # not the recording's fault: it is done again
+            _logger.info("The diarization of job %s was cancelled or lost its lease.", job.pk)
+        except _StoppingError:
+            lease.release()
+            wake_speech_workers()
+        except DATABASE_ERRORS:
+            raise  # not the recording's fault: it stays in the queue
         except Exception as error:
-            if reason := outages.why_later(job, error):
-                outages.leave_for_later(job, lease, reason, stopping=stopping)
-                return True
-            _logger.error(
-                "The diarization of job %s failed: %s", job.pk, error, exc_info=unexpected(error)
-            )
-            lifecycle.fail_work(
-                lease=lease, job_id=job.pk, error=_words(error), can_retry=_can_retry(error)
+            wait_or_fail(
+                job,
+                lease,
+                error,
+                work="The diarization",
+                message=_reason(error),
+                can_retry=_can_retry(error),
             )
     return True
 
 
-def _diarize(job: Job, lease: Lease, stopping: threading.Event) -> None:
+def _diarize(job: Job, lease: Lease) -> None:
     diarizer = load(
         engine=settings.TRANSCRIBER_DIARIZATION_ENGINE,
         model=settings.TRANSCRIBER_DIARIZATION_MODEL,
@@ -62,17 +148,17 @@ def _diarize(job: Job, lease: Lease, stopping: threading.Event) -> None:
         device=settings.TRANSCRIBER_DEVICE,
         threads=settings.TRANSCRIBER_SPEECH_THREADS,
     )
-    told_at, told = time.monotonic(), 0
+    shown_at, shown_percent = time.monotonic(), 0
 
     def on_progress(fraction: float) -> None:
-        nonlocal told_at, told
+        nonlocal shown_at, shown_percent
         lease.check()
         if stopping.is_set():
-            raise _StoppedError
+            raise _StoppingError
         percent = min(int(100 * fraction), 100)
-        if percent != told and time.monotonic() - told_at >= TELL_SECONDS:
-            told_at, told = time.monotonic(), percent
-            _tell(lease, job, percent)
+        if percent != shown_percent and time.monotonic() - shown_at >= SHOW_SECONDS:
+            shown_at, shown_percent = time.monotonic(), percent
+            _show_progress(lease, job, percent)
 
     on_progress(0.0)
     found = diarizer.diarize(
@@ -80,36 +166,74 @@ def _diarize(job: Job, lease: Lease, stopping: threading.Event) -> None:
         count=SpeakerCount(job.num_speakers, job.min_speakers, job.max_speakers),
         on_progress=on_progress,
     )
-    outages.wait_out(
-        lambda: speakers.finish_diarization(
-            lease=lease,
-            job=job,
-            found=found,
-            engine=settings.TRANSCRIBER_DIARIZATION_ENGINE,
-            model=diarizer.model,
-            device=diarizer.device,
-        ),
-        stopping=stopping,
+    finish_diarization(
+        lease=lease,
+        job=job,
+        found=found,
+        engine=settings.TRANSCRIBER_DIARIZATION_ENGINE,
+        model=diarizer.model,
+        device=diarizer.device,
     )
 
 
-def _tell(lease: Lease, job: Job, percent: int) -> None:
+def _show_progress(lease: Lease, job: Job, percent: int) -> None:
     try:
-        speakers.note_progress(lease=lease, job_id=job.pk, percent=percent)
-    except outages.DATABASE_ERRORS:
-        connection.close()  # it is told later; the work goes on
+        save_progress(lease=lease, job_id=job.pk, percent=percent)
+    except DATABASE_ERRORS:
+        connection.close()  # the next one is saved; the work goes on
 
 
-def unexpected(error: Exception) -> bool:
-    """What the service says of itself needs no trace; what a library says may."""
-    return not isinstance(error, SpeechError)
+def save_progress(*, lease: Lease, job_id: UUID, percent: int) -> None:
+    """Save how far a diarization is, and wake listeners."""
+    lease.progress = percent
+    lease.held_rows().update(progress=percent)
+    status.update_progress(job_id=job_id)
 
 
 def _can_retry(error: Exception) -> bool:
     if isinstance(error, MemoryError):
-        return False  # the recording is as long the next time
+        return False  # the recording will be as long the next time
     return not isinstance(error, SpeechError) or error.can_retry
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error) or ("out of memory" if isinstance(error, MemoryError) else repr(error))
+
+
+# ---- Commit
+
+
+def finish_diarization(
+    *, lease: Lease, job: Job, found: FoundSpeakers, engine: str, model: str, device: str
+) -> None:
+    """Commit who speaks when, and complete the job if nothing else is left.
+
+    Waits out an outage of the database. Raises LeaseLostError, and writes nothing, if the lease was lost.
+    """
+    wait_out(lambda: _finish_diarization(lease, job, found, engine, model, device))
+
+
+def _finish_diarization(
+    lease: Lease, job: Job, found: FoundSpeakers, engine: str, model: str, device: str
+) -> None:
+    with transaction.atomic():
+        if lock_active_job(job.pk) is None or not lease.held_rows().update(
+            state=Leased.State.DONE, progress=100, finished_at=Now(), lease_until=None, error=""
+        ):
+            raise LeaseLostError
+        Diarization.objects.update_or_create(
+            job=job,
+            defaults={
+                "engine": engine,
+                "model": model[:255],
+                "device": device,
+                "turns": [[turn.start, turn.end, turn.speaker] for turn in found.turns],
+                "exclusive": [
+                    [turn.start, turn.end, turn.speaker, turn.voice] for turn in found.exclusive
+                ],
+                "centroids": {name: list(voice) for name, voice in found.centroids.items()},
+                "names": {},
+                "created_at": Now(),
+            },
+        )
+    advance(job.pk)

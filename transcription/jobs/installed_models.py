@@ -1,47 +1,77 @@
-"""The speech engine as this installation is set up."""
+"""The speech models of this installation: which weights are where, and the one that this process loads."""
 
+import logging
 from dataclasses import replace
 
 from django.conf import settings
 
-from transcription.leasing import wakeups, workers
+from transcription import recordings
+from transcription.leasing import workers
+from transcription.leasing.registry import SPEECH
 from transcription.speech import catalogue, fetching, weights
 from transcription.speech.engines.base import EngineSettings, SpeechEngine
-from transcription.speech.engines.loading import load
+from transcription.speech.engines.loading import load, loaded_model
 from transcription.speech.fetching import OnBytes
 
+_logger = logging.getLogger(__name__)
 
-def listing(*, role: str = wakeups.SPEECH) -> list[weights.ListedModel]:
-    """The models that the engine can run, and whether their weights are where a worker of `role` is."""
-    found = workers.weights_here()
+
+def list_models(*, role: str = SPEECH) -> list[weights.ListedModel]:
+    """The models that the engine can run, and whether a worker of `role` has their weights."""
     elsewhere = workers.weights_of_workers(role=role)
-    are_here_of_use = workers.may_work_here(role=role)
+    is_used_here = workers.may_work_here(role=role)
     return [
         replace(
             model,
-            is_downloaded=(model.is_downloaded and are_here_of_use) or model.name in elsewhere,
+            is_downloaded=(model.is_downloaded and is_used_here) or model.name in elsewhere,
         )
-        for model in found
+        for model in _weights_here()
     ]
 
 
-def is_for_others(model_name: str, *, role: str) -> bool:
-    """Whether other workers of `role` have this model's weights and this process neither has them nor can fetch them.
+def _weights_here() -> list[weights.ListedModel]:
+    return weights.listing(
+        engine=settings.TRANSCRIBER_ENGINE, models_dir=settings.TRANSCRIBER_MODELS_DIR
+    )
 
-    Others who were there within the last hour: a machine that is being restarted keeps its work.
+
+def capabilities() -> workers.Capabilities:
+    """What this worker process reports in its heartbeats."""
+    model = loaded_model()
+    return workers.Capabilities(
+        model_name=model.model_name if model else "",
+        device=model.device if model else "",
+        weights=sorted(one.name for one in _weights_here() if one.is_downloaded),
+        files_id=_files_id(),
+    )
+
+
+def _files_id() -> str:
+    """Empty if the files folder cannot be used: then this worker does not count as one of the service."""
+    try:
+        return recordings.storage_id()
+    except OSError as error:
+        _logger.warning("The files folder cannot be used: %s", error)
+        return ""
+
+
+def is_left_to_others(model_name: str, *, role: str) -> bool:
+    """Whether this process lacks the model's weights and cannot download them, while other workers of `role` have them.
+
+    Workers of the last hour count: a machine that is restarting keeps its work.
     """
     model, engine = catalogue.resolve(model_name), settings.TRANSCRIBER_ENGINE
     if weights.locate(model, engine=engine, models_dir=settings.TRANSCRIBER_MODELS_DIR):
         return False
     if fetching.can_download(model, engine=engine):
         return False
-    return model.name in workers.weights_of_workers(role=role, lately=True)
+    return model.name in workers.weights_of_workers(role=role, recently=True)
 
 
 def load_engine(*, model_name: str, on_progress: OnBytes | None = None) -> SpeechEngine:
-    """The model, downloaded if need be: `on_progress` is told the bytes that are here, and those in all.
+    """The model, downloaded first if need be; `on_progress` gets the bytes that are here, and those in all.
 
-    A process keeps one model; it is loaded anew when another was asked for meanwhile. Raises SpeechError.
+    A process keeps one model loaded. Raises SpeechError.
     """
     model = catalogue.resolve(model_name)
     engine = settings.TRANSCRIBER_ENGINE

@@ -1,55 +1,82 @@
-"""The work of preparing a recording: decode it once, store its samples, cut it into chunks as they become known."""
+"""The first stage of a job: decode the recording once, store its samples, and create its chunks as they are known."""
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO, cast
 
-from transcription.jobs import lifecycle
-from transcription.jobs.transcribe import LANGUAGE_SECONDS, stopping
-from transcription.leasing import leases, outages
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from transcription.jobs import status
+from transcription.jobs.diarize import wake_diarizer_if_ready
+from transcription.jobs.later import wait_or_fail
+from transcription.jobs.lifecycle import active_job_filter, advance
+from transcription.jobs.transcribe import LANGUAGE_SECONDS
+from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
-from transcription.models import Job, Recording
+from transcription.leasing.outages import is_disk_full, wait_out
+from transcription.locks import lock_active_job
+from transcription.models import Chunk, Job, Leased, Recording, Stage
 from transcription.recordings import SamplesWriter, delete_files
 from transcription.speech import audio
 from transcription.speech.chunks import PlannedChunk, Planner
 from transcription.speech.engines.base import SAMPLE_RATE
 from transcription.speech.voice_activity import VoiceActivity
+from transcription.wake import wake_speech_workers
 
 _logger = logging.getLogger(__name__)
 
 
 def prepare_next() -> bool:
-    """Prepare the recording that waits longest. False when none does, or none can be prepared just now."""
-    stage = lifecycle.claim_preparation()
+    """Prepare the recording that waits longest. False if none waits, or it has to wait for an outage's end."""
+    stage = claim_preparation()
     if stage is None:
         return False
-    job, goes_on = stage.job, True
-    with leases.held(stage, still_wanted=lifecycle.wanted) as lease:
+    job, has_to_wait = stage.job, False
+    with leases.keep_renewed(stage, condition=active_job_filter) as lease:
         try:
             _prepare(job, lease)
         except LeaseLostError:
-            _logger.info("The preparation of job %s is not wanted any more.", job.pk)
+            _logger.info("The preparation of job %s was cancelled or lost its lease.", job.pk)
         except Exception as error:
-            reason = outages.why_later(job, error)
-            goes_on = reason is None
-            if reason is not None:
-                outages.leave_for_later(job, lease, reason, stopping=stopping)
-            else:
-                _logger.exception("The preparation of job %s failed.", job.pk)
-                lifecycle.fail_work(
-                    lease=lease,
-                    job_id=job.pk,
-                    error=f"The recording could not be read: {error}",
-                    can_retry=not isinstance(error, audio.NotAudioError),
-                )
+            has_to_wait = wait_or_fail(
+                job,
+                lease,
+                error,
+                work="The preparation",
+                message=f"The recording could not be read: {error}",
+                can_retry=not isinstance(error, audio.NotAudioError),
+            )
     if not Recording.objects.filter(pk=job.recording_id).exists():
-        delete_files(job.recording)  # what was written while it was being deleted
-    return goes_on
+        delete_files(job.recording)  # samples that were written while it was being deleted
+    return not has_to_wait
+
+
+def claimable_preparations() -> "QuerySet[Stage]":
+    return Stage.objects.filter(
+        leases.claimable(), kind=Stage.Kind.PREPARE, job__status__in=Job.ACTIVE
+    )
+
+
+def claim_preparation() -> Stage | None:
+    """Claim the preparation of the oldest job that waits for one. None if none does."""
+    stage = leases.claim(
+        claimable_preparations().select_related("job__recording").order_by("job__created_at")
+    )
+    if stage is not None:
+        Job.objects.filter(pk=stage.job_id, status=Job.Status.QUEUED).update(
+            status=Job.Status.RUNNING,
+            started_at=Now(),
+            updated_at=Now(),
+            message="Reading the recording",
+        )
+    return stage
 
 
 def _prepare(job: Job, lease: Lease) -> None:
-    """Decode once, store the samples, find speech, and make chunks known as soon as their samples are there."""
+    """Decode, store samples, detect voice activity, and create each chunk as soon as its samples are stored."""
     writer, activity, planner = SamplesWriter(job.recording), VoiceActivity(), Planner()
     outbox = _Outbox(job, lease)
     n_samples = 0
@@ -67,15 +94,11 @@ def _prepare(job: Job, lease: Lease) -> None:
         outbox.add(planner.add(span))
     outbox.add(planner.finish(duration))
     outbox.send_all()
-    outages.wait_out(
-        lambda: lifecycle.finish_preparation(lease=lease, job=job, duration=duration),
-        stopping=stopping,
-        but_for=outages.is_disk_full,
-    )
+    finish_preparation(lease=lease, job=job, duration=duration)
 
 
 class _Outbox:
-    """Planned chunks that wait for their samples to be stored and for enough speech to hear the language."""
+    """Planned chunks that wait until their samples are stored and there is enough speech to detect the language."""
 
     def __init__(self, job: Job, lease: Lease) -> None:
         self._job = job
@@ -102,11 +125,61 @@ class _Outbox:
         self._waiting.clear()
 
     def _send(self, chunks: list[PlannedChunk]) -> None:
-        outages.wait_out(
-            lambda: lifecycle.add_chunks(
-                lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent
-            ),
-            stopping=stopping,
-            but_for=outages.is_disk_full,
-        )
+        add_chunks(lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent)
         self._n_sent += len(chunks)
+
+
+def add_chunks(
+    *, lease: Lease, job: Job, planned: Sequence[PlannedChunk], first_index: int
+) -> None:
+    """Create chunks and wake workers. Idempotent: a repeated preparation finds its chunks there and adds none twice.
+
+    Waits out an outage of the database, but not a full disk. Raises LeaseLostError, and writes nothing, if the
+    lease was lost.
+    """
+    if planned:
+        wait_out(lambda: _add_chunks(lease, job, planned, first_index), unless=is_disk_full)
+
+
+def _add_chunks(lease: Lease, job: Job, planned: Sequence[PlannedChunk], first_index: int) -> None:
+    with transaction.atomic():
+        if lock_active_job(job.pk) is None or not lease.held_rows().exists():
+            raise LeaseLostError
+        Chunk.objects.bulk_create(
+            [
+                Chunk(
+                    job=job,
+                    index=index,
+                    start=chunk.start,
+                    end=chunk.end,
+                    streams=[[span.start, span.end] for span in chunk.streams],
+                    speech=[[span.start, span.end] for span in chunk.speech],
+                )
+                for index, chunk in enumerate(planned, first_index)
+            ],
+            ignore_conflicts=True,
+        )
+        Job.objects.filter(pk=job.pk, served_at=None).update(
+            message=status.WAITING, updated_at=Now()
+        )
+        wake_speech_workers(n=len(planned))
+
+
+def finish_preparation(*, lease: Lease, job: Job, duration: float) -> None:
+    """Commit the end of a preparation; `duration` is the recording's, in seconds.
+
+    Waits out an outage of the database, but not a full disk. Raises LeaseLostError, and writes nothing, if the
+    lease was lost.
+    """
+    wait_out(lambda: _finish_preparation(lease, job, duration), unless=is_disk_full)
+
+
+def _finish_preparation(lease: Lease, job: Job, duration: float) -> None:
+    with transaction.atomic():
+        if lock_active_job(job.pk) is None or not lease.held_rows().update(
+            state=Leased.State.DONE, finished_at=Now(), lease_until=None, error=""
+        ):
+            raise LeaseLostError
+        Recording.objects.filter(pk=job.recording_id).update(duration=duration)
+        wake_diarizer_if_ready(job.pk)
+    advance(job.pk)

@@ -1,76 +1,49 @@
-"""What finds work that lost its worker or its message: at the start of a worker, and once a minute."""
+"""Recovery of jobs that lost their worker or their message: when a worker starts, and periodically."""
 
 import logging
-from collections.abc import Callable
-from typing import Any, Protocol
 
-from django.db import DatabaseError, transaction
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
+from django.db import DatabaseError
+from django.db.models import QuerySet
 
-from transcription.jobs import lifecycle, speakers
-from transcription.leasing import leases, wakeups, workers
+from transcription.jobs.diarize import claimable_diarizations
+from transcription.jobs.lifecycle import advance, on_work_failed
+from transcription.jobs.prepare import claimable_preparations
+from transcription.jobs.retry_and_delete import expire_jobs
+from transcription.jobs.transcribe import claimable_chunks
+from transcription.leasing import leases, workers
+from transcription.leasing.registry import INTERACTIVE, SPEECH
+from transcription.leasing.wakeups import queue_length
+from transcription.locks import lock_active_job
 from transcription.models import Chunk, Job, Leased, Stage
+from transcription.wake import wake_preparers, wake_speech_workers
 
 _logger = logging.getLogger(__name__)
 
 
-class FailForGood(Protocol):
-    def __call__(self, row: Any, *, error: str) -> None: ...
-
-
 def recover() -> None:
-    """Set going again what stands still; safe to call at any time, by anyone."""
+    """Take up stalled jobs and delete expired ones. Idempotent; safe to run in several processes at once."""
     for model in (Stage, Chunk):
-        leases.release_of_the_dead(model)
-        give_up_on_killers(model, fail_for_good=lifecycle.fail_for_good, hold=_hold_job)
-    unfinished = Job.objects.filter(status__in=Job.ACTIVE).exclude(
-        chunks__state__in=(Leased.State.TODO, Leased.State.DOING)
-    )
-    for job_id in list(unfinished.values_list("pk", flat=True)):
+        leases.release_rows_of_dead_workers(model)
+        leases.fail_exhausted(
+            model, on_exhausted=on_work_failed, lock=lambda row: lock_active_job(row.job_id)
+        )
+    for job_id in list(_jobs_without_chunks_to_do().values_list("pk", flat=True)):
         try:
-            lifecycle.advance(job_id)
+            advance(job_id)
         except DatabaseError:
             _logger.warning(
-                "Job %s could not go on; the next look will try.", job_id, exc_info=True
+                "Job %s could not be completed; the next recovery tries.", job_id, exc_info=True
             )
-    workers.forget_the_gone()
-    if not wakeups.n_waiting(wakeups.INTERACTIVE) and _claimable_preparations().exists():
-        wakeups.wake_preparers()
-    n_claimable = lifecycle.claimable_chunks().count() + speakers.claimable_diarizations().count()
-    if n_claimable and not wakeups.n_waiting(wakeups.SPEECH):
-        wakeups.wake_speech_workers(n=n_claimable)
+    workers.forget_dead()
+    if not queue_length(INTERACTIVE) and claimable_preparations().exists():
+        wake_preparers()
+    n_claimable = claimable_chunks().count() + claimable_diarizations().count()
+    if n_claimable and not queue_length(SPEECH):
+        wake_speech_workers(n=n_claimable)
+    expire_jobs()
 
 
-def _claimable_preparations() -> "QuerySet[Stage]":
-    return Stage.objects.filter(
-        leases.claimable(), kind=Stage.Kind.PREPARE, job__status__in=Job.ACTIVE
+def _jobs_without_chunks_to_do() -> "QuerySet[Job]":
+    return Job.objects.filter(status__in=Job.ACTIVE).exclude(
+        chunks__state__in=(Leased.State.TODO, Leased.State.DOING)
     )
-
-
-def _hold_job(row: Leased) -> None:
-    lifecycle.hold(row.job_id)
-
-
-def give_up_on_killers(
-    model: type[Leased],
-    *,
-    fail_for_good: FailForGood,
-    hold: Callable[[Any], None] = lambda _: None,
-) -> None:
-    """End what was begun too often; `fail_for_good` does what that means to whom the work was for.
-
-    `hold` locks what is to be locked before the row itself.
-    """
-    exhausted = model._default_manager.filter(
-        Q(state=Leased.State.TODO) | Q(state=Leased.State.DOING, lease_until__lt=Now()),
-        attempts__gte=leases.MOST_ATTEMPTS,
-    )
-    for row in exhausted:
-        error = f"Given up: {row.attempts} workers were lost at it."
-        if row.error:
-            error += f" The last error was: {row.error}"
-        with transaction.atomic():
-            hold(row)
-            if exhausted.filter(pk=row.pk).update(state=Leased.State.FAILED, error=error):
-                fail_for_good(row, error=error)

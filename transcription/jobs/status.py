@@ -1,12 +1,24 @@
-"""How a job's status is told: the documented documents and messages."""
+"""A job's progress and message, computed from its rows, and the documented status documents."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-from transcription.jobs import progress
-from transcription.models import Job
+from django.db import transaction
+from django.db.models import Count, F, Q, Sum
+from django.db.models.functions import Now
 
+from transcription.locks import lock_active_job
+from transcription.models import Job, Leased, Stage
+from transcription.wake import wake_listeners
+
+WAITING = "Waiting for a worker"
+WAITING_FOR_SPACE = "Waiting for space: the service's disk is full"
+TRUNCATED_SECONDS = 1.0
+TRANSCRIBED_PERCENT = 80
+"""A job's progress when it is transcribed and diarization remains."""
 API_STATUS = {
     Job.Status.QUEUED: "processing",
     Job.Status.RUNNING: "processing",
@@ -17,19 +29,161 @@ API_STATUS = {
 """The documented names: the message tells queued from running, and cancelled from failed."""
 
 
-def job_status(job: Job) -> dict[str, Any]:
-    """The documented status document of a job."""
-    [document] = job_statuses([job])
+# ---- Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    percent: int
+    message: str
+    n_unfinished: int
+    """Known chunks that are not done."""
+
+
+def measure_progress(job: Job) -> Progress:
+    """Compute the job's progress. Until all chunks are known, the container's declared duration is the whole."""
+    totals = job.chunks.aggregate(
+        seconds=Sum(F("end") - F("start")),
+        done=Sum(F("end") - F("start"), filter=Q(state=Leased.State.DONE)),
+        n=Count("pk"),
+        n_done=Count("pk", filter=Q(state=Leased.State.DONE)),
+    )
+    n_unfinished = totals["n"] - totals["n_done"]
+    whole = totals["seconds"] or 0.0
+    if job.recording.duration is None:
+        whole = max(whole, job.recording.declared_duration or 0.0)
+    percent = 100 * (totals["done"] or 0.0) / whole if whole else 0.0
+    stages = {stage.kind: stage for stage in job.stages.all()} if job.diarize else {}
+    diarization = stages.get(Stage.Kind.DIARIZE)
+    transcribed = is_transcribed(stages.values(), n_unfinished=n_unfinished)
+    if diarization is not None:
+        share = TRANSCRIBED_PERCENT / 100
+        percent = share * (100.0 if transcribed else percent) + (1 - share) * diarization.progress
+    percent = max(job.progress, min(int(percent), 99))
+    if diarization is not None and transcribed:
+        return Progress(percent, f"Finding out who speaks ({diarization.progress}%)", n_unfinished)
+    current = min(totals["n_done"] + 1, totals["n"])
+    message = f"Processing chunk {current}/{totals['n']} ({percent}%)"
+    if _waits_for_space(job):
+        message = WAITING_FOR_SPACE
+    return Progress(percent, message, n_unfinished)
+
+
+def _waits_for_space(job: Job) -> bool:
+    if job.recording.duration is not None:
+        return False
+    preparation = job.stages.filter(kind=Stage.Kind.PREPARE, state=Leased.State.TODO)
+    return preparation.filter(error=WAITING_FOR_SPACE).exists()
+
+
+def is_transcribed(stages: Iterable[Stage], *, n_unfinished: int) -> bool:
+    """Whether all chunks are known (the recording is prepared) and done."""
+    kind, done = Stage.Kind.PREPARE, Leased.State.DONE
+    return not n_unfinished and any(stage.kind == kind and stage.state == done for stage in stages)
+
+
+def update_progress(*, job_id: UUID) -> None:
+    """Save the job's progress and message, computed from its rows, and wake listeners."""
+    with transaction.atomic():
+        job = lock_active_job(job_id)
+        if job is None:
+            return
+        progress = measure_progress(job)
+        Job.objects.filter(pk=job_id).update(
+            progress=progress.percent, message=progress.message, updated_at=Now()
+        )
+        wake_listeners(job_id)
+
+
+def set_message(*, job_id: UUID, message: str) -> None:
+    """Save the message of an active job and wake listeners."""
+    with transaction.atomic():
+        Job.objects.filter(pk=job_id, status__in=Job.ACTIVE).update(
+            message=message, updated_at=Now()
+        )
+        wake_listeners(job_id)
+
+
+def real_time_factor(job: Job) -> float | None:
+    """Seconds of work for a second of audio; None until the job is completed."""
+    if job.status != Job.Status.COMPLETED or not (job.started_at and job.finished_at):
+        return None
+    if not job.recording.duration:
+        return None
+    return (job.finished_at - job.started_at - job.paused).total_seconds() / job.recording.duration
+
+
+# ---- Messages
+
+
+def completion_message(job: Job, diarization: Stage | None) -> str:
+    """The message of a completed job, with what its user should know: no speech, no speakers, a truncated file."""
+    recording = job.recording
+    message = "Completed" if job.segments.exists() else "Completed: no speech was found"
+    if diarization is not None and diarization.state == Leased.State.FAILED:
+        has_speakers = job.segments.filter(speaker__isnull=False).exists()
+        without = (
+            "Completed; the speakers are as before"
+            if has_speakers
+            else "Completed, without speakers"
+        )
+        message = f"{without}: {diarization.error}" if job.segments.exists() else message
+    elif diarization is not None and job.segments.exists():
+        message += _too_few_speakers(job)
+    declared, decoded = recording.declared_duration or 0.0, recording.duration or 0.0
+    if decoded < 0.95 * declared - TRUNCATED_SECONDS:
+        message += (
+            f". The file breaks off: of the {declared:.0f} s that it declares, "
+            f"{decoded:.0f} s could be read"
+        )
+    return message
+
+
+def _too_few_speakers(job: Job) -> str:
+    """A recording may have fewer voices than its uploader said."""
+    found = len(job.diarization.seconds_of_speakers())
+    at_least = job.num_speakers or job.min_speakers or 0
+    return f"; {found} of the {at_least} speakers asked for were found" if found < at_least else ""
+
+
+def status_messages(jobs: Sequence[Job]) -> dict[UUID, str]:
+    """Each job's message; a job that waits for its first chunk gets its place in the queue.
+
+    Jobs take turns, chunk by chunk; jobs that had none come first, in the order of their uploads.
+    """
+    messages = {job.pk: job.message for job in jobs}
+    waiting = [job.pk for job in jobs if _waits_for_first_chunk(job)]
+    if waiting:
+        queue = Job.objects.filter(status__in=Job.ACTIVE, served_at=None).order_by("created_at")
+        ids = list(queue.values_list("pk", flat=True))
+        places = {job_id: place for place, job_id in enumerate(ids, 1)}
+        for job_id in waiting:
+            if job_id in places:  # else a worker claimed its first chunk just now
+                messages[job_id] = f"{WAITING} (number {places[job_id]} of {len(ids)} in the queue)"
+    return messages
+
+
+def _waits_for_first_chunk(job: Job) -> bool:
+    return job.status in Job.ACTIVE and job.served_at is None and job.message == WAITING
+
+
+# ---- Documents
+
+
+def status_document(job: Job) -> dict[str, Any]:
+    """The job's status in the API's shape."""
+    [document] = status_documents([job])
     return document
 
 
-def job_statuses(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    said = progress.messages(jobs)
+def status_documents(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """The jobs' statuses in the API's shape, in one query more than the jobs took."""
+    messages = status_messages(jobs)
     return [
         {
             "job_id": str(job.pk),
             "status": API_STATUS[Job.Status(job.status)],
-            "message": said[job.pk],
+            "message": messages[job.pk],
             "progress": job.progress,
             "updated_at": job.updated_at.timestamp(),
         }
@@ -37,7 +191,7 @@ def job_statuses(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     ]
 
 
-def not_found_status(job_id: object) -> dict[str, Any]:
+def not_found_document(job_id: object) -> dict[str, Any]:
     return {
         "job_id": str(job_id),
         "status": "not_found",
@@ -47,14 +201,14 @@ def not_found_status(job_id: object) -> dict[str, Any]:
     }
 
 
-def status_message(
-    status: dict[str, Any], *, chunk_info: dict[str, int] | None = None
+def live_status_message(
+    document: dict[str, Any], *, chunk_info: dict[str, int] | None = None
 ) -> dict[str, Any]:
-    """A status document as a live message."""
+    """A status document as a message of the live WebSocket."""
     return {
         "type": "status",
-        "status": status["status"],
-        "message": status["message"],
-        "progress": status["progress"],
+        "status": document["status"],
+        "message": document["message"],
+        "progress": document["progress"],
         "chunk_info": chunk_info or {"current_chunk": 0, "total_chunks": 0, "chunk_progress": 0},
     }

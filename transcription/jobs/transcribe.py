@@ -1,20 +1,25 @@
-"""The work of a job, once its recording is prepared: transcribe its chunks. What is done when is decided in `jobs`."""
+"""Transcription of chunks: claim one, transcribe it, commit it with its segments. `speech_worker` decides when."""
 
 import logging
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 from django.conf import settings
-from django.db import connection
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
 
-from transcription.jobs import diarize, lifecycle, speakers
-from transcription.jobs.installed_models import is_for_others, load_engine
-from transcription.leasing import leases, outages, wakeups
+from transcription.jobs import status
+from transcription.jobs.diarize import wake_diarizer_if_ready
+from transcription.jobs.installed_models import load_engine
+from transcription.jobs.later import wait_or_fail
+from transcription.jobs.lifecycle import active_job_filter, advance
+from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
-from transcription.models import Chunk, Job
+from transcription.leasing.outages import DATABASE_ERRORS, wait_out
+from transcription.locks import lock_active_job
+from transcription.models import Chunk, Job, Leased, Segment
 from transcription.recordings import StoredSamples, read_samples
 from transcription.speech import catalogue, segments
 from transcription.speech.engines.base import (
@@ -24,166 +29,109 @@ from transcription.speech.engines.base import (
     SpeechError,
     TranscribedSegment,
 )
+from transcription.wake import wake_listeners, wake_speech_workers
 
 LANGUAGE_SECONDS = 30.0
-"""Whisper hears the language from one window, so that much speech is gathered for it."""
-WORK_SECONDS = 30.0
-"""How long a worker goes on before it looks whether a job with another model waits."""
-LOOK_SECONDS = 0.5
+"""Whisper detects the language from one window, so this much speech is gathered for it."""
 
 _logger = logging.getLogger(__name__)
 
-stopping = threading.Event()
-"""Set when this process is to end: the chunks in hand are finished, no more are begun."""
+
+# ---- Claim
 
 
-def work_on_speech() -> None:
-    """Transcribe chunks and diarize recordings until nothing is left, or a turn is over.
-
-    Each thread claims, works and commits on its own, so none waits for another at the end of a chunk. One at a
-    time diarizes; the others go on transcribing, so there are two at least.
-    """
-    shift = _Shift()
-    if not shift.begin_turn() and not speakers.claimable_diarizations().exists():
-        if lifecycle.next_job() is not None and not stopping.wait(LOOK_SECONDS):
-            wakeups.wake_speech_workers()  # it is for others: the message was, too
-        return
-    n_threads = max(shift.n_at_once, 2)
-    connection.close()  # the threads have their own: the fewer each worker holds, the more there can be
-    with ThreadPoolExecutor(n_threads, thread_name_prefix="speech") as threads:
-        for thread in [threads.submit(shift.work) for _ in range(n_threads)]:
-            thread.result()
-    if stopping.is_set():
-        return
-    if _next_job() is not None or speakers.claimable_diarizations().exists():
-        wakeups.wake_speech_workers()
+def claimable_chunks() -> "QuerySet[Chunk]":
+    """Chunks that wait to be transcribed."""
+    return _chunks_to_transcribe().filter(leases.claimable())
 
 
-def _next_job() -> Job | None:
-    """The job whose turn it is, of those whose model is not for others."""
-    for_others: set[str] = set()
-    while (job := lifecycle.next_job(but_with=for_others)) is not None:
-        if not is_for_others(job.model_name, role=wakeups.SPEECH):
-            return job
-        for_others.add(job.model_name)
-    return None
+def _chunks_to_transcribe() -> "QuerySet[Chunk]":
+    """Chunks of active jobs; of a job whose language is unknown only the first, whose worker detects it."""
+    return Chunk.objects.filter(Q(job__language__gt="") | Q(index=0), job__status__in=Job.ACTIVE)
 
 
-class _Shift:
-    """What the threads of one call share: whose turn it is, and who does what.
-
-    A turn is WORK_SECONDS with one model. A call has one turn, or several one after the other for as long as
-    one of its threads diarizes.
-    """
-
-    def __init__(self) -> None:
-        self.n_at_once = 0
-        self._model_name = ""
-        self._ends_at = 0.0
-        self._n_transcribing = 0
-        self._lock = threading.Lock()
-        self._diarizing = threading.Lock()
-
-    def begin_turn(self) -> bool:
-        """Take up the model of the job whose turn it is. False when no chunk waits."""
-        job = _next_job()
-        if job is None:
-            return False
-        self._model_name = job.model_name
-        try:
-            self.n_at_once = _engine(job).threads
-        except Exception:
-            self.n_at_once = 1  # it meets the same error with a chunk in hand, and notes it there
-        self._ends_at = time.monotonic() + WORK_SECONDS
-        return True
-
-    def work(self) -> None:
-        try:
-            while not stopping.is_set():
-                if outages.wait_out(self._work_on_next, stopping=stopping):
-                    continue
-                if not self._n_transcribing and not self._diarizing.locked():
-                    return
-                stopping.wait(LOOK_SECONDS)  # while one works, more may come to share
-        except outages.DATABASE_ERRORS:
-            if not stopping.is_set():
-                raise
-        finally:
-            connection.close()
-
-    def _work_on_next(self) -> bool:
-        return self._diarize() or self._transcribe()
-
-    def _diarize(self) -> bool:
-        if not self._diarizing.acquire(blocking=False):
-            return False
-        try:
-            return diarize.diarize_next(stopping)
-        finally:
-            self._diarizing.release()
-
-    def _transcribe(self) -> bool:
-        with self._lock:
-            if not self._may_transcribe():
-                return False
-            self._n_transcribing += 1
-        chunk = None
-        try:
-            chunk = lifecycle.claim_chunk(model_name=self._model_name)
-            if chunk is not None:
-                _work_on(chunk)
-        finally:
-            with self._lock:
-                self._n_transcribing -= 1
-                if chunk is None and not self._n_transcribing:
-                    self._ends_at = 0.0  # nothing is left for this model
-        return chunk is not None
-
-    def _may_transcribe(self) -> bool:
-        if time.monotonic() < self._ends_at:
-            return self._n_transcribing < self.n_at_once
-        if self._n_transcribing or not self._diarizing.locked():
-            return False
-        return self.begin_turn()
+def _in_turn(chunks: "QuerySet[Chunk]") -> "QuerySet[Chunk]":
+    """Round robin: chunks of the job that was served longest ago come first."""
+    return chunks.select_related("job__recording").order_by(
+        F("job__served_at").asc(nulls_first=True), "job__created_at", "index"
+    )
 
 
-def _work_on(chunk: Chunk) -> None:
-    """Transcribe and commit one chunk, or note why not."""
+def next_job(*, except_models: Collection[str] = ()) -> Job | None:
+    """The job whose chunk is next, among jobs with other models than those. None if none waits."""
+    chunk = _in_turn(claimable_chunks().exclude(job__model_name__in=except_models)).first()
+    return None if chunk is None else chunk.job
+
+
+def claim_chunk(*, model_name: str) -> Chunk | None:
+    """Claim the next chunk of a job with this model. None if there is none."""
+    waiting = _chunks_to_transcribe().filter(job__model_name=model_name)
+    chunk = leases.claim(_in_turn(waiting))
+    if chunk is None:
+        return None
+    # After the claim's transaction, which must not wait for the job's row: see the lock order.
+    Job.objects.filter(pk=chunk.job_id).update(served_at=Now())
+    if chunk.index == 0:  # until now the message was the preparation's
+        message = status.measure_progress(chunk.job).message
+        status.set_message(job_id=chunk.job_id, message=message)
+    if chunk.job.diarize:
+        wake_diarizer_if_ready(chunk.job_id)
+    return chunk
+
+
+# ---- Work
+
+
+def transcribe_next(*, model_name: str) -> bool:
+    """Transcribe and commit the next chunk for this model. False if none waits."""
+    chunk = claim_chunk(model_name=model_name)
+    if chunk is not None:
+        transcribe_chunk(chunk)
+    return chunk is not None
+
+
+def transcribe_chunk(chunk: Chunk) -> None:
+    """Transcribe and commit a claimed chunk, or save why it failed."""
     job = chunk.job
-    with leases.held(chunk, still_wanted=lifecycle.wanted) as lease:
+    with leases.keep_renewed(chunk, condition=active_job_filter) as lease:
         try:
-            _transcribe(chunk, _engine(job), lease)
+            _transcribe(chunk, load_job_engine(job), lease)
         except LeaseLostError:
-            _logger.info("Chunk %s of job %s is not wanted any more.", chunk.index, job.pk)
-        except outages.DATABASE_ERRORS:
-            raise  # not the chunk's fault: it is done again
+            _logger.info("Chunk %s of job %s was cancelled or lost its lease.", chunk.index, job.pk)
+        except DATABASE_ERRORS:
+            raise  # not the chunk's fault: it stays in the queue
         except Exception as error:
-            if reason := outages.why_later(job, error):
-                outages.leave_for_later(job, lease, reason, stopping=stopping)
-                return
-            _logger.error(
-                "Chunk %s of job %s failed: %s",
-                chunk.index,
-                job.pk,
+            wait_or_fail(
+                job,
+                lease,
                 error,
-                exc_info=diarize.unexpected(error),
-            )
-            lifecycle.fail_work(
-                lease=lease,
-                job_id=job.pk,
-                error=f"Chunk {chunk.index + 1} failed: {error}",
+                work=f"Chunk {chunk.index}",
+                message=f"Chunk {chunk.index + 1} failed: {error}",
                 can_retry=not isinstance(error, SpeechError) or error.can_retry,
             )
+
+
+def load_job_engine(job: Job) -> SpeechEngine:
+    """The job's model, loaded; while it is downloaded, the job's message shows the progress. Raises SpeechError."""
+    name = catalogue.resolve(job.model_name).name
+    shown_percent = -1
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal shown_percent
+        percent = 100 * done // total if total else 0
+        if percent > shown_percent:
+            shown_percent = percent
+            message = f"Downloading the model {name} ({percent}%)"
+            status.set_message(job_id=job.pk, message=message)
+
+    return load_engine(model_name=job.model_name, on_progress=on_progress)
 
 
 def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
     job = chunk.job
     samples = StoredSamples(job.recording).read(Span(chunk.start, chunk.end))
     if not job.language:
-        language = engine.detect_language(_first_speech(job))
-        outages.wait_out(
-            lambda: lifecycle.set_language(job=job, language=language), stopping=stopping
-        )
+        set_language(job=job, language=engine.detect_language(_first_speech(job)))
 
     def on_progress(fraction: float) -> None:
         lease.progress = round(100 * fraction)
@@ -197,16 +145,12 @@ def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
         language=job.language,
         on_progress=on_progress,
     )
-    shifted = [_shifted(segment, chunk.start) for segment in transcribed]
-    outages.wait_out(
-        lambda: lifecycle.finish_chunk(
-            lease=lease,
-            chunk=chunk,
-            segments=shifted,
-            engine=settings.TRANSCRIBER_ENGINE,
-            device=engine.device,
-        ),
-        stopping=stopping,
+    finish_chunk(
+        lease=lease,
+        chunk=chunk,
+        segments=[_shifted(segment, chunk.start) for segment in transcribed],
+        engine=settings.TRANSCRIBER_ENGINE,
+        device=engine.device,
     )
 
 
@@ -215,11 +159,14 @@ def _spans(stored: list[list[float]], origin: float) -> list[Span]:
 
 
 def _first_speech(job: Job) -> Audio:
-    """The first 30 s of speech, however much silence or noise comes before and between."""
+    """The first 30 s of speech, whatever silence or noise comes before; pauses inside a stream are kept.
+
+    Without its pauses speech is detected as another language more often.
+    """
     parts: list[Audio] = []
     missing = LANGUAGE_SECONDS
     for chunk in job.chunks.order_by("index").iterator(chunk_size=10):
-        for start, end in chunk.streams:  # with their pauses: joined without, speech sounds foreign
+        for start, end in chunk.streams:
             parts.append(read_samples(job.recording, Span(start, min(end, start + missing))))
             missing -= end - start
             if missing <= 0:
@@ -228,7 +175,7 @@ def _first_speech(job: Job) -> Audio:
 
 
 def _shifted(segment: TranscribedSegment, seconds: float) -> TranscribedSegment:
-    """The segment with times that count from the start of the recording."""
+    """The segment with times counted from the start of the recording."""
     return replace(
         segment,
         start=round(segment.start + seconds, 3),
@@ -240,16 +187,63 @@ def _shifted(segment: TranscribedSegment, seconds: float) -> TranscribedSegment:
     )
 
 
-def _engine(job: Job) -> SpeechEngine:
-    """The job's model; while it is downloaded, the job's message tells how far that is."""
-    name = catalogue.resolve(job.model_name).name
-    told = -1
+# ---- Commit
 
-    def on_progress(done: int, total: int) -> None:
-        nonlocal told
-        percent = 100 * done // total if total else 0
-        if percent > told:
-            told = percent
-            lifecycle.say(job_id=job.pk, message=f"Downloading the model {name} ({percent}%)")
 
-    return load_engine(model_name=job.model_name, on_progress=on_progress)
+def set_language(*, job: Job, language: str) -> None:
+    """Save the detected language, unless one is known, and wake workers for the other chunks. Waits out an outage."""
+
+    def save() -> None:
+        Job.objects.filter(pk=job.pk, language="").update(language=language, updated_at=Now())
+        job.refresh_from_db(fields=["language"])
+        wake_speech_workers()
+
+    wait_out(save)
+
+
+def finish_chunk(
+    *, lease: Lease, chunk: Chunk, segments: Sequence[TranscribedSegment], engine: str, device: str
+) -> None:
+    """Commit a chunk and its segments in one transaction, and complete the job if it was the last.
+
+    Waits out an outage of the database. Raises LeaseLostError, and writes nothing, if the lease was lost.
+    """
+    wait_out(lambda: _finish_chunk(lease, chunk, segments, engine, device))
+
+
+def _finish_chunk(
+    lease: Lease, chunk: Chunk, segments: Sequence[TranscribedSegment], engine: str, device: str
+) -> None:
+    with transaction.atomic():
+        job = lock_active_job(chunk.job_id)  # also serializes the progress that is computed below
+        if job is None or not lease.held_rows().update(
+            state=Leased.State.DONE, progress=100, finished_at=Now(), lease_until=None, error=""
+        ):
+            raise LeaseLostError
+        Segment.objects.bulk_create(_row(chunk, segment) for segment in segments)
+        progress = status.measure_progress(job)
+        Job.objects.filter(pk=job.pk).update(
+            progress=progress.percent,
+            message=progress.message,
+            engine=engine,
+            device=device,
+            updated_at=Now(),
+        )
+        wake_listeners(job.pk)
+    if not progress.n_unfinished:
+        advance(job.pk)
+
+
+def _row(chunk: Chunk, segment: TranscribedSegment) -> Segment:
+    return Segment(
+        job_id=chunk.job_id,
+        chunk=chunk,
+        start=segment.start,
+        end=segment.end,
+        text=segment.text,
+        words=[asdict(word) for word in segment.words],
+        avg_logprob=segment.avg_logprob,
+        no_speech_prob=segment.no_speech_prob,
+        compression_ratio=segment.compression_ratio,
+        temperature=segment.temperature,
+    )

@@ -1,7 +1,7 @@
-"""Claiming work so that one worker at a time holds it, and giving it up when that worker is gone.
+"""Leases: one worker at a time holds a unit of work, and loses it when it stops renewing.
 
-Every change of state is a conditional UPDATE whose row count is checked, and the database's clock decides,
-so that workers need agree on nothing but the database.
+Every state change is a conditional UPDATE whose row count is checked. Times come from the database's clock, so
+workers need no synchronized clocks.
 """
 
 import logging
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import psutil
 from django.conf import settings
@@ -23,16 +23,16 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from transcription.models import Leased
+from transcription.leasing.models import Leased
 
 Row = TypeVar("Row", bound=Leased)
 
-MOST_ATTEMPTS = 10
-"""Work that was begun so often and never came to an end, good or bad, is what kills its workers."""
+MAX_ATTEMPTS = 10
+"""Work that was started this often without ending in success or error is assumed to kill its workers."""
 RENEWAL_SECONDS = 0.5
-"""So that who cancels is obeyed within two seconds, by a step of the decoder that takes one."""
+"""Workers notice a cancellation at a renewal; a promise of two seconds leaves room for one decoder step."""
 
-BEGUN_ANEW: dict[str, Any] = {
+RESET_TO_TODO: dict[str, Any] = {
     "state": Leased.State.TODO,
     "attempts": 0,
     "failures": 0,
@@ -40,55 +40,60 @@ BEGUN_ANEW: dict[str, Any] = {
     "lease_until": None,
     "worker": "",
 }
-"""What a row that is to be worked at once more is set to; whoever still holds it has lost it."""
+"""Column values that put a row back into the queue; a worker that still holds it loses its lease."""
 
 _logger = logging.getLogger(__name__)
 
 
 class LeaseLostError(Exception):
-    """The work is no longer this worker's: it was cancelled, done again, or given to another."""
+    """The work no longer belongs to this worker: it was cancelled, deleted, reset, or claimed by another."""
 
 
 class Lease:
-    """A claim on `row`. Twice a second it is renewed, which tells when there is nothing left to renew."""
+    """A claim on `row`, renewed twice a second by a background thread; see `keep_renewed`.
 
-    def __init__(self, row: Leased, *, still_wanted: Callable[[], Q]) -> None:
+    `condition` returns a Q that must hold at each renewal, such as "the job is active". It may use the row's own
+    columns and subqueries, never a join: Django would move the whole WHERE clause of the renewal into a subquery,
+    and PostgreSQL does not check that again after it has waited for a concurrent commit.
+    """
+
+    def __init__(self, row: Leased, *, condition: Callable[[], Q]) -> None:
         self.row = row
         self.progress: int | None = None
-        self._still_wanted = still_wanted
+        self._condition = condition
         self._lost = threading.Event()
 
     def check(self) -> None:
-        """Raises LeaseLostError when the work is not wanted any more."""
+        """Raises LeaseLostError if the last renewal failed."""
         if self._lost.is_set():
             raise LeaseLostError
 
-    def give_back(self, *, because: str = "") -> bool:
-        """Leave the work for another, as if it had not been begun. False when it is another's by now, or gone."""
-        given = self.rows().update(
-            state=Leased.State.TODO, lease_until=None, attempts=F("attempts") - 1, error=because
+    def release(self, *, reason: str = "") -> bool:
+        """Put the work back into the queue without counting this attempt. False if the lease was lost."""
+        released = self.held_rows().update(
+            state=Leased.State.TODO, lease_until=None, attempts=F("attempts") - 1, error=reason
         )
-        return bool(given)
+        return bool(released)
 
-    def rows(self) -> "QuerySet[Leased]":
-        """The row, if it is still held under this claim; what is to be updated on behalf of it."""
+    def held_rows(self) -> "QuerySet[Leased]":
+        """The row while it is held under this claim, else an empty queryset; every UPDATE goes through it."""
         return type(self.row)._default_manager.filter(
             pk=self.row.pk, state=Leased.State.DOING, worker=self.row.worker
         )
 
     def renew(self) -> bool:
-        """Move the lease's end. False, and noted, when it is lost or the work is not wanted any more."""
+        """Extend the lease, and save `progress`. False, and remembered for `check`, if the lease was lost."""
         values = {"lease_until": _lease_end()}
         if self.progress is not None:
             values["progress"] = self.progress
-        renewed = self.rows().filter(self._still_wanted()).update(**values)
+        renewed = self.held_rows().filter(self._condition()).update(**values)
         if not renewed:
             self._lost.set()
         return bool(renewed)
 
 
-class _Keeper:
-    """Renews every lease that this process holds, in one thread with one connection, which it has while any is held."""
+class _Renewer:
+    """Renews all leases of this process in one thread, with one connection that is open while any lease is held."""
 
     def __init__(self) -> None:
         self._leases: list[Lease] = []
@@ -99,7 +104,7 @@ class _Keeper:
         with self._changed:
             self._leases.append(lease)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
                 self._thread.start()
             self._changed.notify()
 
@@ -108,19 +113,19 @@ class _Keeper:
             self._leases.remove(lease)
             self._changed.notify()
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         while True:
-            for lease in self._when_due():
+            for lease in self._wait_until_due():
                 try:
                     lease.renew()
                 except DatabaseFailure as error:
                     _logger.warning("Leases could not be renewed: %s", error)
                     connection.close()
-                    break  # the others would fail alike, each after some time
-                except Exception:  # this thread is all that renews
+                    break  # the remaining renewals would fail too, each after its own timeout
+                except Exception:  # no exception may end the only renewing thread
                     _logger.exception("A lease could not be renewed.")
 
-    def _when_due(self) -> list[Lease]:
+    def _wait_until_due(self) -> list[Lease]:
         with self._changed:
             if not self._leases:
                 connection.close()
@@ -129,21 +134,21 @@ class _Keeper:
             return list(self._leases)
 
 
-_keeper = _Keeper()
+_renewer = _Renewer()
 
 
 def claimable() -> Q:
-    """Rows that nobody works at: never begun, or begun by a worker that stopped renewing its lease."""
+    """Rows that no worker holds: in the queue, or with an expired lease."""
     waiting = Q(state=Leased.State.TODO) | Q(state=Leased.State.DOING, lease_until__lt=Now())
-    return waiting & Q(attempts__lt=MOST_ATTEMPTS)
+    return waiting & Q(attempts__lt=MAX_ATTEMPTS)
 
 
 def claim(candidates: "QuerySet[Row]") -> Row | None:
-    """Take the first of `candidates` (in their order) that is claimable, or None.
+    """Claim the first claimable row of `candidates`, in their order. None if there is none.
 
-    Of the columns that this changes the row has `state`, `worker` and `attempts` as they are now.
+    Of the changed columns the returned row has `state`, `worker` and `attempts` up to date.
     """
-    with transaction.atomic():  # on SQLite it holds the database from its beginning
+    with transaction.atomic():  # on SQLite this takes the database's write lock
         waiting = candidates.filter(claimable())
         if connection.features.has_select_for_update_skip_locked:
             waiting = waiting.select_for_update(skip_locked=True, of=("self",))
@@ -152,7 +157,7 @@ def claim(candidates: "QuerySet[Row]") -> Row | None:
             return None
         row.state = Leased.State.DOING
         row.worker = f"{process_name()}/{uuid.uuid4().hex[:12]}"
-        taken = (
+        claimed = (
             type(row)
             ._default_manager.filter(pk=row.pk, attempts=row.attempts)
             .update(
@@ -165,22 +170,31 @@ def claim(candidates: "QuerySet[Row]") -> Row | None:
             )
         )
         row.attempts += 1
-    return row if taken else None  # somebody else was first
+    return row if claimed else None  # another worker was first
 
 
 @contextmanager
-def held(row: Leased, *, still_wanted: Callable[[], Q]) -> Iterator[Lease]:
-    """Keep the claim on `row` alive inside the block."""
-    lease = Lease(row, still_wanted=still_wanted)
-    _keeper.add(lease)
+def keep_renewed(row: Leased, *, condition: Callable[[], Q]) -> Iterator[Lease]:
+    """Renew the lease on the claimed `row` while the block runs; see `Lease` for `condition`."""
+    lease = Lease(row, condition=condition)
+    _renewer.add(lease)
     try:
         yield lease
     finally:
-        _keeper.remove(lease)
+        _renewer.remove(lease)
 
 
-def release_of_the_dead(model: type[Leased]) -> int:
-    """Give up what processes of this machine held that are gone: no need to wait for the lease's end."""
+# ---- Recovery
+
+
+class OnExhausted(Protocol):
+    """Called for a row that was failed by `fail_exhausted`, in the same transaction."""
+
+    def __call__(self, row: Any, *, error: str) -> None: ...
+
+
+def release_rows_of_dead_workers(model: type[Leased]) -> int:
+    """Release what processes on this machine held that have died, before their leases expire; returns how many."""
     held_here = model._default_manager.filter(
         state=Leased.State.DOING, worker__startswith=f"{_machine()}/"
     )
@@ -188,13 +202,40 @@ def release_of_the_dead(model: type[Leased]) -> int:
     return held_here.filter(worker__in=workers).update(state=Leased.State.TODO, lease_until=None)
 
 
-def ended_long_ago(rows: "QuerySet[Row]") -> "QuerySet[Row]":
-    """Those that ended more than TRANSCRIBER_RETENTION_DAYS ago; with 0 days none, they are kept for good."""
+def fail_exhausted(
+    model: type[Leased],
+    *,
+    on_exhausted: OnExhausted,
+    lock: Callable[[Any], object] = lambda _: None,
+) -> None:
+    """Fail rows that were attempted MAX_ATTEMPTS times: they presumably kill their workers.
+
+    `lock` is called with the row first, and takes the locks that come before the row's own in the lock order.
+    """
+    exhausted = model._default_manager.filter(
+        Q(state=Leased.State.TODO) | Q(state=Leased.State.DOING, lease_until__lt=Now()),
+        attempts__gte=MAX_ATTEMPTS,
+    )
+    for row in exhausted:
+        error = f"Given up: {row.attempts} workers died while working on it."
+        if row.error:
+            error += f" The last error was: {row.error}"
+        with transaction.atomic():
+            lock(row)
+            if exhausted.filter(pk=row.pk).update(state=Leased.State.FAILED, error=error):
+                on_exhausted(row, error=error)
+
+
+def past_retention(rows: "QuerySet[Row]") -> "QuerySet[Row]":
+    """The rows that ended more than TRANSCRIBER_RETENTION_DAYS ago; none if that is 0."""
     if not settings.TRANSCRIBER_RETENTION_DAYS:
         return rows.none()
-    kept = timedelta(days=settings.TRANSCRIBER_RETENTION_DAYS)
+    retention = timedelta(days=settings.TRANSCRIBER_RETENTION_DAYS)
     ended = (Leased.State.DONE, Leased.State.FAILED)
-    return rows.filter(state__in=ended, finished_at__lt=Now() - kept)
+    return rows.filter(state__in=ended, finished_at__lt=Now() - retention)
+
+
+# ---- Identity of processes
 
 
 def _lease_end() -> object:
@@ -203,7 +244,7 @@ def _lease_end() -> object:
 
 @cache
 def _machine() -> str:
-    """This machine, or container: where process numbers mean the same. Names of hosts may be given twice."""
+    """The machine or container in which process ids are unique. Host names alone may be given twice."""
     namespace, installed = 0, ""
     with suppress(OSError):
         namespace = os.stat("/proc/self/ns/pid").st_ino
@@ -217,32 +258,35 @@ def machine_name() -> str:
 
 
 def process_name() -> str:
-    """This process among all of all machines: its number may be given again, not with the time of its start."""
+    """A name for this process that is unique across machines: machine, process id, and start time.
+
+    The start time tells processes apart to which the system gave the same id.
+    """
     return _process_name(os.getpid())
 
 
 @cache
 def _process_name(pid: int) -> str:
-    return f"{_machine()}/{pid}/{_began(pid)}"
+    return f"{_machine()}/{pid}/{_start_time(pid)}"
 
 
-def _began(pid: int) -> str:
-    """When a process began, for as long as it lives the same. Raises psutil.NoSuchProcess.
+def _start_time(pid: int) -> str:
+    """When a process started, constant for its lifetime. Raises psutil.NoSuchProcess.
 
-    On Linux counted from the start of the machine (field 22 of proc(5)'s stat): a clock may be set.
+    On Linux counted from boot (field 22 of proc(5)'s stat), because the wall clock may be set.
     """
     process = psutil.Process(pid)
     try:
-        # The second field, a name in parentheses, may hold blanks.
+        # The second field, a name in parentheses, may contain blanks.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return f"{process.create_time():.0f}"
 
 
 def _is_dead(worker: str) -> bool:
-    _machine_name, pid, began, _claim = worker.rsplit("/", 3)
+    _machine_name, pid, started, _claim = worker.rsplit("/", 3)
     try:
         is_zombie = psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
-        return is_zombie or _began(int(pid)) != began
+        return is_zombie or _start_time(int(pid)) != started
     except psutil.NoSuchProcess:
         return True

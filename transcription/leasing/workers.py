@@ -1,7 +1,9 @@
-"""Which workers there are: each says so a few times a minute, and the database's clock tells when."""
+"""Worker processes: their heartbeats, and the event that tells this one to stop. The database's clock is used."""
 
 import logging
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -12,50 +14,63 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from transcription import recordings
 from transcription.leasing import leases
-from transcription.models import Worker
-from transcription.speech import weights
-from transcription.speech.engines.loading import loaded_model
+from transcription.leasing.models import Worker
 
-REPORT_SECONDS = 15.0
-SEEN_WITHIN = timedelta(minutes=1)
+HEARTBEAT_SECONDS = 15.0
+ALIVE_WITHIN = timedelta(minutes=1)
 FORGOTTEN_AFTER = timedelta(hours=1)
 
 _logger = logging.getLogger(__name__)
 
-
-def report_until(stopping: threading.Event, *, role: str) -> None:
-    """Have a thread report this process until it is to end."""
-    thread = threading.Thread(
-        target=_report_until, args=(stopping, role), name="presence", daemon=True
-    )
-    thread.start()
+stopping = threading.Event()
+"""Set when this worker process is to end: it finishes the chunks in hand and claims no more."""
 
 
-def _report_until(stopping: threading.Event, role: str) -> None:
-    while not stopping.is_set():
-        try:
-            report(role=role)
-        except Exception as error:  # whatever it is, the next report may succeed
-            _logger.warning("This worker could not report itself: %r", error)
-        finally:
-            connection.close()
-        stopping.wait(REPORT_SECONDS)
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a worker has: the model it loaded, the models whose weights it has, and which files folder it sees."""
+
+    model_name: str = ""
+    device: str = ""
+    weights: list[str] = field(default_factory=list)
+    files_id: str = ""
+    """Empty if the files folder cannot be used: such a worker does not count as one of this service."""
 
 
-def report(*, role: str) -> None:
-    """Note that this process is there, for which queue it works, and what it has loaded."""
-    name, machine = leases.process_name(), leases.machine_name()
-    model = loaded_model()
+def repeat_until_stopping(
+    act: Callable[[], object], *, seconds: float, name: str, delay: float = 0.0
+) -> None:
+    """Start a thread that calls `act` every so many seconds, first after `delay`, until this process is to stop.
+
+    The thread keeps no database connection between calls. An error is logged, and the next call tries again.
+    """
+
+    def run() -> None:
+        stopping.wait(delay)
+        while not stopping.is_set():
+            try:
+                act()
+            except Exception as error:
+                _logger.warning("%s failed and will be tried again: %r", name, error)
+            finally:
+                connection.close()
+            stopping.wait(seconds)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+
+
+def send_heartbeat(*, role: str, capabilities: Capabilities) -> None:
+    """Save that this process is alive, which queue it serves (`role`), and what it has."""
+    name = leases.process_name()
     values: dict[str, Any] = {
-        "machine": machine,
+        "machine": leases.machine_name(),
         "role": role,
-        "model_name": model.model_name if model else "",
-        "device": model.device if model else "",
-        "weights": sorted(one.name for one in weights_here() if one.is_downloaded),
+        "model_name": capabilities.model_name,
+        "device": capabilities.device,
+        "weights": capabilities.weights,
         "secret_id": secret_id(),
-        "files_id": _files_id(),
+        "files_id": capabilities.files_id,
         "seen_at": Now(),
     }
     if not Worker.objects.filter(pk=name).update(**values):
@@ -63,43 +78,29 @@ def report(*, role: str) -> None:
         Worker.objects.create(pk=name, started_at=started_at, **values)
 
 
-def _files_id() -> str:
-    """Empty where the files cannot be used: then this worker is there, and does not belong to the others."""
-    try:
-        return recordings.storage_id()
-    except OSError as error:
-        _logger.warning("The files folder cannot be used: %s", error)
-        return ""
+def alive() -> "QuerySet[Worker]":
+    """The workers whose last heartbeat is less than a minute old."""
+    return Worker.objects.filter(seen_at__gte=Now() - ALIVE_WITHIN)
 
 
-def weights_here() -> list[weights.ListedModel]:
-    return weights.listing(
-        engine=settings.TRANSCRIBER_ENGINE, models_dir=settings.TRANSCRIBER_MODELS_DIR
-    )
-
-
-def weights_of_workers(*, role: str, lately: bool = False) -> set[str]:
-    """The names of the models that some worker has, or had before it went; see FORGOTTEN_AFTER."""
-    workers = Worker.objects.all() if lately else seen()
+def weights_of_workers(*, role: str, recently: bool = False) -> set[str]:
+    """The names of the models whose weights some live worker has; with `recently`, of the last hour's workers."""
+    workers = Worker.objects.all() if recently else alive()
     lists = workers.filter(role=role).values_list("weights", flat=True)
     return {name for names in lists for name in names}
 
 
 def may_work_here(*, role: str) -> bool:
-    """Whether this machine has a worker of `role`, as far as is known: not when all are seen elsewhere."""
-    machines = set(seen().filter(role=role).values_list("machine", flat=True))
+    """Whether this machine may have a worker of `role`: false if all live ones are on other machines."""
+    machines = set(alive().filter(role=role).values_list("machine", flat=True))
     return not machines or leases.machine_name() in machines
 
 
-def seen() -> "QuerySet[Worker]":
-    """The workers that were there within the last minute."""
-    return Worker.objects.filter(seen_at__gte=Now() - SEEN_WITHIN)
-
-
-def forget_the_gone() -> None:
+def forget_dead() -> None:
+    """Delete workers without a heartbeat for an hour."""
     Worker.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
 
 
 def secret_id() -> str:
-    """Tells two secret keys apart and nothing of either: tasks that are signed with another are refused."""
+    """A fingerprint of the secret key, without revealing it: tasks signed with another key are refused."""
     return sha256(b"transcriber/" + settings.SECRET_KEY.encode()).hexdigest()[:16]

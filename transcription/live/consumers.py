@@ -11,7 +11,7 @@ from uuid import UUID
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.urls import re_path
 
-from transcription.jobs import status as statuses
+from transcription.jobs import status as job_status
 from transcription.live import feed
 
 NORMAL_CLOSURE = 1000
@@ -52,7 +52,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
         try:
             job_id = UUID(written_id)
         except ValueError:
-            status = statuses.status_message(statuses.not_found_status(written_id))
+            status = job_status.live_status_message(job_status.not_found_document(written_id))
             await self.send(feed.as_json(status))
             return feed.NOT_FOUND
         query = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)

@@ -16,10 +16,10 @@ from django.conf import settings
 from django.db import Error as DatabaseFailure  # of which InterfaceError is one, too
 from django.db.models import Count, Max, Min, Q
 
-from transcription.jobs import status as statuses
-from transcription.leasing.wakeups import group
+from transcription.jobs import status as job_status
 from transcription.models import Job, Leased
 from transcription.transcript.segments import segment_object
+from transcription.wake import listener_group
 
 LOOK_SECONDS = 0.25
 SEGMENTS_A_MESSAGE = 500
@@ -158,7 +158,9 @@ class JobFeed:
 
     def _take(self, snapshot: Snapshot | None) -> None:
         if snapshot is None:  # deleted while it was watched
-            self._status = as_json(statuses.status_message(statuses.not_found_status(self.job_id)))
+            self._status = as_json(
+                job_status.live_status_message(job_status.not_found_document(self.job_id))
+            )
             self._end(FeedBrokenError(NOT_FOUND))
             return
         if self._run not in (None, snapshot.run):
@@ -217,7 +219,7 @@ class _Wakeups:
     """Waits for the next reason to look at a job's rows: a message where there are any, or some time."""
 
     def __init__(self, job_id: UUID) -> None:
-        self._group = group(job_id)
+        self._group = listener_group(job_id)
         self._layer: Any = get_channel_layer() if settings.REDIS_URL else None
         self._channel = ""
         self._is_joined = False
@@ -343,7 +345,9 @@ def _read_rows(job: Job, released_chunks: int, revision: int | None) -> Snapshot
     return Snapshot(
         run=job.run,
         revision=job.revision,
-        status=statuses.status_message(statuses.job_status(job), chunk_info=chunk_info),
+        status=job_status.live_status_message(
+            job_status.status_document(job), chunk_info=chunk_info
+        ),
         segments=_segments(job, released_chunks, release),
         earlier=_segments(job, 0, released_chunks) if is_revised else None,
         removed=job.removed_segments if is_revised else [],

@@ -14,7 +14,7 @@ from itertools import groupby
 from transcription.models import Job, Segment
 from transcription.speech.engines.base import Span
 from transcription.speech.segments import MISSED_SPEECH_SECONDS, PHRASE_PAUSE_SECONDS
-from transcription.transcript.speaker_split import is_as_heard
+from transcription.transcript.speaker_split import is_unedited
 
 REPETITION = "repetition"
 LOW_LOG_PROBABILITY = "low_log_probability"
@@ -83,7 +83,7 @@ def find_suspects(*, job: Job) -> list[Suspect]:
 
 
 def _is_edited(segment: Segment) -> bool:
-    return bool(segment.words) and not is_as_heard(segment)
+    return bool(segment.words) and not is_unedited(segment)
 
 
 # ---- Loops

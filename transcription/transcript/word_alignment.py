@@ -8,7 +8,7 @@ from rapidfuzz.distance import LCSseq
 
 from transcription.models import Segment
 from transcription.transcript.segments import segment_object
-from transcription.transcript.speaker_split import is_as_heard
+from transcription.transcript.speaker_split import is_unedited
 
 Word = dict[str, Any]
 """start, end, text (with the blank before it) and probability."""
@@ -30,13 +30,13 @@ def segment_with_words(segment: Segment) -> dict[str, Any]:
     return {
         **segment_object(segment),
         "words": shown_words(segment),
-        "edited": bool(segment.words) and not is_as_heard(segment),
+        "edited": bool(segment.words) and not is_unedited(segment),
     }
 
 
 def shown_words(segment: Segment) -> list[Word]:
     """The words of what the segment says now; joined, without the first blank, they are its text."""
-    if is_as_heard(segment):
+    if is_unedited(segment):
         words: list[Word] = segment.words
         return words
     return aligned_words(

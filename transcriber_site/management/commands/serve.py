@@ -24,7 +24,7 @@ from tenacity import (
 )
 
 from transcriber_site.supervisor import Child, Supervisor
-from transcription.leasing.wakeups import INTERACTIVE, SPEECH
+from transcription.leasing.registry import INTERACTIVE, SPEECH
 
 WEB = "web"
 ROLES = (WEB, SPEECH, INTERACTIVE)
