@@ -3,11 +3,13 @@
 import os
 import re
 import subprocess
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -154,6 +156,31 @@ def test_a_lease_that_another_holds_is_not_renewed() -> None:
     let_expire(slow)
     claim()
     assert not lease_of(slow).renew()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("database_file")
+def test_a_renewal_that_waited_for_the_commit_gives_a_finished_chunk_no_lease() -> None:
+    """Once the lock is free PostgreSQL checks the conditions on the row itself again, not those in a subquery."""
+    lease = lease_of(claim())
+    is_renewing = threading.Event()
+
+    def renew() -> bool:
+        is_renewing.set()
+        try:
+            return lease.renew()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic():
+            assert lease.held_rows().update(state=Leased.State.DONE, lease_until=None)
+            renewed = thread.submit(renew)
+            assert is_renewing.wait(10)
+            time.sleep(0.3)  # until it waits for this transaction's lock
+            assert not renewed.done()
+        assert renewed.result(timeout=30) is False
+    assert Chunk.objects.get().lease_until is None
 
 
 def test_work_that_kills_its_workers_is_given_up(job: Job) -> None:
