@@ -210,10 +210,11 @@ def finish_diarization(
 
     Waits out an outage of the database. Raises LeaseLostError, and writes nothing, if the lease was lost.
     """
-    wait_out(lambda: _finish_diarization(lease, job, found, engine, model, device))
+    wait_out(lambda: _commit(lease, job, found, engine, model, device))
+    wait_out(lambda: advance(job.pk))
 
 
-def _finish_diarization(
+def _commit(
     lease: Lease, job: Job, found: FoundSpeakers, engine: str, model: str, device: str
 ) -> None:
     with transaction.atomic():
@@ -236,4 +237,3 @@ def _finish_diarization(
                 "created_at": Now(),
             },
         )
-    advance(job.pk)

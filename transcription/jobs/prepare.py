@@ -171,10 +171,11 @@ def finish_preparation(*, lease: Lease, job: Job, duration: float) -> None:
     Waits out an outage of the database, but not a full disk. Raises LeaseLostError, and writes nothing, if the
     lease was lost.
     """
-    wait_out(lambda: _finish_preparation(lease, job, duration), unless=is_disk_full)
+    wait_out(lambda: _commit(lease, job, duration), unless=is_disk_full)
+    wait_out(lambda: advance(job.pk), unless=is_disk_full)
 
 
-def _finish_preparation(lease: Lease, job: Job, duration: float) -> None:
+def _commit(lease: Lease, job: Job, duration: float) -> None:
     with transaction.atomic():
         if lock_active_job(job.pk) is None or not lease.held_rows().update(
             state=Leased.State.DONE, finished_at=Now(), lease_until=None, error=""
@@ -182,4 +183,3 @@ def _finish_preparation(lease: Lease, job: Job, duration: float) -> None:
             raise LeaseLostError
         Recording.objects.filter(pk=job.recording_id).update(duration=duration)
         wake_diarizer_if_ready(job.pk)
-    advance(job.pk)

@@ -27,6 +27,13 @@ API_STATUS = {
     Job.Status.CANCELLED: "failed",
 }
 """The documented names: the message tells queued from running, and cancelled from failed."""
+API_STATUS_OF_STATE = {
+    Leased.State.TODO: "processing",
+    Leased.State.DOING: "processing",
+    Leased.State.DONE: "completed",
+    Leased.State.FAILED: "failed",
+}
+"""The same for summaries and retranslations, which are leased themselves."""
 
 
 # ---- Progress

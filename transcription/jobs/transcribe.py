@@ -208,12 +208,15 @@ def finish_chunk(
 
     Waits out an outage of the database. Raises LeaseLostError, and writes nothing, if the lease was lost.
     """
-    wait_out(lambda: _finish_chunk(lease, chunk, segments, engine, device))
+    is_last = wait_out(lambda: _commit(lease, chunk, segments, engine, device))
+    if is_last:
+        wait_out(lambda: advance(chunk.job_id))
 
 
-def _finish_chunk(
+def _commit(
     lease: Lease, chunk: Chunk, segments: Sequence[TranscribedSegment], engine: str, device: str
-) -> None:
+) -> bool:
+    """Returns whether no known chunk is left."""
     with transaction.atomic():
         job = lock_active_job(chunk.job_id)  # also serializes the progress that is computed below
         if job is None or not lease.held_rows().update(
@@ -230,8 +233,7 @@ def _finish_chunk(
             updated_at=Now(),
         )
         wake_listeners(job.pk)
-    if not progress.n_unfinished:
-        advance(job.pk)
+    return not progress.n_unfinished
 
 
 def _row(chunk: Chunk, segment: TranscribedSegment) -> Segment:
