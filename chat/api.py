@@ -18,7 +18,7 @@ from chat import services
 from chat.events import Pieces, events
 from chat.llm import loading
 from chat.llm.base import Answer, LanguageModelError, Message, Question
-from transcriber_site.parsers import JSONParser
+from transcription.parsers import JSONParser
 from transcription.request_checks import valid
 from transcription.serializers import Problem
 

@@ -17,50 +17,47 @@ from rest_framework.serializers import ValidationError
 from chat import services as chat
 from chat.llm import loading
 from chat.llm.base import LanguageModelError, Style
-from summaries import serializers as shapes
-from summaries import services
+from summaries import serializers, services
 from summaries.models import Summary
-from transcriber_site.parsers import JSONParser
+from transcription.jobs.status import API_STATUS_OF_STATE
 from transcription.models import Leased
+from transcription.parsers import JSONParser
 from transcription.request_checks import valid
 from transcription.serializers import JobStatus, Problem, Started
 
 RESOLVE_SECONDS = 10.0
-"""How long whoever asks for a summary is kept waiting for the provider to list its models."""
-API_STATUS = {
-    Leased.State.TODO: "processing",
-    Leased.State.DOING: "processing",
-    Leased.State.DONE: "completed",
-    Leased.State.FAILED: "failed",
-}
+"""The timeout of the provider's model list, for which the client of a new summary waits."""
 
 _logger = logging.getLogger(__name__)
 
 
 @extend_schema(
-    request=shapes.SummaryRequest,
+    request=serializers.SummaryRequest,
     responses={200: Started, 400: Problem, 404: Problem, 409: Problem, 413: Problem},
 )
 @api_view(["POST"])
 @parser_classes([JSONParser])
 def start(request: Request) -> Response:
-    """Begin to summarize a transcript."""
-    wish = valid(shapes.SummaryRequest, request.data)
-    transcript = chat.transcript_of(wish)
-    _require_model(wish["model_name"])
+    """Start a summary of a transcript."""
+    data = valid(serializers.SummaryRequest, request.data)
+    transcript = chat.transcript_of(data)
+    _require_model(data["model_name"])
     summary = services.create_summary(
         transcript=transcript,
-        transcription_id=wish.get("job_id"),
-        model_name=wish["model_name"],
-        style=Style(wish["format"]),
-        max_length=wish["max_length"],
+        transcription_id=data.get("job_id"),
+        model_name=data["model_name"],
+        style=Style(data["format"]),
+        max_length=data["max_length"],
     )
     _logger.info("Summary %s: %s passages", summary.pk, len(transcript.passages))
     return Response({"job_id": str(summary.pk), "status": "processing", "message": summary.message})
 
 
 def _require_model(name: str) -> None:
-    """Refuse what is known to be wrong. A provider that cannot be asked just now may be there when it is needed."""
+    """Raise ValidationError if no model has this name.
+
+    A provider that is down raises nothing: it may be up again when the summary is made.
+    """
 
     async def resolve() -> str:
         async with asyncio.timeout(RESOLVE_SECONDS):
@@ -71,29 +68,29 @@ def _require_model(name: str) -> None:
     except loading.UnknownModelError as error:
         raise ValidationError({"model_name": [str(error)]}) from error
     except (LanguageModelError, TimeoutError) as error:
-        _logger.warning("A summary was accepted without knowing its model: %s", error)
+        _logger.warning("The model of a summary could not be checked: %s", error)
 
 
 @extend_schema(responses={200: JobStatus, 404: Problem})
 @api_view(["GET", "HEAD"])
 def summary_status(request: Request, job_id: str) -> Response:
-    """Where a summary stands."""
-    return Response(_status(_summary(job_id)))
+    """The status and progress of a summary."""
+    return Response(_status_document(_find_summary(job_id)))
 
 
 @extend_schema(
-    responses={200: shapes.SummaryResult, 202: JobStatus, 404: Problem, 409: Problem},
+    responses={200: serializers.SummaryResult, 202: JobStatus, 404: Problem, 409: Problem},
 )
 @api_view(["GET", "HEAD"])
 def result(request: Request, job_id: str) -> Response:
-    """The summary. 202 with its status while it is under way, 409 when it failed."""
-    summary = _summary(job_id)
+    """The summary. 202 with its status while it is being made, 409 if it failed."""
+    summary = _find_summary(job_id)
     if summary.state == Leased.State.FAILED:
         return Response(
             {"detail": f"The summary failed: {summary.message}"}, status=status.HTTP_409_CONFLICT
         )
     if summary.state != Leased.State.DONE:
-        return Response(_status(summary), status=status.HTTP_202_ACCEPTED)
+        return Response(_status_document(summary), status=status.HTTP_202_ACCEPTED)
     return Response(
         {
             "summary": summary.summary,
@@ -104,18 +101,18 @@ def result(request: Request, job_id: str) -> Response:
     )
 
 
-def _status(summary: Summary) -> dict[str, Any]:
+def _status_document(summary: Summary) -> dict[str, Any]:
     return {
         "job_id": str(summary.pk),
-        "status": API_STATUS[Leased.State(summary.state)],
+        "status": API_STATUS_OF_STATE[Leased.State(summary.state)],
         "message": summary.message,
         "progress": summary.progress,
         "updated_at": summary.updated_at.timestamp(),
     }
 
 
-def _summary(written_id: str) -> Summary:
+def _find_summary(summary_id: str) -> Summary:
     try:
-        return Summary.objects.defer("transcript", "partials").get(pk=UUID(written_id))
+        return Summary.objects.defer("transcript", "partials").get(pk=UUID(summary_id))
     except (ValueError, Summary.DoesNotExist):
         raise Http404("Summary not found") from None

@@ -258,9 +258,9 @@ else:
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
-        "transcriber_site.parsers.JSONParser",
+        "transcription.parsers.JSONParser",
         "rest_framework.parsers.MultiPartParser",
-        "transcriber_site.parsers.FormParser",
+        "transcription.parsers.FormParser",
     ],
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],

@@ -1,7 +1,7 @@
-"""Django REST Framework's parsers, with a limit.
+"""Request parsers that enforce DATA_UPLOAD_MAX_MEMORY_SIZE.
 
-They read a body that is not multipart straight from the request, past DATA_UPLOAD_MAX_MEMORY_SIZE,
-which Django checks only when it reads the body itself (and in multipart forms).
+Django checks that limit only when it reads the body itself, and in multipart forms; REST framework's
+parsers read JSON and URL-encoded bodies straight from the request.
 """
 
 import io
@@ -22,7 +22,7 @@ class JSONParser(parsers.JSONParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         try:
-            return super().parse(_limited(stream), media_type, parser_context)
+            return super().parse(_read_limited(stream), media_type, parser_context)
         except RecursionError as error:
             raise ParseError("JSON parse error - it is nested too deeply.") from error
 
@@ -34,10 +34,10 @@ class FormParser(parsers.FormParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        return super().parse(_limited(stream), media_type, parser_context)
+        return super().parse(_read_limited(stream), media_type, parser_context)
 
 
-def _limited(stream: IO[Any]) -> IO[bytes]:
+def _read_limited(stream: IO[Any]) -> IO[bytes]:
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     body = stream.read(limit + 1)
     if len(body) > limit:
