@@ -176,12 +176,10 @@ def ended(
 ) -> Callable[[str], tuple[dict[str, Any], dict[str, Any]]]:
     """Status and result of recordings that are odd but acceptable, uploaded at once."""
     folder = tmp_path_factory.mktemp("odd")
-    jfk = samples_of(audio_dir / "jfk.flac")
-    mp3 = write(folder / "whole.mp3", jfk, codec="libmp3lame", rate=44_100)
+    flac = audio_dir / "2412-153948-0000.flac"  # its words are the same on every processor
+    mp3 = write(folder / "whole.mp3", samples_of(flac), codec="libmp3lame", rate=44_100)
     jobs = {
-        "half a flac": service.upload(
-            first_half(audio_dir / "jfk.flac", folder / "half.flac"), language="en"
-        ),
+        "half a flac": service.upload(first_half(flac, folder / "half.flac"), language="en"),
         "half an mp3": service.upload(first_half(mp3, folder / "half.mp3")),
         "silence": service.upload(write(folder / "silence.wav", silence(40))),
         "noise": service.upload(write(folder / "noise.wav", noise(40))),
@@ -206,10 +204,10 @@ Ended = Callable[[str], tuple[dict[str, Any], dict[str, Any]]]
 @pytest.mark.parametrize("kind", ["half a flac", "half an mp3"])
 def test_a_file_that_breaks_off_gives_what_there_is_and_says_so(ended: Ended, kind: str) -> None:
     status, result = ended(kind)
-    assert "my fellow americans" in result["text"].lower()
+    assert "I will say nothing of my antecedents" in result["text"]
     assert 4 < result["audio_duration"] < 7
     assert "breaks off" in status["message"]
-    assert "11 s" in status["message"]
+    assert "12 s" in status["message"]
 
 
 @pytest.mark.parametrize(
