@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.retranslation.proposed import accept, heard, rows
 from tests.retranslation.proposed import undo as undo_retranslation
-from tests.transcription.diarized import diarize, make_job, spoken
+from tests.transcription.diarized import diarize_job, make_job, spoken
 from tests.transcription.edited import (
     ONE,
     TWO,
@@ -35,7 +35,7 @@ TURNS = [(0, 3, ONE), (3, 5, TWO), (5, 8, ONE), (30, 40, TWO)]
 @pytest.fixture
 def job() -> Job:
     job = make_job("how are you", "fine thanks", "good to hear")
-    diarize(job, TURNS)
+    diarize_job(job, TURNS)
     return job
 
 
@@ -121,32 +121,34 @@ def test_a_transcript_without_diarization_has_names_too() -> None:
     assert rows(job) == before
 
 
-def test_five_thousand_segments_are_renamed_and_back_within_two_seconds() -> None:
+def test_five_thousand_segments_are_renamed_and_back_in_few_statements() -> None:
     job = _long_job(5_000)
     before = speakers(job)
-    _rename_and_back(job)
+    assert max(_rename_and_back(job)) < 60
     assert speakers(job) == before
 
 
-def test_ten_times_the_segments_cost_few_statements_more() -> None:
-    costs = []
+def test_ten_times_the_segments_cost_few_statements_more_and_ten_times_the_work() -> None:
+    n_statements, seconds = [], []
     for n in (500, 5_000):
         job = _long_job(n)
-        with CaptureQueriesContext(connection) as queries:
-            rename(job, ONE, "Ann")
-        costs.append(len(queries))
-    assert costs[0] < 15
-    assert costs[1] - costs[0] < 45  # a statement writes hundreds of rows
+        began = time.process_time()
+        n_statements.append(_rename_and_back(job))
+        seconds.append(time.process_time() - began)
+    for few, more in zip(*n_statements, strict=True):
+        assert few < 15
+        assert more - few < 45  # a statement writes hundreds of rows
+    assert seconds[1] < 25 * seconds[0]
 
 
-def _rename_and_back(job: Job) -> None:
-    began = time.process_time()
-    done = rename(job, ONE, "Ann")
-    assert time.process_time() - began < 1.0
+def _rename_and_back(job: Job) -> tuple[int, int]:
+    """How many statements it takes to rename a speaker, and to undo that."""
+    with CaptureQueriesContext(connection) as renaming:
+        done = rename(job, ONE, "Ann")
     assert set(speakers(job)) == {"Ann", TWO}
-    began = time.process_time()
-    undo(job, done)
-    assert time.process_time() - began < 1.0
+    with CaptureQueriesContext(connection) as undoing:
+        undo(job, done)
+    return len(renaming), len(undoing)
 
 
 def _long_job(n: int) -> Job:
@@ -180,7 +182,7 @@ def test_what_is_heard_later_is_said_by_somebody_with_a_name(job: Job) -> None:
 
 def test_speakers_found_anew_have_no_names_and_old_ones_cannot_be_undone(job: Job) -> None:
     renamed, put_right = rename(job, ONE, "Ann"), put(segment_of(job, "fine thanks"), speaker="Ann")
-    diarize(job, TURNS)
+    diarize_job(job, TURNS)
     assert (speakers(job), names(job)) == ([ONE, TWO, ONE], {})
     before = everything(job)
     for done in (renamed, put_right):
@@ -235,7 +237,7 @@ def test_a_segment_that_comes_back_is_said_by_who_was_found_anew(
     job: Job, lose: Any, turns: Any, expected: str | None
 ) -> None:
     take_back, done = lose(job)
-    diarize(job, turns)
+    diarize_job(job, turns)
     if expected:
         rename(job, expected, "Ann")
     take_back(job, done)
