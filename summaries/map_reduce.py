@@ -1,7 +1,10 @@
-"""The work of a summary: condense the parts of what is too long, merge them, summarize, find topics.
+"""The work of a summary: condense a transcript until it fits the context window, summarize it, find its topics.
 
-All of it runs in one thread: the event loop turns while a model is asked and stands still between, where the
-database is written. So no connection is shared, and whatever was paid for is saved before the next is asked for.
+Long transcripts are summarized by map and reduce: each part is condensed to notes, the notes are merged, and that is
+repeated while they are still too long.
+
+All of it runs in one thread: the event loop runs while the model is asked, and is paused while the database is
+written. So no connection is shared, and every result is saved before the next request.
 """
 
 import asyncio
@@ -29,81 +32,85 @@ from summaries.models import Summary
 from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
 
-LOOK_SECONDS = 0.5
-MOST_LEVELS = 20
-"""Each level is half as long as the one before, at most: what is not in one piece by then never will be."""
+LEASE_CHECK_SECONDS = 0.5
+MAX_LEVELS = 20
+"""Each level at least halves the transcript: what does not fit after these never will."""
 PARTS_PERCENT = 85
-"""What the parts are of the whole work; what follows is a few requests, however long the transcript."""
+"""The share of the parts in the whole work; a few requests follow, however long the transcript is."""
 MERGED_PERCENT, TOPICS_PERCENT = 88, 90
-WHOLE_PERCENT = 10
+SINGLE_PART_PERCENT = 10
+"""The progress when a transcript that fits as it is begins to be summarized."""
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a summary that was taken up."""
+    """How the work on a claimed summary ended."""
 
-    again_after: float | None = None
-    """Seconds, if it is to be tried again."""
+    retry_after: float | None = None
+    """Seconds until it may be retried; None if it is finished, failed for good, or lost its lease."""
 
 
-def work_on_next() -> Outcome | None:
-    """Make the summary that waits longest. None when there is none to make."""
+def summarize_next() -> Outcome | None:
+    """Make the summary that waits longest, or save why it failed. None if none waits."""
     summary = services.claim()
     if summary is None:
         return None
     with leases.keep_renewed(summary, condition=Q) as lease:
         try:
-            _work_on(summary, lease)
+            _summarize(summary, lease)
         except LeaseLostError:
-            _logger.info("Summary %s is not wanted any more.", summary.pk)
-        except LanguageModelError as error:
-            _logger.warning("Summary %s failed: %s", summary.pk, error)
-            return Outcome(_fail(summary, lease, str(error), can_retry=error.can_retry))
+            _logger.info("Summary %s was deleted or lost its lease.", summary.pk)
         except Exception as error:
-            _logger.exception("Summary %s failed.", summary.pk)
-            reason = f"Something unforeseen went wrong: {error!r}"
-            return Outcome(_fail(summary, lease, reason, can_retry=True))
+            return Outcome(_fail(summary, lease, error))
     return Outcome()
 
 
-def _fail(summary: Summary, lease: Lease, error: str, *, can_retry: bool) -> float | None:
-    return services.fail(lease=lease, summary=summary, error=error, can_retry=can_retry)
+def _fail(summary: Summary, lease: Lease, error: Exception) -> float | None:
+    if isinstance(error, LanguageModelError):
+        _logger.warning("Summary %s failed: %s", summary.pk, error)
+        reason, can_retry = str(error), error.can_retry
+    else:
+        _logger.error("Summary %s failed.", summary.pk, exc_info=error)
+        reason, can_retry = f"Unexpected error: {error!r}", True
+    return services.fail(lease=lease, summary=summary, error=reason, can_retry=can_retry)
 
 
-def _work_on(summary: Summary, lease: Lease) -> None:
-    with asyncio.Runner() as runner, _opened(summary, lease, runner) as model:
-        services.begin(lease=lease, summary=summary, model_used=model.name)
-        _Work(summary, lease, model, runner).run()
+def _summarize(summary: Summary, lease: Lease) -> None:
+    with asyncio.Runner() as runner, _open_model(summary, lease, runner) as model:
+        services.set_model_used(lease=lease, summary=summary, model_used=model.name)
+        _MapReduce(summary, lease, model, runner).run()
     _logger.info("Summary %s: %s words by %s", summary.pk, summary.length, summary.model_used)
 
 
 @contextmanager
-def _opened(summary: Summary, lease: Lease, runner: asyncio.Runner) -> Iterator[LanguageModel]:
+def _open_model(summary: Summary, lease: Lease, runner: asyncio.Runner) -> Iterator[LanguageModel]:
     stack = AsyncExitStack()
     context = loading.opened(summary.model_name, provider())
     try:
-        yield runner.run(_while_held(lease, stack.enter_async_context(context)))
+        yield runner.run(_await_while_leased(lease, stack.enter_async_context(context)))
     finally:
         runner.run(stack.aclose())
 
 
-async def _while_held(lease: Lease, asked: Coroutine[Any, Any, Found]) -> Found:
-    """What `asked` gives. When the lease is lost that is cancelled, and LeaseLostError raised."""
-    task = asyncio.ensure_future(asked)
+async def _await_while_leased(lease: Lease, call: Coroutine[Any, Any, Result]) -> Result:
+    """Await `call`. If the lease is lost, cancel it and raise LeaseLostError."""
+    task = asyncio.ensure_future(call)
     try:
         while not task.done():
             lease.check()
-            await asyncio.wait([task], timeout=LOOK_SECONDS)
+            await asyncio.wait([task], timeout=LEASE_CHECK_SECONDS)
         return task.result()
     finally:
         task.cancel()
         await asyncio.wait([task])
 
 
-class _Work:
+class _MapReduce:
+    """Makes one claimed summary with one model, and resumes after what an earlier attempt saved."""
+
     def __init__(
         self, summary: Summary, lease: Lease, model: LanguageModel, runner: asyncio.Runner
     ) -> None:
@@ -113,16 +120,18 @@ class _Work:
         self._runner = runner
 
     def run(self) -> None:
-        transcript = self._merged(services.transcript_of(self._summary))
+        transcript = self._fit_into_context(services.load_transcript(self._summary))
         if not self._summary.summary:
-            self._say("Summarizing", MERGED_PERCENT if self._summary.partials else WHOLE_PERCENT)
+            is_merged = bool(self._summary.partials)
+            percent = MERGED_PERCENT if is_merged else SINGLE_PART_PERCENT
+            self._save_progress("Summarizing", percent)
             self._save_text(transcript)
-        self._say("Finding topics", TOPICS_PERCENT)
-        topics = self._ask(self._model.topics(transcript, summary=self._summary.summary))
+        self._save_progress("Finding topics", TOPICS_PERCENT)
+        topics = self._call(self._model.topics(transcript, summary=self._summary.summary))
         services.finish(lease=self._lease, summary=self._summary, topics=topics)
 
     def _save_text(self, transcript: Transcript) -> None:
-        text = self._ask(
+        text = self._call(
             self._model.summarize(
                 transcript,
                 style=Style(self._summary.style),
@@ -131,72 +140,80 @@ class _Work:
         )
         services.save_text(lease=self._lease, summary=self._summary, text=text)
 
-    def _ask(self, asked: Coroutine[Any, Any, Found]) -> Found:
-        return self._runner.run(_while_held(self._lease, asked))
+    def _call(self, call: Coroutine[Any, Any, Result]) -> Result:
+        return self._runner.run(_await_while_leased(self._lease, call))
 
-    def _say(self, message: str, percent: int) -> None:
-        services.say(lease=self._lease, summary=self._summary, message=message, percent=percent)
+    def _save_progress(self, message: str, percent: int) -> None:
+        services.save_progress(
+            lease=self._lease, summary=self._summary, message=message, percent=percent
+        )
 
     # ---- Map and reduce
 
-    def _merged(self, transcript: Transcript) -> Transcript:
-        """The transcript in one piece that the model can take, condensed as often as that needs."""
-        for level in range(MOST_LEVELS):
-            parts = self._ask(self._model.parts(transcript))
+    def _fit_into_context(self, transcript: Transcript) -> Transcript:
+        """The transcript in one part that fits the model's context window, condensed as often as that takes.
+
+        Raises LanguageModelError.
+        """
+        for level in range(MAX_LEVELS):
+            parts = self._call(self._model.parts(transcript))
             if len(parts) <= 1:
                 return parts[0] if parts else transcript
-            transcript = Transcript(self._condensed(level, parts), transcript.language)
+            transcript = Transcript(self._condense_parts(level, parts), transcript.language)
         raise LanguageModelError(
-            "The transcript cannot be made to fit the model.", problem=Problem.TOO_LONG
+            "The transcript does not fit the model's context window, even when it is condensed.",
+            problem=Problem.TOO_LONG,
         )
 
-    def _condensed(self, level: int, parts: Sequence[Transcript]) -> tuple[Passage, ...]:
-        done = self._saved(level, parts)
+    def _condense_parts(self, level: int, parts: Sequence[Transcript]) -> tuple[Passage, ...]:
+        done = self._saved_notes(level, parts)
         for index in range(len(done), len(parts)):
-            self._say_part(level, index, len(parts))
-            condensed = self._ask(self._model.condense(parts[index]))
-            done.append(services.stored_passages(condensed))
-            self._save(level, parts, done)
-        return tuple(_shorter([services.passages_of(stored) for stored in done], parts))
+            self._save_part_progress(level, index, len(parts))
+            notes = self._call(self._model.condense(parts[index]))
+            done.append(services.dump_passages(notes))
+            self._save_notes(level, parts, done)
+        return tuple(_limit_notes([services.load_passages(stored) for stored in done], parts))
 
-    def _say_part(self, level: int, index: int, n_parts: int) -> None:
+    def _save_part_progress(self, level: int, index: int, n_parts: int) -> None:
         part = f"part {index + 1}/{n_parts}"
         if level == 0:
-            self._say(f"Summarizing {part}", PARTS_PERCENT * index // n_parts)
+            self._save_progress(f"Summarizing {part}", PARTS_PERCENT * index // n_parts)
         else:
-            self._say(f"Merging what was summarized, {part}", PARTS_PERCENT)
+            self._save_progress(f"Merging the parts' summaries, {part}", PARTS_PERCENT)
 
-    def _saved(self, level: int, parts: Sequence[Transcript]) -> list[list[list[Any]]]:
-        """What parts came to before a worker was lost; nothing if they were cut in another way then."""
+    def _saved_notes(self, level: int, parts: Sequence[Transcript]) -> list[list[list[Any]]]:
+        """The notes of an earlier attempt; none if it split the transcript into other parts."""
         levels = self._summary.partials
         if len(levels) > level and levels[level]["sizes"] == _sizes(parts):
             return list(levels[level]["done"])
         return []
 
-    def _save(self, level: int, parts: Sequence[Transcript], done: list[list[list[Any]]]) -> None:
+    def _save_notes(
+        self, level: int, parts: Sequence[Transcript], done: list[list[list[Any]]]
+    ) -> None:
         levels = [*self._summary.partials[:level], {"sizes": _sizes(parts), "done": list(done)}]
         services.save_partials(lease=self._lease, summary=self._summary, partials=levels)
 
 
 def _sizes(parts: Sequence[Transcript]) -> list[int]:
-    """Characters of each part, by which parts that were cut in another way are told from these."""
+    """Characters of each part. Notes are reused only if the sizes match, that is, if the parts are the same."""
     return [sum(len(passage.text) for passage in part.passages) for part in parts]
 
 
-def _shorter(notes: Sequence[Sequence[Passage]], parts: Sequence[Transcript]) -> list[Passage]:
-    """What the parts came to; cut where it is hardly shorter than they are, or merging would never come to an end."""
-    before = [_tokens(part.passages) for part in parts]
-    after = [_tokens(each) for each in notes]
+def _limit_notes(notes: Sequence[Sequence[Passage]], parts: Sequence[Transcript]) -> list[Passage]:
+    """The notes of all parts; truncated to half of the parts if they are longer, or the reduction might not end."""
+    before = [_count_tokens(part.passages) for part in parts]
+    after = [_count_tokens(each) for each in notes]
     if 2 * sum(after) > sum(before):
-        notes = [_cut(each, n // 2) for each, n in zip(notes, before, strict=True)]
+        notes = [_truncate(each, n // 2) for each, n in zip(notes, before, strict=True)]
     return [passage for each in notes for passage in each]
 
 
-def _cut(passages: Sequence[Passage], max_tokens: int) -> list[Passage]:
+def _truncate(passages: Sequence[Passage], max_tokens: int) -> list[Passage]:
     kept: list[Passage] = []
     left = max_tokens
     for passage in passages:
-        n_tokens = _tokens([passage])
+        n_tokens = _count_tokens([passage])
         if n_tokens > left:
             n_words = count_words(passage.text) * left // n_tokens
             if n_words:
@@ -207,5 +224,5 @@ def _cut(passages: Sequence[Passage], max_tokens: int) -> list[Passage]:
     return kept
 
 
-def _tokens(passages: Iterable[Passage]) -> int:
+def _count_tokens(passages: Iterable[Passage]) -> int:
     return sum(count_tokens(line(passage)) for passage in passages)

@@ -1,4 +1,4 @@
-"""Summaries that were asked for: what of, how far they are, and what came out. The rows are the truth."""
+"""Summaries: their input, the work of making them, and their results."""
 
 import uuid
 
@@ -9,7 +9,7 @@ from transcription.models import Job, Leased
 
 
 class Summary(Leased):
-    """A summary, and the work of making it, which one worker at a time holds."""
+    """A summary of a job's transcript or of one that a client sent; made by one worker at a time."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     transcription = models.ForeignKey(

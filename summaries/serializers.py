@@ -1,4 +1,4 @@
-"""The documented shapes: what requests may hold, and what answers look like (for the schema)."""
+"""Serializers of requests, which are validated with them, and of answers, for the schema."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from rest_framework import serializers
 from chat.llm.base import Style
 from chat.serializers import TranscriptFields
 
-MOST_WORDS = 10_000
+MAX_WORDS = 10_000
 
 
 class SummaryRequest(TranscriptFields):
     max_length = serializers.IntegerField(
-        default=500, min_value=1, max_value=MOST_WORDS, help_text="Words; never more."
+        default=500, min_value=1, max_value=MAX_WORDS, help_text="Words; never more."
     )
     format = serializers.ChoiceField(
         choices=[style.value for style in Style], default=Style.PARAGRAPH.value

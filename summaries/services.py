@@ -1,4 +1,4 @@
-"""The life of a summary: create, claim, note how far it is, finish, fail, try again, delete."""
+"""The life of a summary: create, claim, save progress, finish, fail, retry, delete."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -22,9 +22,10 @@ WAITING = "Waiting for a worker"
 COMPLETED = "Completed"
 PROGRESS_SAVED: dict[str, Any] = {"attempts": 1, "failures": 0}
 """Progress was saved: reset the attempt and failure counters."""
-PAUSE_SECONDS = (2.0, 10.0, 60.0)
-"""After the first failure in a row, the second, and all others."""
-NOT_NEEDED_ANY_MORE: dict[str, Any] = {"transcript": {}, "partials": []}
+BACKOFF_SECONDS = (2.0, 10.0, 60.0)
+"""The delay before a retry after the first failure in a row, the second, and every later one."""
+NO_INPUT: dict[str, Any] = {"transcript": {}, "partials": []}
+"""Column values that delete a summary's input and intermediate results, which can be megabytes."""
 
 
 def create_summary(
@@ -35,14 +36,14 @@ def create_summary(
     style: Style,
     max_length: int,
 ) -> Summary:
-    """Keep what is to be summarized, as it is now, and have it worked at. Raises Job.DoesNotExist."""
+    """Save a summary to be made of `transcript` as it is now, and wake a worker. Raises Job.DoesNotExist."""
     with transaction.atomic():
         if transcription_id is not None:
             lock_job(transcription_id)
         summary = Summary.objects.create(
             transcript={
                 "language": transcript.language,
-                "passages": stored_passages(transcript.passages),
+                "passages": dump_passages(transcript.passages),
             },
             transcription_id=transcription_id,
             model_name=model_name,
@@ -58,24 +59,25 @@ def wake_workers() -> None:
     wakeups.wake_workers("summaries.tasks.work")
 
 
-def stored_passages(passages: Iterable[Passage]) -> list[list[Any]]:
+def dump_passages(passages: Iterable[Passage]) -> list[list[Any]]:
+    """Passages as they are stored in JSON: text, start, end, speaker."""
     return [[well_formed(p.text), p.start, p.end, p.speaker] for p in passages]
 
 
-def passages_of(stored: Iterable[list[Any]]) -> tuple[Passage, ...]:
+def load_passages(stored: Iterable[list[Any]]) -> tuple[Passage, ...]:
     return tuple(Passage(*values) for values in stored)
 
 
-def transcript_of(summary: Summary) -> Transcript:
+def load_transcript(summary: Summary) -> Transcript:
     stored = summary.transcript
-    return Transcript(passages_of(stored["passages"]), stored["language"])
+    return Transcript(load_passages(stored["passages"]), stored["language"])
 
 
 # ---- Work
 
 
 def claimable() -> "QuerySet[Summary]":
-    """What can be worked at just now, in order of turn."""
+    """Summaries that a worker may claim now, oldest first; not those whose backoff has not passed."""
     due = Q(not_before=None) | Q(not_before__lte=Now())
     return Summary.objects.filter(due, leases.claimable()).order_by("created_at")
 
@@ -84,22 +86,21 @@ def claim() -> Summary | None:
     return leases.claim(claimable())
 
 
-def begin(*, lease: Lease, summary: Summary, model_used: str) -> None:
-    """Note what runs; what another model had made of it by now is not mixed with what this one will."""
+def set_model_used(*, lease: Lease, summary: Summary, model_used: str) -> None:
+    """Save which model runs. Results of another model are discarded: one summary is made by one model."""
     if summary.model_used not in ("", model_used):
         _write(lease, summary, {"model_used": model_used, "partials": [], "summary": ""})
     else:
         _write(lease, summary, {"model_used": model_used})
 
 
-def say(*, lease: Lease, summary: Summary, message: str, percent: int) -> None:
-    """Tell how far it is. What is done again after a new start takes nothing back of the progress."""
+def save_progress(*, lease: Lease, summary: Summary, message: str, percent: int) -> None:
+    """Save the message and the progress, which never decreases, not even when a retry repeats work."""
     progress = max(percent, summary.progress)
     _write(lease, summary, {"message": f"{message} ({progress}%)", "progress": progress})
 
 
 def save_partials(*, lease: Lease, summary: Summary, partials: list[dict[str, Any]]) -> None:
-    """Keep what the parts came to."""
     _write(lease, summary, {"partials": partials, **PROGRESS_SAVED})
 
 
@@ -120,20 +121,20 @@ def finish(*, lease: Lease, summary: Summary, topics: Iterable[str]) -> None:
             "error": "",
             "lease_until": None,
             "finished_at": Now(),
-            **NOT_NEEDED_ANY_MORE,
+            **NO_INPUT,
         },
     )
 
 
 def _write(lease: Lease, summary: Summary, values: dict[str, Any]) -> None:
-    """Write to the row and to `summary` alike. Raises LeaseLostError when it is another's by now, or deleted."""
-    if not _held(lease).update(**values, updated_at=Now()):
+    """Write `values` to the row and to `summary`. Raises LeaseLostError, and writes nothing, if the lease was lost."""
+    if not _held_rows(lease).update(**values, updated_at=Now()):
         raise LeaseLostError
     for name, value in values.items():
         setattr(summary, name, value)
 
 
-def _held(lease: Lease) -> "QuerySet[Summary]":
+def _held_rows(lease: Lease) -> "QuerySet[Summary]":
     return cast("QuerySet[Summary]", lease.held_rows())
 
 
@@ -141,39 +142,39 @@ def _held(lease: Lease) -> "QuerySet[Summary]":
 
 
 def fail(*, lease: Lease, summary: Summary, error: str, can_retry: bool) -> float | None:
-    """Note why it failed. Returns after how many seconds it may be tried again; None: it is not to be."""
+    """Save why it failed. Returns the backoff in seconds before it may be retried; None if it failed for good."""
     failures = summary.failures + 1
     if not can_retry or failures >= settings.TRANSCRIBER_CHUNK_ATTEMPTS:
-        _held(lease).update(
-            **_failed(error), state=Leased.State.FAILED, failures=failures, lease_until=None
+        _held_rows(lease).update(
+            **_failure(error), state=Leased.State.FAILED, failures=failures, lease_until=None
         )
         return None
-    pause = PAUSE_SECONDS[min(failures, len(PAUSE_SECONDS)) - 1]
-    _held(lease).update(
+    delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
+    _held_rows(lease).update(
         state=Leased.State.TODO,
         failures=failures,
         error=error,
-        message=f"To be tried again in {pause:.0f} s: {error}",
-        not_before=Now() + timedelta(seconds=pause),
+        message=f"Failed, will be retried in {delay:.0f} s: {error}",
+        not_before=Now() + timedelta(seconds=delay),
         lease_until=None,
         updated_at=Now(),
-    )  # no row: it is another's by now, or deleted
-    return pause
+    )  # zero rows: the lease was lost
+    return delay
 
 
 def on_exhausted(row: Summary, *, error: str) -> None:
-    Summary.objects.filter(pk=row.pk).update(**_failed(error))
+    Summary.objects.filter(pk=row.pk).update(**_failure(error))
 
 
-def _failed(error: str) -> dict[str, Any]:
+def _failure(error: str) -> dict[str, Any]:
     return {"error": error, "message": error, "finished_at": Now(), "updated_at": Now()}
 
 
-# ---- What an operator does
+# ---- Retry and delete
 
 
 def retry_failed(*, summary_id: UUID) -> bool:
-    """Go on where it failed. False when it did not fail."""
+    """Queue a failed summary again; it resumes after what was saved. False if it has not failed."""
     with transaction.atomic():
         changed = Summary.objects.filter(pk=summary_id, state=Leased.State.FAILED).update(
             **leases.RESET_TO_TODO,
@@ -188,7 +189,7 @@ def retry_failed(*, summary_id: UUID) -> bool:
 
 
 def delete_summary(*, summary_id: UUID) -> bool:
-    """Delete it; whoever works at it learns that with the next renewal. False when it is gone."""
+    """Delete a summary; its worker notices at the next lease renewal. False if there is none."""
     deleted, _by_model = Summary.objects.filter(pk=summary_id).delete()
     return bool(deleted)
 
@@ -197,10 +198,10 @@ def delete_summary(*, summary_id: UUID) -> bool:
 
 
 def recover() -> None:
-    """Take up summaries that lost their worker or message, and delete expired ones. Idempotent."""
+    """Requeue summaries of dead workers, wake a worker if any wait, and delete expired ones. Idempotent."""
     leases.release_rows_of_dead_workers(Summary)
     leases.fail_exhausted(Summary, on_exhausted=on_exhausted)
     if claimable().exists():
         wake_workers()
-    # Those of transcripts that were sent; a job's are deleted with it.
+    # Summaries of a job are deleted with it; these are of transcripts that a client sent.
     leases.past_retention(Summary.objects.filter(transcription=None)).delete()

@@ -1,8 +1,8 @@
-"""Threads of a worker process that make summaries.
+"""Threads of an interactive worker process that make summaries.
 
-A summary may wait minutes for its provider. The worker that is told of it must not: it prepares people's uploads
-too. So these threads do the waiting beside it. They end with their process, whatever they are at: its lease is
-given up by recovery, and what was saved is gone on from.
+A summary may wait minutes for its provider, and meanwhile the worker must prepare uploads; so summaries are made in
+threads beside its queue tasks. The threads are daemons, which end with the process: recovery then requeues what they
+held, and the next attempt resumes after what was saved.
 """
 
 import logging
@@ -13,63 +13,66 @@ from django.db import connection
 
 from summaries import map_reduce, services
 
-MOST_AT_ONCE = 4
+MAX_THREADS = 4
 
 _logger = logging.getLogger(__name__)
 
 
-class Crew:
-    """At most `most_at_once` threads, which end when there is nothing left to do."""
+class SummaryThreads:
+    """A pool of at most `max_threads` threads, each of which ends when no summary waits."""
 
     def __init__(
         self,
-        work_on_next: Callable[[], map_reduce.Outcome | None],
+        summarize_next: Callable[[], map_reduce.Outcome | None],
         *,
-        most_at_once: int = MOST_AT_ONCE,
+        max_threads: int = MAX_THREADS,
     ) -> None:
-        self._work_on_next = work_on_next
-        self._most_at_once = most_at_once
+        self._summarize_next = summarize_next
+        self._max_threads = max_threads
         self._lock = threading.Lock()
         self._n_threads = 0
         self._n_wakes = 0
 
     def wake(self, *, n: int = 1) -> None:
-        """Have `n` more threads look for work, if there may be so many."""
+        """Start `n` more threads, as far as the limit allows; those that run look for work once more."""
         with self._lock:
             self._n_wakes += 1
-            n_more = min(n, self._most_at_once - self._n_threads)
+            n_more = min(n, self._max_threads - self._n_threads)
             self._n_threads += n_more
         for _ in range(n_more):
-            threading.Thread(target=self._work, name="summaries", daemon=True).start()
+            threading.Thread(target=self._run, name="summaries", daemon=True).start()
 
     def wake_after(self, seconds: float) -> None:
         timer = threading.Timer(seconds, self.wake)
         timer.daemon = True
         timer.start()
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         try:
-            while not self._may_end(self._work_until_nothing_is_left()):
+            while not self._end_unless_woken_since(self._summarize_all()):
                 pass
         except Exception:
-            _logger.exception("A thread that makes summaries ended.")  # recovery wakes another
+            _logger.exception("A summary thread ended with an error.")  # recovery starts another
             with self._lock:
                 self._n_threads -= 1
         finally:
             connection.close()
 
-    def _work_until_nothing_is_left(self) -> int:
-        """How often this crew had been woken when last there was something to look for."""
+    def _summarize_all(self) -> int:
+        """Make summaries until none waits. Returns the number of wake-ups before the last look at the queue."""
         while True:
             n_wakes = self._n_wakes
-            outcome = self._work_on_next()
+            outcome = self._summarize_next()
             if outcome is None:
                 return n_wakes
-            if outcome.again_after is not None:
-                self.wake_after(outcome.again_after)
+            if outcome.retry_after is not None:
+                self.wake_after(outcome.retry_after)
 
-    def _may_end(self, n_wakes: int) -> bool:
-        """Whether nobody was told of new work after this thread looked and found none."""
+    def _end_unless_woken_since(self, n_wakes: int) -> bool:
+        """Give up this thread's place in the pool; False if there were wake-ups after the first `n_wakes`.
+
+        Such a wake-up may have started no thread because of this one, so this one has to look again.
+        """
         with self._lock:
             if n_wakes != self._n_wakes:
                 return False
@@ -77,10 +80,10 @@ class Crew:
             return True
 
 
-_crew = Crew(map_reduce.work_on_next)
+_threads = SummaryThreads(map_reduce.summarize_next)
 
 
 def wake() -> None:
-    """Have this process work at all that waits."""
+    """Start a thread for each summary that waits, as far as the limit allows."""
     if n := services.claimable().count():
-        _crew.wake(n=n)
+        _threads.wake(n=n)

@@ -1,4 +1,4 @@
-"""A provider that says what a test wants, and the settings that lead to it."""
+"""The fake provider and the settings for it, and the progress that summaries report."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +8,8 @@ from django.conf import LazySettings
 
 from summaries import services
 from summaries.models import Summary
-from tests.summaries.making import now
-from tests.summaries.provider import MODEL, Script, serving
+from tests.rows import reload
+from tests.summaries.fake_provider import MODEL, Script, serve
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def script() -> Script:
 
 @pytest.fixture
 def provider(script: Script, settings: LazySettings) -> Iterator[str]:
-    """The base URL; the context is so small that a talk has several parts."""
-    with serving(script) as url:
+    """The base URL. The context window is so small that a long transcript has several parts."""
+    with serve(script) as url:
         settings.OPENAI_BASE_URL = url
         settings.OPENAI_API_KEY = "a key"
         settings.TRANSCRIBER_LLM_MODEL = MODEL
@@ -32,16 +32,16 @@ def provider(script: Script, settings: LazySettings) -> Iterator[str]:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
-    """Progress and message, each time that they were written."""
-    found: list[tuple[int, str]] = []
+def updates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """Progress and message of each write of them."""
+    updates: list[tuple[int, str]] = []
     write = services._write
 
     def spy(lease: Any, summary: Summary, values: dict[str, Any]) -> None:
         write(lease, summary, values)
         if "message" in values:
-            row = now(summary)
-            found.append((row.progress, row.message))
+            row = reload(summary)
+            updates.append((row.progress, row.message))
 
     monkeypatch.setattr(services, "_write", spy)
-    return found
+    return updates

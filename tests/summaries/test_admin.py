@@ -1,4 +1,4 @@
-"""What an operator sees and does with summaries."""
+"""The admin of summaries: list, search, retry, delete."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,13 +9,15 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from summaries.models import Summary
+from tests.summaries.builders import make_summary
 from tests.transcription.diarized import make_job
+from tests.transcription.operated import act
 from transcription.models import Leased
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/summaries/summary/"
-MOST_QUERIES = 15
+MAX_QUERIES = 15
 
 
 @pytest.fixture(autouse=True)
@@ -25,24 +27,7 @@ def _quick_passwords() -> Iterator[None]:
         yield
 
 
-def make_summary(**values: Any) -> Summary:
-    return Summary.objects.create(
-        transcript={"language": "", "passages": [["Confidential.", None, None, None]]},
-        **{"message": "All is said", "model_used": "scripted", **values},
-    )
-
-
-def act(client: Client, action: str, *rows: Summary, **data: str) -> list[str]:
-    answer: Any = client.post(
-        LIST,
-        {"action": action, "_selected_action": [str(row.pk) for row in rows], **data},
-        follow=True,
-    )
-    assert answer.redirect_chain, answer.content
-    return [str(message) for message in answer.context["messages"]]
-
-
-def test_the_list_is_searched_by_id_and_leads_to_the_transcription(admin_client: Client) -> None:
+def test_the_list_is_searched_by_id_and_links_to_the_transcription(admin_client: Client) -> None:
     job = make_job(diarize=False)
     summary = make_summary(transcription=job)
     make_summary()
@@ -52,18 +37,18 @@ def test_the_list_is_searched_by_id_and_leads_to_the_transcription(admin_client:
         assert reverse("admin:transcription_job_change", args=[job.pk]) in answer.content.decode()
 
 
-def test_many_long_transcripts_are_not_read_to_list_them(
+def test_the_list_does_not_read_the_transcripts(
     admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     for _ in range(60):
         make_summary()
-    with django_assert_max_num_queries(MOST_QUERIES) as queries:
+    with django_assert_max_num_queries(MAX_QUERIES) as queries:
         assert admin_client.get(LIST).status_code == 200
     assert not [q for q in queries if '"summaries_summary"."transcript"' in q["sql"]]
     assert not [q for q in queries if '"summaries_summary"."partials"' in q["sql"]]
 
 
-def test_a_summary_is_looked_at_and_not_edited(admin_client: Client) -> None:
+def test_a_summary_can_be_viewed_but_not_edited(admin_client: Client) -> None:
     summary = make_summary(summary="In short.")
     page = f"{LIST}{summary.pk}/change/"
     answer = admin_client.get(page)
@@ -74,11 +59,11 @@ def test_a_summary_is_looked_at_and_not_edited(admin_client: Client) -> None:
     assert admin_client.get(f"{LIST}add/").status_code == 403
 
 
-def test_what_failed_is_tried_again(admin_client: Client) -> None:
+def test_failed_summaries_are_retried(admin_client: Client) -> None:
     failed = make_summary(state=Leased.State.FAILED, failures=3, attempts=10)
     done = make_summary(state=Leased.State.DONE)
-    told = act(admin_client, "retry_what_failed", failed, done)
-    assert told == ["1 summary tried again.", "1 summary skipped: did not fail."]
+    shown = act(admin_client, "retry_failed", failed, done)
+    assert shown == ["1 summary queued again.", "1 summary skipped: not failed."]
     failed.refresh_from_db()
     done.refresh_from_db()
     assert (failed.state, failed.failures, failed.attempts) == (Leased.State.TODO, 0, 0)
@@ -94,15 +79,17 @@ def test_summaries_are_deleted_and_their_transcription_stays(admin_client: Clien
     job.refresh_from_db()
 
 
-def test_who_may_only_look_cannot_try_again(client: Client, django_user_model: Any) -> None:
+def test_a_user_without_change_permission_cannot_retry(
+    client: Client, django_user_model: Any
+) -> None:
     from django.contrib.auth.models import Permission
 
-    user = django_user_model.objects.create_user("looker", password="x", is_staff=True)
+    user = django_user_model.objects.create_user("viewer", password="x", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_summary"))
     client.force_login(user)
     failed = make_summary(state=Leased.State.FAILED)
     answer: Any = client.post(
-        LIST, {"action": "retry_what_failed", "_selected_action": [str(failed.pk)]}, follow=True
+        LIST, {"action": "retry_failed", "_selected_action": [str(failed.pk)]}, follow=True
     )
     assert answer.status_code in (200, 403)
     failed.refresh_from_db()

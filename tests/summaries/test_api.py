@@ -1,4 +1,4 @@
-"""The Summary API: the documented shapes, and how it refuses what cannot be summarized."""
+"""The Summary API: documented answers, and refusals of invalid requests."""
 
 import json
 from io import StringIO
@@ -15,7 +15,8 @@ from chat.llm.base import Passage
 from summaries import api, services
 from summaries.models import Summary
 from tests.servers import free_port
-from tests.summaries.provider import MODEL
+from tests.summaries.builders import make_summary
+from tests.summaries.fake_provider import MODEL
 from tests.transcription.diarized import add_segment, make_job
 from transcription.jobs import retry_and_delete
 from transcription.models import Job, Leased
@@ -34,16 +35,10 @@ def post(client: Client, body: Any) -> Any:
     return client.post(URL, data, content_type="application/json")
 
 
-def make_summary(**values: Any) -> Summary:
-    return Summary.objects.create(
-        transcript={"language": "", "passages": [["Words.", None, None, None]]}, **values
-    )
-
-
 # ---- Starting
 
 
-def test_a_summary_is_begun_in_the_documented_shape(client: Client) -> None:
+def test_a_summary_is_started_with_the_documented_answer(client: Client) -> None:
     answer = post(
         client,
         {
@@ -62,13 +57,13 @@ def test_a_summary_is_begun_in_the_documented_shape(client: Client) -> None:
         "message": services.WAITING,
     }
     assert (summary.style, summary.max_length) == ("key_points", 120)
-    assert services.transcript_of(summary).passages == tuple(
+    assert services.load_transcript(summary).passages == tuple(
         Passage(s["text"], s["start"], s["end"], s["speaker"])  # type: ignore[arg-type]
         for s in SEGMENTS
     )
 
 
-def test_what_is_left_out_takes_its_default(client: Client) -> None:
+def test_missing_options_take_their_defaults(client: Client) -> None:
     assert post(client, {"full_text": "One. Two."}).status_code == 200
     summary = Summary.objects.get()
     assert (summary.style, summary.max_length) == ("paragraph", 500)
@@ -82,7 +77,7 @@ def test_a_finished_transcription_is_summarized_by_its_id(client: Client) -> Non
     assert post(client, {"job_id": str(job.pk)}).status_code == 200
     summary = Summary.objects.get()
     assert summary.transcription_id == job.pk
-    transcript = services.transcript_of(summary)
+    transcript = services.load_transcript(summary)
     assert [(p.text, p.start) for p in transcript.passages] == [("Ask not.", 3.0)]
     assert transcript.language == "en"
 
@@ -93,7 +88,7 @@ def test_an_unknown_transcription_is_not_found(client: Client) -> None:
     assert "not found" in answer.json()["detail"]
 
 
-def test_a_transcription_deleted_while_it_was_asked_for_is_not_found(
+def test_a_transcription_deleted_during_the_request_is_not_found(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(diarize=False)
@@ -112,7 +107,7 @@ def test_a_transcription_under_way_cannot_be_summarized_yet(client: Client) -> N
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
         ({}, "transcript"),
         ([], "dictionary"),
@@ -156,15 +151,15 @@ def test_a_transcription_under_way_cannot_be_summarized_yet(client: Client) -> N
         ({"full_text": "a", "model_name": "gpt-99"}, "local-extractive"),
     ],
 )
-def test_what_cannot_be_summarized_is_refused_with_a_reason(
-    client: Client, body: Any, told: str
+def test_an_invalid_request_is_refused_with_a_reason(
+    client: Client, body: Any, expected: str
 ) -> None:
     answer = post(client, body)
     assert answer.status_code == 400, answer.content
     detail = answer.json()["detail"]
     assert isinstance(detail, str)
     assert detail
-    assert told in detail
+    assert expected in detail
     assert not Summary.objects.exists()
 
 
@@ -174,7 +169,7 @@ def test_a_body_of_ten_megabytes_is_too_large(client: Client) -> None:
     assert answer.json()["detail"]
 
 
-def test_characters_that_no_database_takes_do_no_harm(client: Client) -> None:
+def test_characters_that_no_database_takes_are_removed(client: Client) -> None:
     assert post(client, r'{"full_text": "Some\u0000thing \ud800 was said."}').status_code == 200
     stored = json.dumps(Summary.objects.get().transcript)
     assert "\\u0000" not in stored
@@ -182,7 +177,7 @@ def test_characters_that_no_database_takes_do_no_harm(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("provider")
-def test_an_unknown_model_is_refused_with_those_that_the_provider_has(client: Client) -> None:
+def test_an_unknown_model_is_refused_with_the_names_of_known_ones(client: Client) -> None:
     answer = post(client, {"full_text": "Words.", "model_name": "gpt-99"})
     assert answer.status_code == 400
     assert "gpt-99" in answer.json()["detail"]
@@ -190,7 +185,7 @@ def test_an_unknown_model_is_refused_with_those_that_the_provider_has(client: Cl
     assert post(client, {"full_text": "Words.", "model_name": MODEL}).status_code == 200
 
 
-def test_a_provider_that_is_down_just_now_does_not_refuse_a_summary(
+def test_a_summary_is_accepted_while_the_provider_is_down(
     client: Client, settings: LazySettings
 ) -> None:
     settings.OPENAI_BASE_URL = f"http://127.0.0.1:{free_port()}/v1"
@@ -202,7 +197,7 @@ def test_a_provider_that_is_down_just_now_does_not_refuse_a_summary(
 # ---- Status and result
 
 
-def test_a_summary_under_way_tells_how_far_it_is(client: Client) -> None:
+def test_a_running_summary_shows_its_progress(client: Client) -> None:
     summary = make_summary(
         state=Leased.State.DOING, message="Summarizing part 3/8 (21%)", progress=21
     )
@@ -249,15 +244,15 @@ def test_a_failed_summary_says_why(client: Client) -> None:
     assert "The provider refuses the key." in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("written_id", [str(uuid4()), "garbage", "1", "%00", "a" * 500])
+@pytest.mark.parametrize("summary_id", [str(uuid4()), "garbage", "1", "%00", "a" * 500])
 @pytest.mark.parametrize("path", ["", "status/"])
-def test_an_unknown_summary_is_not_found(client: Client, path: str, written_id: str) -> None:
-    answer = client.get(f"{URL}{path}{written_id}")
+def test_an_unknown_summary_is_not_found(client: Client, path: str, summary_id: str) -> None:
+    answer = client.get(f"{URL}{path}{summary_id}")
     assert answer.status_code == 404
     assert answer.json() == {"detail": "Summary not found"}
 
 
-def test_heads_are_answered_like_gets(client: Client) -> None:
+def test_head_is_answered_like_get(client: Client) -> None:
     summary = make_summary()
     for path, status in ((f"status/{summary.pk}", 200), (str(summary.pk), 202), ("status/x", 404)):
         answer = client.head(URL + path)
@@ -271,7 +266,7 @@ def test_other_methods_are_not_allowed(client: Client) -> None:
     assert client.post(f"{URL}status/{summary.pk}").status_code == 405
 
 
-def test_the_transcript_is_not_read_to_tell_the_status(
+def test_the_status_does_not_read_the_transcript(
     client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     summary = make_summary()

@@ -75,8 +75,9 @@ def page_of(row: Any) -> str:
 
 def act(client: Client, action: str, *rows: Any, **data: str) -> list[str]:
     """Run an action on rows of the list; returns the messages it left."""
+    names = rows[0]._meta
     answer: Any = client.post(
-        changelist(str(rows[0]._meta.model_name)),
+        reverse(f"admin:{names.app_label}_{names.model_name}_changelist"),
         {"action": action, "_selected_action": [str(row.pk) for row in rows], **data},
         follow=True,
     )

@@ -1,7 +1,7 @@
 """What all lists and pages have in common: they read, they are bounded, they lead to one another."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -66,6 +66,32 @@ class ReadOnlyAdmin(ModelAdmin):
                 self.message_user(request, text, messages.ERROR)
                 return HttpResponseRedirect(request.get_full_path())
         return super().response_action(request, queryset)
+
+    def act_on_each(
+        self,
+        request: HttpRequest,
+        queryset: "QuerySet[Any]",
+        function: Callable[[Any], bool],
+        *,
+        done: str,
+        skipped: str,
+    ) -> None:
+        """Call `function` with each row's id, and show for how many rows it returned true, and for how many false.
+
+        `done` and `skipped` say what happened; `{}` in them is replaced by "1 job" or "3 jobs".
+        """
+        ids = list(queryset.values_list("pk", flat=True))
+        n_done = sum(function(pk) for pk in ids)
+        if n_done:
+            text = done.format(self.counted(n_done)) + "."
+            self.message_user(request, text, messages.SUCCESS)
+        if n_done < len(ids):
+            text = skipped.format(self.counted(len(ids) - n_done)) + "."
+            self.message_user(request, text, messages.WARNING)
+
+    def counted(self, n: int) -> str:
+        """The number and the name of the rows, such as "1 job" or "1,000 jobs"."""
+        return f"1 {self.opts.verbose_name}" if n == 1 else f"{n:,} {self.opts.verbose_name_plural}"
 
 
 class DeletableAdmin(ReadOnlyAdmin):
@@ -149,6 +175,13 @@ def page_url(row: Model) -> str:
 
 def _view(model: type[Model], name: str) -> str:
     return f"admin:{model._meta.app_label}_{model._meta.model_name}_{name}"
+
+
+def job_link(job_id: UUID | None) -> str:
+    """A link to a job's page, without a query for the job; empty for None."""
+    if job_id is None:
+        return ""
+    return link(reverse("admin:transcription_job_change", args=[job_id]), "job")
 
 
 def review_url(job_id: UUID) -> str:

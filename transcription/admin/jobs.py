@@ -231,15 +231,9 @@ class JobAdmin(DeletableAdmin):
         done: str,
         skipped: str,
     ) -> None:
-        """Call `function` for each job, and say for how many it did something and for how many not."""
-        ids = list(queryset.values_list("pk", flat=True))
-        n_done = sum(function(job_id=job_id) for job_id in ids)
-        if n_done:
-            text = done.format(counted(n_done, "job")) + "."
-            self.message_user(request, text, messages.SUCCESS)
-        if n_done < len(ids):
-            text = skipped.format(counted(len(ids) - n_done, "job")) + "."
-            self.message_user(request, text, messages.WARNING)
+        self.act_on_each(
+            request, queryset, lambda pk: function(job_id=pk), done=done, skipped=skipped
+        )
 
     def export(
         self,

@@ -1,62 +1,74 @@
-"""An OpenAI-compatible server on loopback that says what a test wants, when the test wants it."""
+"""An OpenAI-compatible server on loopback that follows a test's script."""
 
 import json
 import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
 MODEL = "scripted"
 TOPICS = ["first topic", "second topic", "third topic"]
-NOTES, SUMMARY, NAMES = "notes", "summary", "topics"
+
+
+class Kind(StrEnum):
+    """What a request asks for; the last line of each prompt names it."""
+
+    NOTES = "notes"
+    SUMMARY = "summary"
+    TOPICS = "topics"
 
 
 @dataclass
-class Asked:
-    """One request for a completion."""
-
-    kind: str
+class CompletionRequest:
+    kind: Kind
     content: str
-    """The last message: the passages that it is about."""
+    """The last message, which holds the passages."""
     model: str
     is_answered: bool = False
 
 
 @dataclass
 class Script:
-    asked: list[Asked] = field(default_factory=list)
-    n_abandoned: int = 0
-    """Requests whose client went away before it had its answer."""
+    """What the server answers and when, and the requests it got."""
+
+    requests: list[CompletionRequest] = field(default_factory=list)
+    n_cancelled: int = 0
+    """Requests whose client closed the connection before it had its answer."""
     may_answer: Event = field(default_factory=Event)
-    """While it is not set every request waits."""
-    hold_after: int | None = None
-    """Once so many are answered, the others wait."""
-    reply: Callable[[Asked], str | int] = lambda asked: said(asked)
+    """While it is not set, no request is answered."""
+    max_answers: int | None = None
+    """Once so many requests are answered, the others wait; None for no limit."""
+    reply: Callable[[CompletionRequest], str | int] = lambda request: default_reply(request)
     """The text to answer with, or an error's status code."""
     models: tuple[str, ...] = (MODEL,)
 
     @property
-    def holds(self) -> bool:
-        n_answered = sum(each.is_answered for each in list(self.asked))
-        is_full = self.hold_after is not None and n_answered >= self.hold_after
+    def is_paused(self) -> bool:
+        n_answered = sum(request.is_answered for request in list(self.requests))
+        is_full = self.max_answers is not None and n_answered >= self.max_answers
         return is_full or not self.may_answer.is_set()
 
-    def begin_anew(self, *, hold_after: int | None = None) -> None:
-        self.asked.clear()
-        self.hold_after = hold_after
+    def restart(self, *, max_answers: int | None = None) -> None:
+        """Forget the requests, and answer again."""
+        self.requests.clear()
+        self.max_answers = max_answers
         self.may_answer.set()
 
-    def of_kind(self, kind: str) -> list[Asked]:
-        return [each for each in list(self.asked) if each.kind == kind]
+    def of_kind(self, kind: Kind) -> list[CompletionRequest]:
+        return [request for request in list(self.requests) if request.kind == kind]
+
+    def contents(self, kind: Kind) -> list[str]:
+        return [request.content for request in self.of_kind(kind)]
 
 
-def said(asked: Asked) -> str:
-    if asked.kind == NAMES:
+def default_reply(request: CompletionRequest) -> str:
+    if request.kind == Kind.TOPICS:
         return json.dumps({"topics": TOPICS})
-    return "Much was said." if asked.kind == NOTES else "All of it in short."
+    return "Much was said." if request.kind == Kind.NOTES else "All of it in short."
 
 
 class _Server(ThreadingHTTPServer):
@@ -78,25 +90,25 @@ class _Handler(BaseHTTPRequestHandler):
         script = self.server.script
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         content = str(body["messages"][-1]["content"])
-        asked = Asked(_kind(content), content, body["model"])
-        script.asked.append(asked)
+        request = CompletionRequest(_kind(content), content, body["model"])
+        script.requests.append(request)
         if not self._wait():
-            script.n_abandoned += 1
+            script.n_cancelled += 1
             self.close_connection = True
             return
-        reply = script.reply(asked)
-        asked.is_answered = True
+        reply = script.reply(request)
+        request.is_answered = True
         if isinstance(reply, int):
             self._send(reply, {"error": {"message": f"scripted error {reply}"}})
         else:
             self._send(200, _completion(body["model"], reply))
 
     def _wait(self) -> bool:
-        """Until an answer is due; False when the client does not wait for it any more."""
-        while self.server.script.holds:
+        """Wait until the script lets requests be answered. False if the client closed the connection."""
+        while self.server.script.is_paused:
             readable, _, _ = select.select([self.connection], [], [], 0.02)
             if readable:
-                return False  # nothing more was to come on this connection but its end
+                return False  # the client sends nothing more, so this is the connection's end
         return True
 
     def _send(self, status: int, document: dict[str, Any]) -> None:
@@ -104,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
-        self.send_header("x-should-retry", "false")  # the client would wait and ask twice more
+        self.send_header("x-should-retry", "false")  # else the client retries
         self.end_headers()
         self.wfile.write(data)
 
@@ -112,12 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _kind(content: str) -> str:
+def _kind(content: str) -> Kind:
     last_line = content.rstrip().rsplit("\n", 1)[-1]
-    for kind in (NOTES, SUMMARY, NAMES):
+    for kind in Kind:
         if kind in last_line:
             return kind
-    raise AssertionError(f"What is asked for? {last_line!r}")
+    raise AssertionError(f"The prompt names no known kind of request: {last_line!r}")
 
 
 def _completion(model: str, text: str) -> dict[str, Any]:
@@ -138,14 +150,14 @@ def _completion(model: str, text: str) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(script: Script) -> Iterator[str]:
-    """The base URL of a server that plays `script`."""
+def serve(script: Script) -> Iterator[str]:
+    """Run a server that follows `script`; yields its base URL."""
     with _Server(script) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}/v1"
         finally:
-            script.begin_anew()
+            script.restart()
             server.shutdown()
             thread.join()
