@@ -19,11 +19,9 @@ FIND_PYTHON := for candidate in python3.11 python3 python3.12 python3.13; do \
 serve: $(VENV)/run.stamp
 	exec $(VENV)/bin/python manage.py serve --host $(HOST) --port $(PORT) --only $(ONLY)
 
-# On what comes with it, whatever the environment says, and then on PostgreSQL and Redis.
 test: $(VENV)/test.stamp $(VENV)/browser.stamp
 	@$(VENV)/bin/python -m tests.servers
-	env -u DATABASE_URL -u REDIS_URL $(VENV)/bin/python -m pytest
-	$(VENV)/bin/python -m tests.on_servers
+	$(VENV)/bin/python -m tests
 
 lint: $(VENV)/lint.stamp
 	$(VENV)/bin/ruff check .

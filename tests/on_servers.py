@@ -1,33 +1,36 @@
-"""`python -m tests.on_servers [pytest's arguments]`: the tests of the service, on PostgreSQL and Redis."""
+"""`python -m tests.on_servers [pytest's arguments]`: the tests marked `both` or `servers`, on PostgreSQL and Redis."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 from tests import servers
 
 
-def main(arguments: list[str]) -> int:
+@contextmanager
+def environment() -> Iterator[dict[str, str]]:
+    """The environment of a pytest that runs on servers, as long as these run."""
     servers.install()
     with servers.postgres() as database, servers.redis_server() as redis:
-        queue = servers.empty_redis_database(redis)
-        environment = {
+        yield {
             **os.environ,
             "TEST_DATABASE_URL": database,
             "TEST_REDIS_URL": redis,
-            # Of the tests' own process: Django makes a database with another name from it.
+            # Of the tests' own processes: Django makes databases with other names from it, one for each process.
             "DATABASE_URL": urlunsplit(
                 urlsplit(database)._replace(path=f"/transcriber_{os.getpid()}")
             ),
-            "REDIS_URL": queue,
+            "PYTEST_PLUGINS": "tests.redis_database",
         }
-        try:
-            return subprocess.run(
-                [sys.executable, "-m", "pytest", *arguments], env=environment
-            ).returncode
-        finally:
-            servers.flush(queue)
+
+
+def main(arguments: list[str]) -> int:
+    with environment() as variables:
+        command = [sys.executable, "-m", "pytest", *arguments]
+        return subprocess.run(command, env=variables).returncode
 
 
 if __name__ == "__main__":

@@ -19,10 +19,8 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import redis
 
-DATABASE_URL = "postgres://postgres@127.0.0.1:5432/postgres"
-REDIS_URL = "redis://127.0.0.1:6379"
 PACKAGES = ("postgresql", "redis-server")
-N_REDIS_DATABASES = 16
+N_REDIS_DATABASES = 64
 START_SECONDS = 60.0
 
 
@@ -55,7 +53,9 @@ def drop_database(url: str, *, server_url: str) -> None:
 
 def empty_redis_database(server_url: str) -> str:
     """The URL of a database that holds nothing: whatever else the server is for is left alone."""
-    for number in range(N_REDIS_DATABASES - 1, 0, -1):
+    with closing(redis.from_url(server_url)) as client:
+        n_databases = int(client.config_get("databases")["databases"])
+    for number in range(n_databases - 1, 0, -1):
         url = f"{server_url.rstrip('/')}/{number}"
         with closing(redis.from_url(url)) as client:
             # Taken by writing to it, so that the next who asks gets another one.
@@ -72,10 +72,17 @@ def flush(redis_database_url: str) -> None:
 # ---- Servers of a test's own
 
 
-class Postgres:
-    """A PostgreSQL server on a port of its own, to be stopped, killed and started again."""
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
-    def __init__(self) -> None:
+
+class Postgres:
+    """A PostgreSQL server on a port of its own, to be stopped, killed and started again.
+
+    One that is not `durable` waits for no disk, and may lose commits when it is stopped at once.
+    """
+
+    def __init__(self, *, durable: bool = True) -> None:
+        self._durability = {} if durable else NOT_DURABLE
         self.port = free_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
         # Not below pytest's folders: root alone may enter those, and PostgreSQL does not run as root.
@@ -100,6 +107,7 @@ class Postgres:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": self._folder,
             "max_connections": 300,
+            **self._durability,
         }
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         self._run("pg_ctl", "start", "-w", "-l", str(self._folder / "log"), "-o", options)
@@ -146,7 +154,13 @@ class Redis:
         self.stop()
 
     def start(self) -> None:
-        options = {"bind": "127.0.0.1", "port": str(self.port), "save": "", "appendonly": "no"}
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "databases": str(N_REDIS_DATABASES),
+            "save": "",
+            "appendonly": "no",
+        }
         command = [_program("redis-server")]
         for name, value in options.items():
             command += [f"--{name}", value]
@@ -203,15 +217,13 @@ def install() -> None:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of TEST_DATABASE_URL's server, of the one at the standard port, or else of one that is started."""
+    """The URL of TEST_DATABASE_URL's server, or else of one that is started and does not depend on the machine's."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         if not _postgres_answers(url):
             raise MissingServerError("There is no PostgreSQL at TEST_DATABASE_URL.")
         yield url
-    elif _postgres_answers(DATABASE_URL):
-        yield DATABASE_URL
     else:
-        with Postgres() as started:
+        with Postgres(durable=False) as started:
             yield started.url
 
 
@@ -222,8 +234,6 @@ def redis_server() -> Iterator[str]:
         if not _redis_answers(url):
             raise MissingServerError("There is no Redis at TEST_REDIS_URL.")
         yield urlunsplit(urlsplit(url)._replace(path=""))
-    elif _redis_answers(REDIS_URL):
-        yield REDIS_URL
     else:
         with Redis() as started:
             yield started.url

@@ -15,7 +15,7 @@ from transcription.editing.changes import ConflictError
 from transcription.jobs import retry_and_delete
 from transcription.models import Job, Leased, Stage
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both]
 
 ONE, TWO = "SPEAKER_1", "SPEAKER_2"
 

@@ -30,6 +30,8 @@ from transcription.live import feed as live
 from transcription.models import Job, Leased
 from transcription.transcript.segments import segment_object
 
+pytestmark = pytest.mark.both
+
 ONE, TWO = "SPEAKER_1", "SPEAKER_2"
 TURNS = [(0, 3, ONE), (3, 8, TWO)]
 

@@ -14,6 +14,7 @@ from django.test.utils import override_settings
 
 from retranslation import services, work
 from retranslation.models import Batch, Retranslation
+from tests import UNKNOWN_ID
 from tests.retranslation.recorded import make_job
 from tests.transcription.media import silence, write
 from transcription import recordings
@@ -106,7 +107,7 @@ def test_a_wrong_value_is_named(client: Client, values: dict[str, Any], told: st
     assert told in refused(ask(client, make_job(), **values), 400)
 
 
-@pytest.mark.parametrize("job_id", [str(uuid4()), "42"])
+@pytest.mark.parametrize("job_id", [UNKNOWN_ID, "42"])
 def test_an_unknown_job_is_not_found(client: Client, job_id: str) -> None:
     assert "not found" in refused(ask(client, job_id), 404)
 
@@ -324,7 +325,7 @@ def test_what_is_not_finished_cannot_be_accepted(client: Client) -> None:
 
 
 @pytest.mark.parametrize("what", ["accept", "reject", "undo"])
-@pytest.mark.parametrize("written", [str(uuid4()), "seg-1"])
+@pytest.mark.parametrize("written", [UNKNOWN_ID, "seg-1"])
 def test_nothing_is_decided_about_what_is_not_there(
     client: Client, what: str, written: str
 ) -> None:

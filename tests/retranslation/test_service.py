@@ -14,7 +14,7 @@ import pytest
 
 from tests.service import Service, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.both]
 
 API = "/api/retranslate"
 DOCUMENTED = {"segment_id", "text", "confidence", "speaker", "model_used"}

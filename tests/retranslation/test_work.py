@@ -34,7 +34,7 @@ from transcription.speech import fetching
 from transcription.speech.engines.base import Span, SpeechError
 from transcription.transcript.suspects import Suspect
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both]
 
 MODEL = "tiny.en"
 ASK = Span(2.8, 7.9)

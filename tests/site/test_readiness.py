@@ -23,7 +23,7 @@ from transcription.models import Worker
 
 READY = "/health/ready"
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 from chat.llm.base import Passage
 from summaries import api, services
 from summaries.models import Summary
+from tests import UNKNOWN_ID
 from tests.servers import free_port
 from tests.summaries.builders import make_summary
 from tests.summaries.fake_provider import MODEL
@@ -244,7 +245,7 @@ def test_a_failed_summary_says_why(client: Client) -> None:
     assert "The provider refuses the key." in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("summary_id", [str(uuid4()), "garbage", "1", "%00", "a" * 500])
+@pytest.mark.parametrize("summary_id", [UNKNOWN_ID, "garbage", "1", "%00", "a" * 500])
 @pytest.mark.parametrize("path", ["", "status/"])
 def test_an_unknown_summary_is_not_found(client: Client, path: str, summary_id: str) -> None:
     answer = client.get(f"{URL}{path}{summary_id}")

@@ -23,7 +23,7 @@ from tests.summaries.fake_provider import MODEL, CompletionRequest, Kind, Script
 from transcription.leasing import leases
 from transcription.models import Leased
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both]
 
 
 # ---- Failures

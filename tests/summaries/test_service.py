@@ -13,7 +13,7 @@ from tests.service import Service, wait_for
 from tests.summaries.builders import segments
 from tests.summaries.fake_provider import MODEL, TOPICS, Kind, Script, serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.both]
 
 N_SEGMENTS = 50
 STOP_SECONDS = 15

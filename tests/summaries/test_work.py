@@ -10,7 +10,7 @@ from tests.summaries.builders import request_summary, summarize_next
 from tests.summaries.fake_provider import MODEL, TOPICS, Kind, Script, default_reply
 from transcription.models import Leased
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both]
 
 
 # ---- Without a provider

@@ -21,7 +21,7 @@ from transcription.editing import services
 from transcription.models import Chunk, Edit, Job, Leased, Recording, Segment, Stage
 from transcription.transcript.exports import FORMATS, Options, export
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 MODELS = ["recording", "job", "stage", "chunk", "segment", "diarization", "edit"]
 MOST_QUERIES = 15  # a page's own, its filters', the session's and the user's

@@ -14,7 +14,7 @@ from transcription.editing import services
 from transcription.jobs import retry_and_delete
 from transcription.models import Chunk, Job, Leased, Recording, Segment, Stage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import pack
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import numpy as np
 import pytest
 
+from tests import UNKNOWN_ID
 from tests.service import Service, wait_for
 from tests.transcription.media import first_half, noise, samples_of, silence, write
 from transcription.speech.catalogue import MODELS
@@ -282,7 +282,7 @@ def test_a_model_that_is_not_here_is_refused_at_once_with_the_remedy(
     assert "manage.py models download small" in detail
 
 
-@pytest.mark.parametrize("job_id", ["1", "not-a-uuid", "%00", str(uuid4()), "é" * 200])
+@pytest.mark.parametrize("job_id", ["1", "not-a-uuid", "%00", UNKNOWN_ID, "é" * 200])
 @pytest.mark.parametrize("end", ["", "/"])
 def test_the_status_of_an_unknown_job_is_not_found(service: Service, job_id: str, end: str) -> None:
     answer = service.client.get(f"/api/transcribe/status/{job_id}{end}", headers=ORIGIN)
@@ -293,7 +293,7 @@ def test_the_status_of_an_unknown_job_is_not_found(service: Service, job_id: str
     assert body["message"] == "Transcription job not found or expired"
 
 
-@pytest.mark.parametrize("job_id", ["1", "not-a-uuid", "%00", str(uuid4())])
+@pytest.mark.parametrize("job_id", ["1", "not-a-uuid", "%00", UNKNOWN_ID])
 @pytest.mark.parametrize("what", ["result", "debug"])
 @pytest.mark.parametrize("end", ["", "/"])
 def test_an_unknown_job_is_a_404_everywhere_else(

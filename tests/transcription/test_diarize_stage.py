@@ -15,7 +15,7 @@ import pytest
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from tests import queued
+from tests import UNKNOWN_ID, queued
 from tests.conversations import clip, der
 from tests.service import Service, wait_for
 from tests.transcription.diarized import (
@@ -47,6 +47,8 @@ from transcription.models import Chunk, Diarization, Job, Leased, Recording, Sta
 from transcription.speech.diarization.attribution import attribute
 from transcription.speech.diarization.base import Samples, SpeakerCount, Turn
 from transcription.speech.engines.base import OnProgress, Span, SpeechError
+
+pytestmark = pytest.mark.both
 
 rows = pytest.mark.django_db(transaction=True)
 
@@ -415,7 +417,9 @@ def test_a_number_of_speakers_replaces_what_was_said_before_and_none_leaves_it()
 
 
 @rows
-@pytest.mark.parametrize("status", set(Job.Status) - {Job.Status.COMPLETED})
+@pytest.mark.parametrize(
+    "status", [status for status in Job.Status if status != Job.Status.COMPLETED]
+)
 def test_only_a_completed_job_is_diarized_once_more(client: Client, status: Job.Status) -> None:
     job = make_job(QUESTION)
     Job.objects.filter(pk=job.pk).update(status=status)
@@ -465,7 +469,7 @@ def test_it_is_asked_for_by_post_alone(client: Client, method: str) -> None:
 
 
 @rows
-@pytest.mark.parametrize("job_id", ["nonsense", str(uuid4())])
+@pytest.mark.parametrize("job_id", ["nonsense", UNKNOWN_ID])
 def test_an_unknown_job_is_a_404(client: Client, job_id: str) -> None:
     answer = client.post(f"/api/transcribe/diarize/{job_id}")
     assert answer.status_code == 404

@@ -34,7 +34,7 @@ from transcription.models import Edit, Job, Segment
 from transcription.transcript.speaker_split import is_unedited
 from transcription.transcript.word_alignment import segment_with_words, shown_words
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 Act = Callable[[Job], Edited]
 ACTS: dict[str, Act] = {

@@ -2,13 +2,13 @@
 
 import json
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from tests import UNKNOWN_ID
 from tests.transcription.diarized import ids, now
 from tests.transcription.edited import (
     ONE,
@@ -242,7 +242,7 @@ def test_a_segment_that_is_not_there_is_a_404(job: Job, segment_id: int) -> None
         assert_refused(answer, 404, "not found")
 
 
-@pytest.mark.parametrize("job_id", ["a", str(uuid4())])
+@pytest.mark.parametrize("job_id", ["a", UNKNOWN_ID])
 def test_a_job_that_is_not_there_is_a_404(job: Job, job_id: str) -> None:
     done = rename(job, ONE, "Ann")
     assert done.edit

@@ -31,7 +31,7 @@ from transcription.live import feed
 from transcription.models import Diarization, Edit, Job, Segment
 from transcription.transcript.speaker_split import is_unedited
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 NAMES = (ONE, TWO, "SPEAKER_3", "Ann", None)
 

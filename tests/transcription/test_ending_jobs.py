@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from django.core.files.storage import default_storage
@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosedError
 
 from retranslation.models import Retranslation
 from summaries.models import Summary
+from tests import UNKNOWN_ID
 from tests.service import Service, wait_for
 from tests.transcription.jobs_under_way import (
     CANCELLED_WITHIN_SECONDS,
@@ -24,6 +25,8 @@ from tests.transcription.worked import claim, commit, lease_of, make_job, now
 from transcription.leasing import registry
 from transcription.leasing.leases import LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment
+
+pytestmark = pytest.mark.both
 
 API = "/api/transcribe"
 
@@ -82,7 +85,7 @@ def test_what_ended_otherwise_cannot_be_cancelled(client: Client, status: Job.St
 
 
 @rows
-@pytest.mark.parametrize("job_id", [uuid4(), "not-a-uuid"])
+@pytest.mark.parametrize("job_id", [UNKNOWN_ID, "not-a-uuid"])
 @pytest.mark.parametrize(("method", "path"), [("post", "cancel"), ("delete", "jobs")])
 def test_an_unknown_job_is_a_404(client: Client, method: str, path: str, job_id: object) -> None:
     answer = getattr(client, method)(f"{API}/{path}/{job_id}")

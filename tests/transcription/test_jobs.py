@@ -41,7 +41,7 @@ from transcription.leasing.leases import LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.speech import audio
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both]
 
 
 @pytest.fixture(autouse=True)

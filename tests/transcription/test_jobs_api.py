@@ -3,15 +3,17 @@
 import json
 import re
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.test import Client
 
+from tests import UNKNOWN_ID
 from tests.service import Service
 from tests.transcription.conftest import WatchedJob
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.speech.catalogue import MODELS
+
+pytestmark = pytest.mark.both
 
 JOBS, MODELS_PATH = "/api/transcribe/jobs", "/api/transcribe/models"
 STATUS_FIELDS = {"job_id", "status", "message", "progress", "updated_at"}
@@ -189,7 +191,7 @@ def test_a_language_not_detected_yet_is_null(client: Client) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("what", ["result", "debug"])
-@pytest.mark.parametrize("job_id", ["nonsense", str(uuid4()), "0" * 32])
+@pytest.mark.parametrize("job_id", ["nonsense", UNKNOWN_ID, "0" * 32])
 def test_an_unknown_job_is_a_404(client: Client, what: str, job_id: str) -> None:
     answer = client.get(f"/api/transcribe/{what}/{job_id}")
     assert answer.status_code == 404

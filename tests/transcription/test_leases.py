@@ -19,7 +19,7 @@ from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.speech.engines.base import TranscribedSegment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 SAID = TranscribedSegment(1.0, 2.0, "Hello.", (), -0.1, 0.0, 1.0, 0.0)
 

@@ -4,19 +4,22 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests import UNKNOWN_ID
 from tests.service import Service
 from tests.transcription.conftest import N_CROWD, Heard, WatchedJob, hear
 from transcription.jobs import retry_and_delete
 from transcription.jobs import status as statuses
 from transcription.live import feed
 from transcription.models import Chunk, Job, Leased, Recording, Segment
+
+pytestmark = pytest.mark.both
 
 NORMAL, BAD_REQUEST, NOT_FOUND = 1000, 4400, 4404
 
@@ -123,7 +126,7 @@ def test_a_crowd_of_listeners_gets_everything(service: Service, watched: Watched
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job_id", [uuid4(), "not-a-uuid", "1", "%00"])
+@pytest.mark.parametrize("job_id", [UNKNOWN_ID, "not-a-uuid", "1", "%00"])
 def test_an_unknown_job_is_told_and_the_socket_closes(service: Service, job_id: object) -> None:
     heard = listen(service, job_id)
     [message] = heard.messages

@@ -24,7 +24,7 @@ from transcription.live import feed
 from transcription.models import Job, Leased, Segment
 from transcription.transcript.segments import segment_object
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both]
 
 ONE, TWO = "SPEAKER_1", "SPEAKER_2"
 TEXTS = ("How are you Fine thanks", "Good to hear", "And you")

@@ -9,7 +9,7 @@ import pytest
 from tests import committing, crowd, servers
 from tests.service import ON_SERVERS, Service
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.both]
 
 N_LISTENERS = 1000
 MOST_SECONDS = 0.15 if ON_SERVERS else 0.5

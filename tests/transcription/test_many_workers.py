@@ -9,7 +9,7 @@ from tests import scaling
 from tests.service import Service
 from tests.transcription.jobs_under_way import Spoken, pid_of_worker, spoken
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.both]
 
 LEAST_SPEED_UP = 6.5
 N_WORKERS = 8

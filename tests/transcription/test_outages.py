@@ -18,6 +18,8 @@ from transcription.leasing import outages
 from transcription.models import Stage
 from transcription.recordings import folder
 
+pytestmark = pytest.mark.both
+
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 

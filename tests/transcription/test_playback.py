@@ -23,6 +23,7 @@ from django.core.files.storage import default_storage
 from django.http import StreamingHttpResponse
 from django.test import Client, override_settings
 
+from tests import UNKNOWN_ID
 from tests.browser import browser
 from tests.retranslation.recorded import make_job
 from tests.service import ROOT, Service, peak_memory, wait_for
@@ -228,7 +229,7 @@ def test_of_a_recording_with_a_piece_gone_there_is_no_audio(
 
 
 @pytest.mark.parametrize("what", ["audio", "peaks"])
-@pytest.mark.parametrize("job_id", [str(uuid4()), "no-id"])
+@pytest.mark.parametrize("job_id", [UNKNOWN_ID, "no-id"])
 def test_of_a_job_that_is_not_known_there_is_nothing(
     client: Client, db: None, what: str, job_id: str
 ) -> None:

@@ -14,6 +14,8 @@ from transcription.jobs import lifecycle, prepare, retry_and_delete, status
 from transcription.live import feed
 from transcription.models import Job
 
+pytestmark = pytest.mark.both
+
 N_SHORT = 10
 HOURS = 3
 

@@ -28,7 +28,7 @@ from tests.transcription.jobs_under_way import (
     spoken,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.both]
 
 LEASE_SECONDS = 5
 NOTICED_SECONDS = 15.0

@@ -12,6 +12,8 @@ from django_q.models import Schedule
 from transcription import wake
 from transcription.leasing import registry, workers
 
+pytestmark = pytest.mark.both
+
 APPS = ("transcription", "summaries", "retranslation")
 
 

@@ -27,7 +27,7 @@ from transcription.editing.changes import ConflictError
 from transcription.editing.services import NotPossibleError
 from transcription.models import Chunk, Diarization, Job, Segment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 TURNS = [(0, 3, ONE), (3, 5, TWO), (5, 8, ONE), (30, 40, TWO)]
 

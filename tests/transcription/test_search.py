@@ -20,7 +20,7 @@ from transcription.models import Job, Leased, Recording, Segment
 from transcription.transcript import search
 from transcription.transcript.search import Excerpt, excerpts, find_jobs
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both]
 folds_diacritics = connection.vendor == "sqlite"
 SPEECH = "And so, my fellow Americans, ask not what your country can do for you"
 

@@ -21,7 +21,7 @@ from tests.transcription.diarized import (
 from transcription.jobs import lifecycle
 from transcription.models import Job, Leased, Segment
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both]
 
 ONE, TWO, THREE = "SPEAKER_1", "SPEAKER_2", "SPEAKER_3"
 QUESTION = "How are you Fine thanks"

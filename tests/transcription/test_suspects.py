@@ -4,7 +4,6 @@ import json
 import time
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from django.db import connection
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
+from tests import UNKNOWN_ID
 from tests.service import Service
 from tests.transcription import media
 from tests.transcription.conftest import WatchedJob
@@ -305,7 +305,7 @@ def test_suspects_are_listed_in_order_of_time(client: Client) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("job_id", ["nonsense", str(uuid4())])
+@pytest.mark.parametrize("job_id", ["nonsense", UNKNOWN_ID])
 def test_of_an_unknown_job_they_are_a_404(client: Client, job_id: str) -> None:
     answer = client.get(f"{STATUS_PATH}/{job_id}")
     assert answer.status_code == 404

@@ -19,7 +19,7 @@ from transcription.leasing.workers import send_heartbeat
 from transcription.models import Job, Worker
 from transcription.speech import fetching
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 
 @pytest.fixture(autouse=True)
