@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from tests.service import ROOT, Service
-from transcriber_site.processes import allow_many_files
+from transcriber_site.processes import raise_open_file_limit
 
 AT_ONCE = 50
 """Connections that are being opened at the same time."""
@@ -36,7 +36,7 @@ class Listened:
 
 def listen(service: Service, *, n_listeners: int) -> Listened:
     """Commit a job's chunks while so many listen from its first segment to its end."""
-    allow_many_files()
+    raise_open_file_limit()
     with subprocess.Popen(
         [sys.executable, "-m", "tests.committing"],
         cwd=ROOT,

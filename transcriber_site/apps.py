@@ -6,4 +6,4 @@ class TranscriberSiteConfig(AppConfig):
     verbose_name = "Site"
 
     def ready(self) -> None:
-        from transcriber_site import checks  # noqa: F401  registers them
+        from transcriber_site import checks  # noqa: F401  registers the system checks

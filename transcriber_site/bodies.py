@@ -1,4 +1,4 @@
-"""The bodies of requests, which lie on the disk already when Django comes to read them (see web.py)."""
+"""Request bodies that web.py has already written to disk when Django reads them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,7 +10,7 @@ Receive = Callable[[], Awaitable[Message]]
 
 
 class BodyOnDisk:
-    """A request's `receive` that has the body as a file; awaited, it tells that the client is gone."""
+    """An ASGI `receive` whose body is a file; awaiting it waits for the client to disconnect."""
 
     def __init__(self, file: Any, receive: Receive) -> None:
         self.file = file
@@ -18,12 +18,12 @@ class BodyOnDisk:
 
     async def __call__(self) -> Message:
         message = await self._receive()
-        # The empty body that daphne has queued comes first.
+        # daphne has queued an empty body first: skip it.
         return await self._receive() if message["type"] == "http.request" else message
 
 
 class UploadHandler(ASGIHandler):
-    """Django's handler, without the copy that it makes of a body that lies on the disk already."""
+    """Django's ASGI handler, which reads a body on disk in place; the base class copies it."""
 
     async def read_body(self, receive: Any) -> Any:
         if isinstance(receive, BodyOnDisk):
@@ -32,6 +32,10 @@ class UploadHandler(ASGIHandler):
         return await super().read_body(receive)
 
 
-def refusal_of(request: object) -> Exception | None:
-    """Why the body of `request` was thrown away as it came in, or None."""
-    return request.scope.get("transcriber.refusal") if isinstance(request, ASGIRequest) else None
+def body_rejection(request: object) -> Exception | None:
+    """The reason why the web process discarded the request's body, or None."""
+    return (
+        request.scope.get("transcriber.body_rejection")
+        if isinstance(request, ASGIRequest)
+        else None
+    )

@@ -1,8 +1,8 @@
-"""Strict reading of environment variables.
+"""Strict parsing of environment variables.
 
-Every reader takes the variable's name and its default, and stops the start with a `SettingError`
-that names the variable and what it allows. An empty variable counts as unset. Every variable may
-instead be given as NAME_FILE, the path of a file that holds the value, as container secrets are.
+Every reader takes the variable's name and its default. An invalid value raises `SettingError`, which
+names the variable and the allowed values and stops the start. An empty variable counts as unset.
+Any variable can instead be given as NAME_FILE, the path of a file with the value (container secrets).
 """
 
 import re
@@ -29,14 +29,14 @@ _names: set[str] = set()
 
 
 class SettingError(ImproperlyConfigured):
-    """An environment variable has a value that cannot be used."""
+    """An environment variable has an invalid value."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name} {problem}")
 
 
 def known_names() -> frozenset[str]:
-    """The variables that have been read so far: after the settings are loaded, all there are."""
+    """The variables read so far: all of them, once the settings module is loaded."""
     return frozenset(_names)
 
 
@@ -58,7 +58,7 @@ def choice(name: str, default: str, allowed: Sequence[str]) -> str:
 
 def integer(name: str, default: int, minimum: int, maximum: int | None = None) -> int:
     span = f"{minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
-    return _parsed(
+    return _parse_number(
         name,
         default,
         int,
@@ -76,60 +76,60 @@ def flag(name: str, default: bool) -> bool:
 
 def size(name: str, default: int) -> int:
     """A number of bytes: `1048576`, `500MB`, `2GiB`."""
-    return _parsed(
+    return _parse_number(
         name,
         default,
-        _bytes,
+        _parse_bytes,
         lambda n: n > 0,
         "a number of bytes above 0, such as 1048576, 500MB or 2GiB",
     )
 
 
-def words(name: str, default: str = "") -> list[str]:
+def items(name: str, default: str = "") -> list[str]:
     """The items of a comma-separated list."""
-    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+    return [item.strip() for item in text(name, default).split(",") if item.strip()]
 
 
 def origins(name: str, default: str = "") -> list[str]:
     """Web origins, each a scheme and a host: `https://notes.example.org`."""
-    found = words(name, default)
-    for origin in found:
+    values = items(name, default)
+    for origin in values:
         if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
             raise SettingError(
-                name, f"must list origins such as https://notes.example.org; {origin!r} is none"
+                name, f"must list origins such as https://notes.example.org; {origin!r} is not one"
             )
-    return found
+    return values
 
 
 def url(name: str, schemes: Sequence[str]) -> str:
-    """The address of a service with one of these schemes, or an empty text."""
+    """A URL with one of these schemes, or an empty string."""
     value = text(name)
     if value and value.partition("://")[0] not in schemes:
         allowed = ", ".join(f"{scheme}://" for scheme in schemes)
         raise SettingError(
             name, f"must begin with one of {allowed}"
-        )  # not shown: it may hold a password
-    if value.startswith("http") and not _names_a_host(value):
+        )  # the value is not shown: it may contain a password
+    if value.startswith("http") and not _has_host(value):
         raise SettingError(name, "must be an address such as http://localhost:8080/v1")
     return value
 
 
-def _names_a_host(address: str) -> bool:
+def _has_host(address: str) -> bool:
     try:
         parts = urlsplit(address)
         return bool(parts.hostname) and parts.port != 0
-    except ValueError:  # of the port
+    except ValueError:  # an invalid port
         return False
 
 
-def _bytes(value: str) -> int:
+def _parse_bytes(value: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)?", value, re.IGNORECASE)
     if match is None:
         raise ValueError(value)
     return int(float(match[1]) * _UNITS[(match[2] or "").upper()])
 
 
-def _parsed(
+def _parse_number(
     name: str,
     default: int,
     parse: Callable[[str], int],

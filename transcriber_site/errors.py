@@ -1,4 +1,4 @@
-"""Every error becomes `{"detail": <string>}`."""
+"""Error handlers. Every error is answered as JSON: `{"detail": <string>}`."""
 
 import logging
 from http import HTTPStatus
@@ -28,54 +28,54 @@ _logger = logging.getLogger(__name__)
 
 
 def exception_handler(exception: Exception, context: dict[str, Any]) -> Response | None:
-    """What an API view's exception is answered with; None leaves it to the middleware."""
+    """The response to an exception of an API view; None leaves it to the middleware."""
     response = views.exception_handler(exception, context)
     if response is not None:
-        response.data = {"detail": sentence(response.data) + _remedy(exception)}
+        response.data = {"detail": error_text(response.data) + _remedy(exception)}
         return response
-    known = known_failure(exception)
-    if known is None:
+    expected = expected_error(exception)
+    if expected is None:
         return None
     _logger.warning("%s failed", context["request"].path, exc_info=exception)
     views.set_rollback()
-    status, detail = known
+    status, detail = expected
     response = Response({"detail": detail}, status=status)
-    response._has_been_logged = True  # type: ignore[attr-defined]  # by the line above
+    response._has_been_logged = True  # type: ignore[attr-defined]  # above; Django would log it again
     return response
 
 
 def _remedy(exception: Exception) -> str:
     if isinstance(exception, UnsupportedMediaType):
-        return " Uploads are sent as multipart/form-data, all else as application/json."
+        return " Send uploads as multipart/form-data, everything else as application/json."
     if isinstance(exception, ParseError) and "header size" in str(exception.detail):
-        return ". Is the file's name too long? 255 letters are allowed."
+        return ". The file name may be too long: at most 255 characters are allowed."
     return ""
 
 
-def sentence(detail: Any) -> str:
-    """Validation errors of any shape as text that names each field: `language: Unknown.`"""
-    return " ".join(_sentences(detail, field="")) or "The request is not valid."
+def error_text(detail: Any) -> str:
+    """Nested validation errors as one line of text with the names of fields: `language: Unknown.`"""
+    return " ".join(_error_lines(detail, field="")) or "The request is not valid."
 
 
-def _sentences(detail: Any, field: str) -> list[str]:
+def _error_lines(detail: Any, field: str) -> list[str]:
     if isinstance(detail, dict):
         return [
             text
             for name, inner in detail.items()
-            for text in _sentences(inner, field=_inner_name(field, name))
+            for text in _error_lines(inner, field=_field_path(field, name))
         ]
     if isinstance(detail, list | tuple):
         return [
             text
             for index, inner in enumerate(detail)
-            for text in _sentences(
+            for text in _error_lines(
                 inner, field=f"{field}[{index}]" if isinstance(inner, dict | list) else field
             )
         ]
     return [f"{field}: {detail}" if field else str(detail)]
 
 
-def _inner_name(outer: str, name: str | int) -> str:
+def _field_path(outer: str, name: str | int) -> str:
     if isinstance(name, int):
         return f"{outer}[{name}]"
     if name in (api_settings.NON_FIELD_ERRORS_KEY, "detail"):
@@ -83,8 +83,8 @@ def _inner_name(outer: str, name: str | int) -> str:
     return f"{outer}.{name}" if outer else name
 
 
-def known_failure(exception: Exception) -> tuple[int, str] | None:
-    """Status and detail of an exception that is not this service's fault, or None."""
+def expected_error(exception: Exception) -> tuple[int, str] | None:
+    """Status code and detail of an exception that is not a bug of this service, else None."""
     match exception:
         case RequestDataTooBig():
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(exception)
@@ -93,12 +93,15 @@ def known_failure(exception: Exception) -> tuple[int, str] | None:
         case MultiPartParserError():
             return HTTPStatus.BAD_REQUEST, f"The multipart form cannot be read: {exception}"
         case UnreadablePostError():
-            return HTTPStatus.BAD_REQUEST, "The upload broke off before its end. Send it again."
-        case SuspiciousOperation():  # too many form fields, a host that is not allowed, and so on
-            return HTTPStatus.BAD_REQUEST, str(exception) or "The request is not acceptable."
+            return (
+                HTTPStatus.BAD_REQUEST,
+                "The upload was interrupted before it was complete. Send it again.",
+            )
+        case SuspiciousOperation():  # such as a host that is not in ALLOWED_HOSTS
+            return HTTPStatus.BAD_REQUEST, str(exception) or "The request was rejected."
         case _ if is_disk_full(exception):
             return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL
-        case Job.DoesNotExist():  # it was deleted while it was asked for
+        case Job.DoesNotExist():  # deleted during the request
             return HTTPStatus.NOT_FOUND, "Transcription job not found or expired"
     if isinstance(exception, DATABASE_ERRORS) and "no such" not in str(exception):
         return HTTPStatus.SERVICE_UNAVAILABLE, _NO_DATABASE
@@ -107,40 +110,39 @@ def known_failure(exception: Exception) -> tuple[int, str] | None:
 
 def _too_large(exception: RequestDataTooBig) -> str:
     message = str(exception)
-    if message and "settings." not in message:  # Django's own speaks to programmers
+    if message and "settings." not in message:  # Django's own message names a setting
         return message
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    return f"The request's body is larger than the {limit:,} bytes allowed here."
+    return f"The request body is larger than the {limit:,} bytes allowed."
 
 
-_DISK_FULL = (
-    "The service's disk is full. Free some space (or ask who runs the service to), then try again."
-)
+_DISK_FULL = "The service's disk is full. Ask its administrator to free some space, then try again."
 
 
 _NO_DATABASE = (
-    "The service's database does not answer just now. What was accepted is safe: try again in a moment. "
-    "Whoever runs the service finds the reason in its log."
+    "The service's database does not answer. Accepted recordings and results are safe: try again in a "
+    "moment. The reason is in the service's log."
 )
 
 
-def answer_to_failure(request: HttpRequest, exception: Exception) -> HttpResponse | None:
-    """The answer to whatever a view raised; None for what Django has its own handlers for."""
+def error_response(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+    """The response to an exception of a view; None where one of Django's error handlers applies."""
     if isinstance(exception, Http404 | PermissionDenied):
         return None
-    known = known_failure(exception)
-    if known is not None:
+    expected = expected_error(exception)
+    if expected is not None:
         _logger.warning("%s %s: %r", request.method, request.path, exception)
-        return _json(*known)
+        return _json(*expected)
     _logger.error("%s %s failed", request.method, request.path, exc_info=exception)
     return server_error(request)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    known = known_failure(exception)
-    return (
-        _json(*known) if known else _json(HTTPStatus.BAD_REQUEST, "The request is not acceptable.")
+    status, detail = expected_error(exception) or (
+        HTTPStatus.BAD_REQUEST,
+        "The request was rejected.",
     )
+    return _json(status, detail)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -150,12 +152,12 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return _json(
         HTTPStatus.FORBIDDEN,
-        reason or "The form's CSRF token is missing or wrong. Load the page again.",
+        reason or "The CSRF token is missing or invalid. Reload the page.",
     )
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    # Django's own message of an unknown URL is a dictionary of everything that it tried.
+    # For an unknown URL Django's message is not text: it lists every pattern that it tried.
     message = exception.args[0] if exception.args else None
     return _json(
         HTTPStatus.NOT_FOUND,
@@ -165,13 +167,13 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     detail = (
-        "Something went wrong here. Whoever runs the service finds the reason in its log "
-        f"under {request_id.get() or '-'}."
+        "The service has failed unexpectedly. The reason is in its log, "
+        f"under request id {request_id.get() or '-'}."
     )
     return _json(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
 def _json(status: int, detail: str) -> HttpResponse:
     response = JsonResponse({"detail": detail}, status=status)
-    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log it a second time
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log it again
     return response

@@ -1,4 +1,4 @@
-"""The log: one line a record, with the id of the request that it belongs to."""
+"""Log format: one line per record, with the id of its request."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 class LineFormatter(logging.Formatter):
-    """Time (UTC), level, logger, request id, message; line breaks are escaped."""
+    """Formats time (UTC), level, logger, request id and message; escapes line breaks."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"

@@ -1,4 +1,4 @@
-"""What every request passes through."""
+"""The outermost middleware: request ids, timing, error responses, trailing slashes."""
 
 import re
 import time
@@ -13,74 +13,73 @@ from django.http.response import HttpResponseBase
 from django.urls import is_valid_path
 
 from transcriber_site import errors
-from transcriber_site.bodies import refusal_of
+from transcriber_site.bodies import body_rejection
 from transcriber_site.logs import request_id
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-Answer = HttpResponseBase | Awaitable[HttpResponseBase]
+ResponseOrAwaitable = HttpResponseBase | Awaitable[HttpResponseBase]
 
 
 class RequestTrace:
-    """Gives requests an id, responses X-Request-ID and X-Process-Time-Ms, failures their JSON.
+    """Sets a request id, the headers X-Request-ID and X-Process-Time-Ms, and answers errors as JSON.
 
-    It must be the outermost middleware. It also finds the view for a path that differs from a known
-    one by its trailing slash alone: API paths answer in both forms, and a redirect would lose the
-    body of a POST.
+    It must be the outermost middleware. It also resolves each path with or without a trailing slash:
+    Django's redirect (APPEND_SLASH) would lose the body of a POST.
     """
 
     sync_capable = True
     async_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], Answer]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], ResponseOrAwaitable]) -> None:
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest) -> Answer:
+    def __call__(self, request: HttpRequest) -> ResponseOrAwaitable:
         if self.is_async:
-            return self._answer_async(request)
-        with _traced(request) as headers:
+            return self._call_async(request)
+        with _traced(request) as set_headers:
             response = cast("HttpResponseBase", self.get_response(request))
-            headers(response)
+            set_headers(response)
             return response
 
-    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
-        with _traced(request) as headers:
+    async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
+        with _traced(request) as set_headers:
             response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-            headers(response)
+            set_headers(response)
             return response
 
     def process_view(
         self, request: HttpRequest, view: object, args: object, kwargs: object
     ) -> HttpResponse | None:
-        refusal = refusal_of(request)
-        return None if refusal is None else errors.answer_to_failure(request, refusal)
+        rejection = body_rejection(request)
+        return None if rejection is None else errors.error_response(request, rejection)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        return errors.answer_to_failure(request, exception)
+        return errors.error_response(request, exception)
 
 
 @contextmanager
 def _traced(request: HttpRequest) -> Iterator[Callable[[HttpResponseBase], None]]:
     started = time.perf_counter()
-    sent = request.headers.get("X-Request-ID", "")
-    current = sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
-    request.path_info = _known_form(request.path_info)
+    client_id = request.headers.get("X-Request-ID", "")
+    current = client_id if _VALID_ID.fullmatch(client_id) else uuid.uuid4().hex
+    request.path_info = _resolvable_path(request.path_info)
 
-    def headers(response: HttpResponseBase) -> None:
+    def set_headers(response: HttpResponseBase) -> None:
         response["X-Request-ID"] = current
         response["X-Process-Time-Ms"] = f"{(time.perf_counter() - started) * 1000:.1f}"
 
     token = request_id.set(current)
     try:
-        yield headers
+        yield set_headers
     finally:
         request_id.reset(token)
 
 
-def _known_form(path: str) -> str:
+def _resolvable_path(path: str) -> str:
     if is_valid_path(path):
         return path
     other = path[:-1] if path.endswith("/") else f"{path}/"

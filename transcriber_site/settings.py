@@ -1,4 +1,4 @@
-"""The one settings file: what differs between installations is read through env.py."""
+"""Django settings. What differs between installations comes from the environment, through env.py."""
 
 import warnings
 from pathlib import Path
@@ -12,11 +12,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # ---- State
 
-TRANSCRIBER_DATA_DIR = data_dir.prepare(
+TRANSCRIBER_DATA_DIR = data_dir.create_folder(
     Path(env.text("TRANSCRIBER_DATA_DIR", str(BASE_DIR / "data"))).expanduser().absolute(),
     variable="TRANSCRIBER_DATA_DIR",
 )
-TRANSCRIBER_FILES_DIR = data_dir.prepare(
+TRANSCRIBER_FILES_DIR = data_dir.create_folder(
     Path(env.text("TRANSCRIBER_FILES_DIR", str(TRANSCRIBER_DATA_DIR / "files")))
     .expanduser()
     .absolute(),
@@ -32,7 +32,7 @@ REDIS_URL = env.url("REDIS_URL", ["redis", "rediss", "unix"])
 
 SECRET_KEY = env.text("TRANSCRIBER_SECRET_KEY") or data_dir.secret_key(TRANSCRIBER_DATA_DIR)
 DEBUG = env.flag("TRANSCRIBER_DEBUG", default=False)
-ALLOWED_HOSTS = env.words("TRANSCRIBER_ALLOWED_HOSTS", "*")
+ALLOWED_HOSTS = env.items("TRANSCRIBER_ALLOWED_HOSTS", "*")
 CSRF_TRUSTED_ORIGINS = env.origins("TRANSCRIBER_CSRF_TRUSTED_ORIGINS")
 TRANSCRIBER_CORS_ORIGINS = env.origins("TRANSCRIBER_CORS_ORIGINS", "*")
 TRANSCRIBER_MAX_UPLOAD_BYTES = env.size("TRANSCRIBER_MAX_UPLOAD_BYTES", 2 * 1024**3)
@@ -87,7 +87,7 @@ TRANSCRIBER_CHUNK_ATTEMPTS = env.integer("TRANSCRIBER_CHUNK_ATTEMPTS", 3, minimu
 # ---- Django
 
 INSTALLED_APPS = [
-    "transcriber_site",  # before django_q: its qcluster command takes the place of django_q's
+    "transcriber_site",  # before django_q: overrides its qcluster command
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -109,7 +109,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "transcriber_site.middleware.RequestTrace",
-    "corsheaders.middleware.CorsMiddleware",  # outside all that can fail: errors have its headers
+    "corsheaders.middleware.CorsMiddleware",  # outermost but one: error responses get CORS headers too
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -118,15 +118,14 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    # Innermost although its own documentation puts it second: it is synchronous, and whatever
-    # stands around a synchronous middleware runs in one go in the request's thread, where every
-    # other order goes to and fro between thread and event loop.
+    # Innermost, although its documentation puts it second: it is synchronous. With every other order
+    # each request switches between thread and event loop several times.
     "whitenoise.middleware.WhiteNoiseMiddleware",
 ]
 
 ROOT_URLCONF = "transcriber_site.urls"
 ASGI_APPLICATION = "transcriber_site.asgi.application"
-APPEND_SLASH = False  # a redirect would lose an upload; RequestTrace answers both forms
+APPEND_SLASH = False  # a redirect would lose an upload; RequestTrace resolves both forms
 
 TEMPLATES = [
     {
@@ -149,7 +148,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 USE_TZ = True
-TIME_ZONE = "UTC"  # as in the log
+TIME_ZONE = "UTC"  # like the log
 USE_I18N = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CSRF_FAILURE_VIEW = "transcriber_site.errors.csrf_failure"
@@ -170,27 +169,25 @@ CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-Process-Time-Ms", "Content-Disposition
 # ---- Files
 
 STATIC_URL = "static/"
-WHITENOISE_USE_FINDERS = (
-    True  # the admin's and the docs page's files are served from their packages: no collectstatic
-)
+# Serves the static files of the admin and the API docs from their packages: no collectstatic.
+WHITENOISE_USE_FINDERS = True
 MEDIA_ROOT = TRANSCRIBER_FILES_DIR
 FILE_UPLOAD_TEMP_DIR = str(
-    data_dir.prepare(TRANSCRIBER_DATA_DIR / "uploads", variable="TRANSCRIBER_DATA_DIR")
+    data_dir.create_folder(TRANSCRIBER_DATA_DIR / "uploads", variable="TRANSCRIBER_DATA_DIR")
 )
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 FILE_UPLOAD_PERMISSIONS = 0o640
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o750
-DATA_UPLOAD_MAX_MEMORY_SIZE = (
-    8 * 1024**2
-)  # a JSON body, such as the transcript of a day; files are limited by TRANSCRIBER_MAX_UPLOAD_BYTES
+# For JSON bodies, such as the transcript of a day; TRANSCRIBER_MAX_UPLOAD_BYTES limits files.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024**2
 
 # ---- Database
 
 DATABASES: dict[str, Any] = {"default": dj_database_url.parse(DATABASE_URL)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
-        # A transaction that begins with a read and then writes fails at once when another has
-        # written meanwhile; one that takes the write lock from the start waits for its turn.
+        # A deferred transaction that reads and then writes fails at once (SQLITE_BUSY) if another
+        # one has written in between; an immediate one takes the write lock first, and waits for it.
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
@@ -199,36 +196,35 @@ else:
     DATABASES["default"].setdefault("OPTIONS", {})
     for option, value in {
         "application_name": "transcriber",
-        # A machine that is gone does not answer at all: without these one waits for it for hours.
+        # Without these a connection to a lost machine hangs for hours.
         "connect_timeout": 5,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,  # milliseconds; the others are seconds
-        # The same the other way round: who is gone in mid-transaction, or stopped, holds its rows.
+        # The same on the server: a client lost or suspended in mid-transaction holds its row locks.
         "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
         "-c tcp_user_timeout=10000 -c idle_in_transaction_session_timeout=120000",
     }.items():
         DATABASES["default"]["OPTIONS"].setdefault(option, value)
 
-# ---- Queue and live wake-ups: hints only, the rows are the truth
+# ---- Queue and wake-ups: only hints, the rows are the truth
 
-warnings.filterwarnings(
-    "ignore", message="Retry and timeout are misconfigured"
-)  # said of every cluster without a timeout
+# django-q2 says so of every cluster without a timeout.
+warnings.filterwarnings("ignore", message="Retry and timeout are misconfigured")
 
 Q_CLUSTER: dict[str, Any] = {
-    "name": "interactive",  # the queue of tasks and schedules that name none
-    # One worker a cluster: `serve` starts as many clusters as there are to be workers, because a
-    # worker that is killed can take its cluster's queue with it (see cluster.py).
+    "name": "interactive",  # the default queue
+    # One worker per cluster, and one cluster per worker that is configured: a killed worker can
+    # deadlock its cluster's queue (see cluster.py).
     "workers": 1,
-    "queue_limit": 1,  # what one cluster holds back another could do
-    "timeout": None,  # no time limit: a lease that is no longer renewed tells that a worker is gone
+    "queue_limit": 1,  # a cluster that prefetches keeps tasks from idle ones
+    "timeout": None,  # a dead worker is found by its expired lease instead
     "retry": 3600,
     "max_attempts": 1,
-    "ack_failures": True,  # what is left to do is read from the rows, not from the queue
-    "save_limit": -1,  # no rows for what succeeded
-    "recycle": 100_000,  # a new worker would have to load its model again
+    "ack_failures": True,  # recovery enqueues from the rows: the queue need not redeliver
+    "save_limit": -1,  # no rows for successful tasks
+    "recycle": 100_000,  # tasks: a new worker would have to load its model again
     "poll": 0.2,
     "catch_up": False,
     "ALT_CLUSTERS": {"speech": {"scheduler": False}},
@@ -243,7 +239,7 @@ if REDIS_URL:
                     {
                         "address": REDIS_URL,
                         "socket_connect_timeout": 5,
-                        "socket_timeout": 30,  # longer than a feed waits for a message
+                        "socket_timeout": 30,  # longer than a feed blocks for a message
                     }
                 ]
             },
@@ -265,7 +261,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"],
     "UNAUTHENTICATED_USER": None,
-    "URL_FORMAT_OVERRIDE": None,  # an export's `format` is no renderer
+    "URL_FORMAT_OVERRIDE": None,  # the `format` of an export is not a renderer
     "EXCEPTION_HANDLER": "transcriber_site.errors.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
@@ -290,8 +286,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": TRANSCRIBER_LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": TRANSCRIBER_LOG_LEVEL, "propagate": True},
-        # One line for every message that comes and goes is too many; each 4xx is the caller's
-        # affair.
+        # At INFO these log every message and request.
         **{
             name: {
                 "level": TRANSCRIBER_LOG_LEVEL
@@ -300,6 +295,7 @@ LOGGING = {
             }
             for name in ("django-q", "daphne", "asyncio", "httpx", "httpx2", "openai")
         },
+        # At WARNING it logs each 4xx, which is the client's error.
         "django.request": {
             "level": TRANSCRIBER_LOG_LEVEL if TRANSCRIBER_LOG_LEVEL == "DEBUG" else "ERROR"
         },

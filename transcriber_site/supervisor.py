@@ -1,4 +1,4 @@
-"""Keeps processes running, and leaves none behind."""
+"""A supervisor: restarts child processes with backoff, and leaves no orphans."""
 
 import contextlib
 import logging
@@ -12,27 +12,27 @@ from functools import partial
 
 from transcriber_site.processes import die_with_parent
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
-STEADY_AFTER = 30.0  # a child that lived so long, in seconds, had no trouble starting
-GRACE = 20.0  # seconds for what is in hand, once told to stop
-TICK = 0.1
+INITIAL_BACKOFF, MAX_BACKOFF = 0.25, 10.0  # seconds
+BACKOFF_RESET_SECONDS = 30.0  # a child that ran for this long has started without trouble
+GRACE_SECONDS = 20.0  # for work in progress, after the signal to stop
+POLL_SECONDS = 0.1
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Child:
-    """A process to keep running, leader of a session, so that it can be ended with its children."""
+    """A supervised process. It leads a session, so that it can be killed with its children."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     _process: subprocess.Popen[bytes] | None = None
     _started: float = 0.0
-    _pause: float = FIRST_PAUSE
+    _backoff: float = INITIAL_BACKOFF
     _start_at: float = field(default=0.0)
 
-    def keep_running(self) -> None:
+    def restart_if_ended(self) -> None:
         now = time.monotonic()
         if self._process is None:
             if now >= self._start_at:
@@ -40,29 +40,28 @@ class Child:
             return
         if self._process.poll() is None:
             return
-        if now - self._started > STEADY_AFTER:
-            self._pause = FIRST_PAUSE
+        if now - self._started > BACKOFF_RESET_SECONDS:
+            self._backoff = INITIAL_BACKOFF
         _logger.error(
-            "The %s process ended with %d; it starts again in %.2f s",
+            "The %s process exited with %d; it restarts in %.2f s",
             self.name,
             self._process.returncode,
-            self._pause,
+            self._backoff,
         )
         self.kill()
-        self._process, self._start_at = None, now + self._pause
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._process, self._start_at = None, now + self._backoff
+        self._backoff = min(self._backoff * 2, MAX_BACKOFF)
 
     def has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
 
-    def ask_to_stop(self) -> None:
-        # The leader alone: it lets its workers finish what they have in hand, which the signal
-        # would cut short.
+    def terminate(self) -> None:
+        # Only the leader gets SIGTERM: it lets its workers finish their tasks.
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it and whatever it started."""
+        """Kill the process and all processes of its session."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -81,7 +80,7 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children running until SIGTERM, SIGINT or SIGHUP; a second one ends all grace."""
+    """Keeps children running until SIGTERM, SIGINT or SIGHUP; a second signal skips the grace period."""
 
     def __init__(self, children: Sequence[Child]) -> None:
         self.children = children
@@ -93,24 +92,24 @@ class Supervisor:
         try:
             while not self._signals:
                 for child in self.children:
-                    child.keep_running()
+                    child.restart_if_ended()
                 on_tick()
-                time.sleep(TICK)
+                time.sleep(POLL_SECONDS)
             self._stop()
         finally:
             for child in self.children:
                 child.kill()
 
     def _stop(self) -> None:
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE_SECONDS
         for child in self.children:
-            child.ask_to_stop()
+            child.terminate()
         while (
             time.monotonic() < deadline
             and self._signals < 2
             and not all(child.has_ended() for child in self.children)
         ):
-            time.sleep(TICK)
+            time.sleep(POLL_SECONDS)
 
     def _count_signal(self, number: int, frame: object) -> None:
         self._signals += 1

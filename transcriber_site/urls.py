@@ -1,4 +1,4 @@
-"""Paths as documented; the middleware answers them with and without trailing slash."""
+"""URLs of the site. The middleware resolves them with and without a trailing slash."""
 
 from django.contrib import admin
 from django.urls import include, path

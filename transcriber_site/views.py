@@ -26,22 +26,26 @@ def health(request: Request) -> Response:
 class Readiness(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=["ready", "not ready"])
     timestamp = serializers.FloatField()
-    detail = serializers.CharField(required=False, help_text="What is in the way, if anything is.")
+    detail = serializers.CharField(required=False, help_text="The problems and warnings, if any.")
     database = serializers.DictField()
-    queue = serializers.DictField(help_text="Messages that wait, by role.")
+    queue = serializers.DictField(help_text="Queued messages, by role.")
     disk = serializers.ListField(child=serializers.DictField())
-    workers = serializers.DictField(help_text="How many were seen within a minute, by role.")
+    workers = serializers.DictField(
+        help_text="How many sent a heartbeat within the last minute, by role."
+    )
     seen = serializers.ListField(child=serializers.DictField())
-    models = serializers.ListField(child=serializers.CharField(), help_text="Loaded just now.")
+    models = serializers.ListField(
+        child=serializers.CharField(), help_text="Models that workers have loaded."
+    )
     warnings = serializers.ListField(
-        child=serializers.CharField(), help_text="What does not stop the service, and is wrong."
+        child=serializers.CharField(), help_text="Problems that do not stop the service."
     )
 
 
 @extend_schema(tags=["service"], responses={200: Readiness, 503: Readiness})
 @api_view(["GET", "HEAD"])
 def ready(request: Request) -> Response:
-    """Whether the service can do its work: 503 when it cannot, with the reasons."""
+    """Whether the service can do its work; 503 with the reasons if it cannot."""
     found = readiness.look()
     document = {"status": "ready", "timestamp": time.time(), **found.parts}
     document["warnings"] = found.warnings
@@ -49,7 +53,7 @@ def ready(request: Request) -> Response:
         return Response(document)
     document |= {"status": "not ready", "detail": " ".join(found.problems + found.warnings)}
     response = Response(document, status=status.HTTP_503_SERVICE_UNAVAILABLE)
-    # It is asked every few seconds, and says itself what a line in the log would not.
+    # Probes ask every few seconds, and the response has the details: no log line.
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
 
@@ -67,7 +71,7 @@ def ready(request: Request) -> Response:
 )
 @api_view(["GET", "HEAD"])
 def root(request: Request) -> Response:
-    """What this service is, and where its parts are."""
+    """The service's name, version and endpoints."""
     endpoints = {
         "transcribe": "/api/transcribe/",
         "models": "/api/transcribe/models",

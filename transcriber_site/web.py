@@ -1,14 +1,13 @@
-"""The web process: daphne, with uploads kept on disk and answers sent no faster than they are read.
+"""The web process: daphne, with uploads spooled to disk and backpressure on responses.
 
-`python -m transcriber_site.web` is `daphne`.
+`python -m transcriber_site.web` takes the arguments of `daphne`.
 
-As it stands, daphne 4.2 has an upload in memory twice: Twisted parses each posted form, which
-daphne never looks at (400 MB took 4.7 GB, and nobody else was answered meanwhile), and daphne
-queues the whole body for the application at once. It also takes in any amount before the
-application can refuse it, and drops the connection without a word when the disk is full.
+daphne 4.2 holds an upload in memory twice: Twisted parses each posted form, although daphne does not
+use the result (400 MB took 4.7 GB and blocked all other requests), and daphne queues the whole body
+for the application at once. It also accepts a body of any size before the application can reject it,
+and closes the connection without a response when the disk is full.
 
-What is answered it takes from the application as fast as that can make it, so that all of a long
-recording would wait in memory for a client that reads slowly.
+It applies no backpressure to responses: a whole recording would be buffered for a slow client.
 """
 
 import asyncio
@@ -30,34 +29,34 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 
 from transcriber_site.bodies import BodyOnDisk, Message, Receive
-from transcriber_site.processes import allow_many_files
+from transcriber_site.processes import raise_open_file_limit
 
-# What searches transcripts, bm25s, loads these where it finds them: 80 MB that it can do without.
+# bm25s, the transcript search, imports these if they are installed: 80 MB that it does not need.
 for _name in ("numba", "scipy", "jax"):
-    sys.modules.setdefault(_name, None)  # type: ignore[arg-type]  # "there is no such module"
+    sys.modules.setdefault(_name, None)  # type: ignore[arg-type]  # makes the import fail
 
-FORM_BYTES = 1024**2  # what a form may hold besides its file
+FORM_BYTES = 1024**2  # allowance for a form's other fields and boundaries
 
 Application = Callable[[Message, Receive, Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 
 class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is untyped
-    """Leaves the parsing of forms to Django, and throws away a body that cannot be kept.
+    """Leaves form parsing to Django, and discards a body that is too large or cannot be written.
 
-    It is also the producer, in Twisted's sense, of its answer: the connection tells it when more than
-    64 KiB wait for the client, and when all of that is sent.
+    It is also the push producer (Twisted's term) of its response: the connection pauses it while more
+    than 64 KiB are buffered for the client.
     """
 
     content: Any  # the file that the body is written to
-    refusal: Exception | None = None
-    n_received = 0
+    rejection: Exception | None = None
+    n_received = 0  # bytes
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._writable = asyncio.Event()
         self._writable.set()
         super().__init__(*args, **kwargs, parsePOSTFormSubmission=False)
 
-    # ---- The body that comes in
+    # ---- Request body
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name
         super().gotLength(length)
@@ -67,42 +66,42 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         self.n_received += len(data)
         self._check_size(self.n_received)
-        if self.refusal is not None:
-            return  # it is read to its end, so that the client comes to read the answer
+        if self.rejection is not None:
+            return  # keep reading: clients read the response only after they have sent the body
         try:
             self.content.write(data)
             self.content.flush()
         except OSError as error:
-            self._refuse(error)
+            self._reject(error)
 
     def _check_size(self, n_bytes: int) -> None:
         limit = settings.TRANSCRIBER_MAX_UPLOAD_BYTES
         if n_bytes > limit + FORM_BYTES:
-            self._refuse(
+            self._reject(
                 RequestDataTooBig(
-                    f"The upload is larger than the {limit:,} bytes allowed here "
+                    f"The upload is larger than the {limit:,} bytes allowed "
                     "(TRANSCRIBER_MAX_UPLOAD_BYTES)."
                 )
             )
 
-    def _refuse(self, reason: Exception) -> None:
-        if self.refusal is None:
-            self.refusal = reason
+    def _reject(self, reason: Exception) -> None:
+        if self.rejection is None:
+            self.rejection = reason
             content, self.content = self.content, io.BytesIO()
-            with suppress(OSError):  # what its buffer still holds finds no room either
+            with suppress(OSError):  # a full disk: flushing the rest fails too
                 content.close()
 
-    # ---- The answer that goes out
+    # ---- Response
 
-    async def writable(self) -> None:
-        """Wait until the client has taken what was sent, or is gone."""
+    async def wait_writable(self) -> None:
+        """Wait until the client has read what is buffered, or has disconnected."""
         await self._writable.wait()
 
     def handle_reply(self, message: Message) -> None:
         if not self.finished and self.channel is not None and self.producer is None:
             self.registerProducer(self, streaming=True)
         if self.method == b"HEAD":
-            # Twisted leaves out the first piece of a body, but daphne writes the others all the same.
+            # Twisted suppresses only the first part of the body; daphne would write the others.
             message = {name: value for name, value in message.items() if name != "body"}
         super().handle_reply(message)
 
@@ -110,7 +109,7 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
         if not self._response_started:
             super().handle_exception(exception)
         elif not self.finished:
-            # daphne would begin a second response, and stop looking after all others when that fails.
+            # daphne would start a second response; that error ends its application checker, for all requests.
             self.loseConnection()
 
     def pauseProducing(self) -> None:  # noqa: N802
@@ -137,37 +136,37 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
 
 
 class WebSocket(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
-    """Frames a message once, however many listeners it goes to.
+    """Encodes a text message once for all listeners that it is sent to.
 
-    And writes it as autobahn's `sendData` does, without the line for the log that this makes of each, read or not.
+    It writes the frame as autobahn's `sendData` does, without formatting a log line for each message.
     """
 
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:  # noqa: N802  # daphne's name
         if isinstance(content, bytes) or self.state != self.STATE_OPEN or self.send_queue:
             super().serverSend(content, binary)
         else:
-            self.transport.write(_framed(content))
+            self.transport.write(_encode_frame(content))
 
 
 @lru_cache(maxsize=256)
-def _framed(text: str) -> bytes:
+def _encode_frame(text: str) -> bytes:
     message = PreparedMessage(text.encode(), isBinary=False, applyMask=False, doNotCompress=True)
     frame: bytes = message.payloadHybi
     return frame
 
 
 class WebServer(Server):  # type: ignore[misc]
-    """Hands the application the body of a request as the file that it lies in."""
+    """Passes each request body to the application as a file on disk."""
 
     def __init__(self, application: Application, **options: Any) -> None:
-        super().__init__(_with_bodies(application), **options)
+        super().__init__(_with_body_on_disk(application), **options)
 
     def run(self) -> None:
-        allow_many_files()
-        # Twisted keeps what is uploaded in a temporary file until it is complete: on the disk that is meant for it.
+        raise_open_file_limit()
+        # Twisted spools an upload to a temporary file until it is complete: use the configured folder.
         tempfile.tempdir = settings.FILE_UPLOAD_TEMP_DIR
-        # Looking through all of Django's own objects for garbage stops everybody for 0.08 s, again
-        # and again; they stay for good, so they are not to be looked at any more.
+        # A full garbage collection over Django's objects pauses all requests for 0.08 s. They are never
+        # freed: exclude them.
         import_module(settings.ROOT_URLCONF)
         gc.collect()
         gc.freeze()
@@ -175,37 +174,36 @@ class WebServer(Server):  # type: ignore[misc]
 
     def create_application(self, protocol: Any, scope: Message) -> Any:
         if scope["type"] == "http":
-            # daphne queues what is in `content` as soon as this returns; in its place it gets
-            # nothing.
+            # daphne queues `content` as soon as this returns: give it an empty body instead.
             body, protocol.content = protocol.content, io.BytesIO()
             scope["transcriber.body"] = body
             if not any(name == b"content-length" for name, _ in scope["headers"]):
-                # Sent in chunks; Django takes a body without a length for none.
+                # A chunked upload: Django treats a body without a length as empty.
                 length = str(body.seek(0, io.SEEK_END)).encode()
                 scope["headers"] = [*scope["headers"], (b"content-length", length)]
-            scope["transcriber.refusal"] = protocol.refusal
+            scope["transcriber.body_rejection"] = protocol.rejection
         return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         await super().handle_reply(protocol, message)
         if isinstance(protocol, WebRequest):
-            await protocol.writable()
+            await protocol.wait_writable()
 
 
 class CommandLine(CommandLineInterface):  # type: ignore[misc]
     server_class = WebServer
 
 
-def _with_bodies(application: Application) -> Application:
-    async def with_body(scope: Message, receive: Receive, send: Any) -> None:
+def _with_body_on_disk(application: Application) -> Application:
+    async def call(scope: Message, receive: Receive, send: Any) -> None:
         body = scope.pop("transcriber.body", None)
         await application(scope, receive if body is None else BodyOnDisk(body, receive), send)
 
-    return with_body
+    return call
 
 
 if __name__ == "__main__":
-    from transcriber_site import web  # the module as the application knows it, not as __main__
+    from transcriber_site import web  # the classes of transcriber_site.web, not of __main__
 
     http_protocol.WebRequest = web.WebRequest
     ws_protocol.WebSocketFactory.protocol = web.WebSocket

@@ -102,7 +102,7 @@ def test_the_services_have_settings_that_exist_and_share_what_must_be_shared(
             service["environment"]
         )
         assert "files:/data/files" in service["volumes"]
-        assert int(service["stop_grace_period"].removesuffix("s")) > supervisor.GRACE
+        assert int(service["stop_grace_period"].removesuffix("s")) > supervisor.GRACE_SECONDS
         assert set(service["depends_on"]) == {"postgres", "redis"}
     used = {
         volume.partition(":")[0]

@@ -16,14 +16,14 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from transcriber_site.errors import sentence
+from transcriber_site.errors import error_text
 
 FAILURES: dict[str, tuple[Exception, int, str]] = {
     "too-big": (RequestDataTooBig(), 413, "is larger than the 8,388,608 bytes"),
     "fields": (TooManyFieldsSent("The number of fields is too high."), 400, "too many fields"),
     "suspicious": (SuspiciousOperation("Out of bounds."), 400, "Out of bounds."),
     "multipart": (MultiPartParserError("Invalid boundary"), 400, "Invalid boundary"),
-    "gone": (UnreadablePostError("gone"), 400, "broke off"),
+    "gone": (UnreadablePostError("gone"), 400, "interrupted"),
     "disk": (OSError(errno.ENOSPC, "No space left on device"), 503, "disk is full"),
     "database": (OperationalError("database or disk is full"), 503, "disk is full"),
     "missing": (Http404("There is no recording abc."), 404, "There is no recording abc."),
@@ -72,15 +72,17 @@ def _failing_views(settings: object) -> None:
         if (where, kind) != ("plain", "invalid")  # only the API raises it
     ],
 )
-def test_a_failure_is_told_in_one_sentence(client: Client, where: str, kind: str) -> None:
-    _, status, said = FAILURES[kind]
+def test_an_error_is_answered_as_json_with_one_detail(
+    client: Client, where: str, kind: str
+) -> None:
+    _, status, text = FAILURES[kind]
     response = client.get(
         f"/{where}/fail/{kind}",
         headers={"Origin": "https://notes.example.org", "X-Request-ID": "trace-7"},
     )
     assert response.status_code == status
     assert list(response.json()) == ["detail"]
-    assert said in response.json()["detail"]
+    assert text in response.json()["detail"]
     assert response["Access-Control-Allow-Origin"] == "*"
     assert response["X-Request-ID"] == "trace-7"
     assert response["X-Process-Time-Ms"]
@@ -88,7 +90,7 @@ def test_a_failure_is_told_in_one_sentence(client: Client, where: str, kind: str
 
 @pytest.mark.parametrize("where", ["api", "plain"])
 @override_settings(DEBUG=True)
-def test_an_unforeseen_failure_tells_nothing_of_the_inside(
+def test_an_unexpected_error_reveals_no_internals(
     client: Client, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
     with caplog.at_level(logging.ERROR):
@@ -135,7 +137,7 @@ def test_a_body_of_an_unknown_type_is_a_415(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("detail", "said"),
+    ("detail", "text"),
     [
         (["Wrong."], "Wrong."),
         ({"file": ["Missing."], "language": ["Unknown."]}, "file: Missing. language: Unknown."),
@@ -145,5 +147,5 @@ def test_a_body_of_an_unknown_type_is_a_415(client: Client) -> None:
         ({}, "The request is not valid."),
     ],
 )
-def test_validation_errors_become_sentences_that_name_the_field(detail: object, said: str) -> None:
-    assert sentence(detail) == said
+def test_validation_errors_become_text_that_names_the_field(detail: object, text: str) -> None:
+    assert error_text(detail) == text

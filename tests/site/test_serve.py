@@ -1,4 +1,4 @@
-"""`manage.py serve` as a person runs it: a real service, stopped, killed, and started twice."""
+"""`manage.py serve`: a real service is stopped, killed, and started twice."""
 
 import http.client
 import os
@@ -20,7 +20,7 @@ from tests.servers import free_port
 from tests.service import peak_memory
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,11 +35,11 @@ class Service:
     data_dir: Path
 
     def processes(self) -> dict[int, str]:
-        """Every living process of this service (and no other), by id: its command line."""
+        """The command lines of all living processes of this service, by process id."""
         return processes_of(self.data_dir)
 
     def children(self, what: str) -> list[int]:
-        """The processes that serve itself started and whose command line contains `what`."""
+        """The direct children of `serve` whose command line contains `what`."""
         return [
             pid
             for pid, command in self.processes().items()
@@ -59,7 +59,7 @@ class Service:
 def test_sigterm_leaves_no_process(tmp_path: Path) -> None:
     with running(tmp_path) as service:
         service.process.terminate()
-        assert service.process.wait(PATIENCE) == 0
+        assert service.process.wait(TIMEOUT_SECONDS) == 0
         assert service.processes() == {}
 
 
@@ -67,7 +67,7 @@ def test_kill_of_serve_leaves_no_process(tmp_path: Path) -> None:
     with running(tmp_path) as service:
         service.process.kill()
         service.process.wait()
-        eventually(lambda: service.processes() == {}, "no process is left")
+        wait_until(lambda: service.processes() == {}, "no process is left")
 
 
 @pytest.mark.parametrize("what", ["transcriber_site.web", "--name speech", "--name interactive"])
@@ -76,22 +76,22 @@ def test_a_killed_child_is_replaced_and_leaves_nothing(tmp_path: Path, what: str
         [child] = service.children(what)
         family = descendants_of(child, service.processes())
         os.kill(child, signal.SIGKILL)
-        eventually(lambda: service.children(what) not in ([], [child]), f"{what} runs again")
-        eventually(lambda: not family & service.processes().keys(), "the old one's are gone")
-        eventually(service.is_up, "the service answers")
+        wait_until(lambda: service.children(what) not in ([], [child]), f"{what} runs again")
+        wait_until(lambda: not family & service.processes().keys(), "the old one's are gone")
+        wait_until(service.is_up, "the service answers")
 
 
-def test_whatever_of_a_cluster_is_killed_while_idle_it_is_replaced_as_a_whole(
+def test_a_cluster_is_replaced_as_a_whole_whichever_of_its_idle_processes_is_killed(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path) as service:
         for position in range(1, 5):  # sentinel, worker, monitor, pusher, in the order of starting
             [leader] = service.children("--name speech")
-            eventually(partial(is_complete, service, leader), "the cluster is complete")
+            wait_until(partial(is_complete, service, leader), "the cluster is complete")
             family = descendants_of(leader, service.processes())
             os.kill(sorted(family)[position], signal.SIGKILL)
-            eventually(partial(is_replaced, service, leader), "the cluster runs again")
-            eventually(partial(has_gone, service, family), "the old one is gone")
+            wait_until(partial(is_replaced, service, leader), "the cluster runs again")
+            wait_until(partial(are_gone, service, family), "the old one is gone")
 
 
 def is_complete(service: Service, leader: int) -> bool:
@@ -102,14 +102,14 @@ def is_replaced(service: Service, leader: int) -> bool:
     return service.children("--name speech") not in ([], [leader])
 
 
-def has_gone(service: Service, family: set[int]) -> bool:
+def are_gone(service: Service, family: set[int]) -> bool:
     return not family & service.processes().keys()
 
 
-def test_a_taken_port_is_told_at_once(tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error_at_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = refused(port, tmp_path)
+        done = run_refused(port, tmp_path)
     assert done.returncode != 0
     assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
     assert "Traceback" not in done.stderr
@@ -117,15 +117,9 @@ def test_a_taken_port_is_told_at_once(tmp_path: Path) -> None:
 
 def test_a_second_service_on_the_same_data_is_refused(tmp_path: Path) -> None:
     with running(tmp_path) as service:
-        done = subprocess.run(
-            command(free_port()),
-            cwd=ROOT,
-            env=environment(tmp_path),
-            capture_output=True,
-            text=True,
-        )
+        done = run_refused(free_port(), tmp_path)
         assert done.returncode != 0
-        assert "Another `serve` runs on" in done.stderr
+        assert "Another `serve` already runs the role web on" in done.stderr
         assert service.is_up()
 
 
@@ -143,41 +137,30 @@ def test_the_roles_can_be_started_apart(tmp_path: Path) -> None:
             stderr=log,
         )
         try:
-            eventually(
-                lambda: "Transcriber works here: speech" in (tmp_path / "other.log").read_text(),
+            wait_until(
+                lambda: "Transcriber runs speech" in (tmp_path / "other.log").read_text(),
                 "the workers run beside it, on the same folder",
             )
-            done = subprocess.run(
-                [*command(free_port()), "--only", "speech"],
-                cwd=ROOT,
-                env=environment(tmp_path),
-                capture_output=True,
-                text=True,
-            )
+            done = run_refused(free_port(), tmp_path, "--only", "speech")
             assert done.returncode != 0
-            assert "with the role speech" in done.stderr
+            assert "Another `serve` already runs the role speech" in done.stderr
         finally:
             other.terminate()
-            assert other.wait(PATIENCE) == 0
+            assert other.wait(TIMEOUT_SECONDS) == 0
 
 
 @pytest.mark.parametrize("roles", ["", "webb", "web;speech", "web,"])
-def test_a_role_that_there_is_not_is_refused(tmp_path: Path, roles: str) -> None:
-    done = subprocess.run(
-        [*command(free_port()), "--only", roles],
-        cwd=ROOT,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-    )
+def test_an_unknown_role_is_refused(tmp_path: Path, roles: str) -> None:
+    done = run_refused(free_port(), tmp_path, "--only", roles)
     assert done.returncode == 2
-    assert "is no role; there are web, speech, interactive." in done.stderr
+    assert "unknown role" in done.stderr
+    assert "Choose from web, speech, interactive." in done.stderr
 
 
-def test_a_database_that_never_answers_is_told(tmp_path: Path) -> None:
+def test_a_database_that_never_answers_is_an_error(tmp_path: Path) -> None:
     settings = {"DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/none"}
     done = subprocess.run(
-        [sys.executable, "-c", WITH_LITTLE_PATIENCE, "--port", str(free_port())],
+        [sys.executable, "-c", WITH_SHORT_TIMEOUT, "--port", str(free_port())],
         cwd=ROOT,
         env={
             **environment(tmp_path),
@@ -193,12 +176,12 @@ def test_a_database_that_never_answers_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-WITH_LITTLE_PATIENCE = """
+WITH_SHORT_TIMEOUT = """
 import sys, django
 django.setup()
 from django.core.management import execute_from_command_line
 from transcriber_site.management.commands import serve
-serve.DATABASE_PATIENCE_SECONDS = 2
+serve.DATABASE_TIMEOUT_SECONDS = 2
 execute_from_command_line(["manage.py", "serve", *sys.argv[1:]])
 """
 
@@ -213,7 +196,7 @@ def test_an_upload_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     with running(tmp_path) as service:
         [web] = service.children("transcriber_site.web")
         before = peak_memory(web)
-        client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
+        client = http.client.HTTPConnection("127.0.0.1", service.port, timeout=TIMEOUT_SECONDS)
         client.putrequest("POST", "/api/transcribe/")
         client.putheader("Content-Type", "multipart/form-data; boundary=cut")
         client.putheader("Content-Length", str(len(head) + megabytes * 1024**2 + len(tail)))
@@ -225,7 +208,7 @@ def test_an_upload_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
         assert peak_memory(web) - before < 40 * 1024**2
 
 
-def test_what_a_broken_upload_left_is_removed(tmp_path: Path) -> None:
+def test_an_incomplete_upload_is_removed_at_start(tmp_path: Path) -> None:
     (tmp_path / "uploads").mkdir()
     (tmp_path / "uploads" / "abc.upload.wav").write_bytes(b"RIFF")
     with running(tmp_path):
@@ -246,10 +229,10 @@ def running(data_dir: Path, *options: str) -> Iterator[Service]:
     try:
         announcement = f"Transcriber is at http://127.0.0.1:{port}\n"
         log = data_dir / "log"
-        eventually(lambda: announcement in log.read_text() or not is_alive(process), "it is up")
+        wait_until(lambda: announcement in log.read_text() or not is_alive(process), "it is up")
         assert announcement in log.read_text(), log.read_text()
         least = 6 if options else 10
-        eventually(lambda: len(service.processes()) >= least, "all clusters are complete")
+        wait_until(lambda: len(service.processes()) >= least, "all clusters are complete")
         yield service
     finally:
         process.kill()
@@ -258,14 +241,15 @@ def running(data_dir: Path, *options: str) -> Iterator[Service]:
             os.kill(pid, signal.SIGKILL)
 
 
-def refused(port: int, data_dir: Path) -> subprocess.CompletedProcess[str]:
+def run_refused(port: int, data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run `serve`, which is expected to exit by itself."""
     return subprocess.run(
-        command(port),
+        [*command(port), *options],
         cwd=ROOT,
         env=environment(data_dir),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
     )
 
 
@@ -286,28 +270,28 @@ def environment(data_dir: Path) -> dict[str, str]:
     }
 
 
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not holds():
-        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"not within {TIMEOUT_SECONDS:.0f} s: {what}"
         time.sleep(0.1)
 
 
 def processes_of(data_dir: Path) -> dict[int, str]:
-    mark = f"TRANSCRIBER_DATA_DIR={data_dir}".encode()
+    variable = f"TRANSCRIBER_DATA_DIR={data_dir}".encode()
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
+            if variable in (folder / "environ").read_bytes().split(b"\0"):
                 found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
         except (OSError, UnicodeDecodeError):
-            continue  # it has ended, or is somebody else's
+            continue  # it has exited, or belongs to another user
     return found
 
 
 def parent_of(pid: int) -> int:
     try:
-        # The second field, a name in parentheses, may hold blanks.
+        # The second field, a name in parentheses, may contain spaces.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0

@@ -1,4 +1,4 @@
-"""Settings: documented all of them, and strict."""
+"""Settings: all are documented, wrong values stop the start, incompatible ones are pointed out."""
 
 import os
 import re
@@ -18,8 +18,8 @@ from transcriber_site import checks, env
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def check(data_dir: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs `manage.py check` as a new process with these variables and no other settings."""
+def run_check(data_dir: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py check` in a new process with these variables and no other settings."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -35,7 +35,7 @@ def check(data_dir: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_setting_is_in_the_readme_and_the_other_way_round() -> None:
+def test_the_readme_documents_exactly_the_settings_that_exist() -> None:
     section = (ROOT / "README.md").read_text().split("## Settings", 1)[1].split("\n## ", 1)[0]
     documented = set(re.findall(r"^\| `([A-Z_]+)` \|", section, re.MULTILINE))
     assert settings.configured
@@ -66,7 +66,7 @@ def test_every_setting_is_in_the_readme_and_the_other_way_round() -> None:
 def test_a_wrong_value_stops_the_start_with_its_name_and_what_is_allowed(
     tmp_path: Path, name: str, value: str, allowed: str
 ) -> None:
-    done = check(tmp_path, **{name: value})
+    done = run_check(tmp_path, **{name: value})
     assert done.returncode != 0
     assert done.stderr.startswith(f"Wrong setting: {name.removesuffix('_FILE')} ")
     assert allowed in done.stderr
@@ -75,19 +75,19 @@ def test_a_wrong_value_stops_the_start_with_its_name_and_what_is_allowed(
 
 def test_a_data_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = check(tmp_path / "file" / "data")
+    done = run_check(tmp_path / "file" / "data")
     assert done.returncode != 0
-    assert done.stderr.startswith("Wrong setting: TRANSCRIBER_DATA_DIR must name a folder")
+    assert done.stderr.startswith("Wrong setting: TRANSCRIBER_DATA_DIR must name a writable folder")
 
 
-def test_settings_that_cannot_work_together_are_told_by_number(tmp_path: Path) -> None:
-    done = check(tmp_path, TRANSCRIBER_DEVICE="cpu", TRANSCRIBER_COMPUTE_TYPE="int8_float16")
+def test_incompatible_settings_are_an_error_with_an_id(tmp_path: Path) -> None:
+    done = run_check(tmp_path, TRANSCRIBER_DEVICE="cpu", TRANSCRIBER_COMPUTE_TYPE="int8_float16")
     assert done.returncode != 0
     assert "transcriber.E002" in done.stderr
 
 
 def test_a_misspelt_setting_is_pointed_out(tmp_path: Path) -> None:
-    done = check(tmp_path, TRANSCRIBER_ENGIN="faster-whisper")
+    done = run_check(tmp_path, TRANSCRIBER_ENGIN="faster-whisper")
     assert done.returncode == 0
     assert "TRANSCRIBER_ENGIN is set, but there is no such setting" in done.stderr
 
@@ -152,7 +152,7 @@ def test_a_value_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert env.text("TRANSCRIBER_SECRET_KEY") == "from-a-file"
 
 
-def test_postgresql_without_redis_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postgresql_without_redis_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
     with override_settings(REDIS_URL=""):
         [warning] = checks.check_one_without_the_other(None)
@@ -162,9 +162,9 @@ def test_postgresql_without_redis_is_warned_of(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_files_may_lie_elsewhere(tmp_path: Path) -> None:
-    done = check(tmp_path / "data", TRANSCRIBER_FILES_DIR=str(tmp_path / "shared"))
+    done = run_check(tmp_path / "data", TRANSCRIBER_FILES_DIR=str(tmp_path / "shared"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "shared").is_dir()
-    done = check(tmp_path / "data", TRANSCRIBER_FILES_DIR="/proc/nowhere")
+    done = run_check(tmp_path / "data", TRANSCRIBER_FILES_DIR="/proc/nowhere")
     assert done.returncode != 0
-    assert "TRANSCRIBER_FILES_DIR must name a folder that can be written to" in done.stderr
+    assert "TRANSCRIBER_FILES_DIR must name a writable folder" in done.stderr

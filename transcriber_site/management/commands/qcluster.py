@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 
 class Command(BaseCommand):
-    help = "Run a cluster: one worker and what feeds it. Start one for each worker wanted."
+    help = "Run a cluster: one worker with its queue processes. Start one cluster per worker."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--name", "-n", help="speech, or interactive (the default)")
@@ -19,12 +19,11 @@ class Command(BaseCommand):
         names = [main, *settings.Q_CLUSTER["ALT_CLUSTERS"]]
         name = options["name"] or os.environ.get("Q_CLUSTER_NAME") or main
         if name not in names:
-            raise CommandError(f"There is no cluster {name!r}; there are {' and '.join(names)}.")
+            raise CommandError(f"Unknown cluster {name!r}. Choose one of {', '.join(names)}.")
         if name != Conf.CLUSTER_NAME:
-            # django_q read its configuration when Django was set up, from this variable: start
-            # again with it.
+            # django_q has read its configuration from this variable on import: restart with it set.
             os.environ["Q_CLUSTER_NAME"] = name
-            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  no shell
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  without a shell
 
         from transcriber_site.cluster import run_cluster
 

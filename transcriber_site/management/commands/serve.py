@@ -28,50 +28,53 @@ from transcription.leasing.registry import INTERACTIVE, SPEECH
 
 WEB = "web"
 ROLES = (WEB, SPEECH, INTERACTIVE)
-DATABASE_PATIENCE_SECONDS = 60
-_MIGRATION_LOCK = 7_203_411  # any number that nothing else in the database uses
+DATABASE_TIMEOUT_SECONDS = 60
+_MIGRATION_LOCK = 7_203_411  # an advisory lock's key: any number that nothing else uses
 
 _logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    help = "Run the service, or some of its roles: migrate, then the web process and the workers."
+    help = "Run the service, or some of its roles: migrate, then supervise web process and workers."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
         )
         parser.add_argument(
-            "--port", type=_port, default=8000, help="port to listen on (default: %(default)s)"
+            "--port",
+            type=_parse_port,
+            default=8000,
+            help="port to listen on (default: %(default)s)",
         )
         parser.add_argument(
             "--only",
-            type=_roles,
+            type=_parse_roles,
             default=ROLES,
             metavar="ROLES",
-            help=f"which of {', '.join(ROLES)} to run here, with commas between (default: all)",
+            help=f"comma-separated roles to run here: {', '.join(ROLES)} (default: all)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port, roles = options["host"], options["port"], options["only"]
         with ExitStack() as locks:
             for role in roles:
-                locks.enter_context(_only_one(role, settings.TRANSCRIBER_DATA_DIR))
+                locks.enter_context(_role_lock(role, settings.TRANSCRIBER_DATA_DIR))
             if WEB in roles:
-                _check_free(host, port)
-            _migrate_when_database_answers()
-            children, on_tick = _workers(roles), _nothing
+                _check_port_free(host, port)
+            _migrate_with_retry()
+            children, on_tick = _worker_children(roles), _do_nothing
             if WEB in roles:
-                _remove_broken_uploads()
-                children.insert(0, _web(host, port))
-                on_tick = _Announcement(host, port, self.stdout.write).when_up
+                _remove_incomplete_uploads()
+                children.insert(0, _web_child(host, port))
+                on_tick = _StartMessage(host, port, self.stdout.write).write_when_up
             else:
-                self.stdout.write(f"Transcriber works here: {', '.join(roles)}")
+                self.stdout.write(f"Transcriber runs {', '.join(roles)}")
             Supervisor(children).run(on_tick=on_tick)
 
 
-def _nothing() -> None:
-    """There is no address to be announced."""
+def _do_nothing() -> None:
+    """Without the web process there is no address to report."""
 
 
 def _environment() -> dict[str, str]:
@@ -84,7 +87,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _web(host: str, port: int) -> Child:
+def _web_child(host: str, port: int) -> Child:
     command = [
         *(
             "-m",
@@ -101,12 +104,12 @@ def _web(host: str, port: int) -> Child:
     ]
     environment = {
         **_environment(),
-        "MALLOC_ARENA_MAX": "2",  # each request has a thread: without this each keeps memory of its own
+        "MALLOC_ARENA_MAX": "2",  # glibc otherwise keeps an arena for each of many request threads
     }
     return Child("web", [sys.executable, *command], environment)
 
 
-def _workers(roles: Sequence[str]) -> list[Child]:
+def _worker_children(roles: Sequence[str]) -> list[Child]:
     counts = {
         SPEECH: settings.TRANSCRIBER_SPEECH_WORKERS,
         INTERACTIVE: settings.TRANSCRIBER_INTERACTIVE_WORKERS,
@@ -121,47 +124,47 @@ def _workers(roles: Sequence[str]) -> list[Child]:
     return children
 
 
-class _Announcement:
-    """Says once where the service is, as soon as it answers there."""
+class _StartMessage:
+    """Writes the service's address once, as soon as it answers there."""
 
     def __init__(self, host: str, port: int, write: Callable[[str], None]) -> None:
-        self._host, self._port, self._write = host, port, write
+        self._host, self._parse_port, self._write = host, port, write
         self._next_try = 0.0
         self._done = False
 
-    def when_up(self) -> None:
+    def write_when_up(self) -> None:
         if self._done or time.monotonic() < self._next_try:
             return
         address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
-        client = http.client.HTTPConnection(address, self._port, timeout=1)
+        client = http.client.HTTPConnection(address, self._parse_port, timeout=1)
         try:
             client.request("GET", "/health")
-            self._done = (
-                client.getresponse().status < 500
-            )  # 400 where the name is not one of the allowed hosts
+            # 400 if the address is not one of the allowed hosts: the service is up all the same.
+            self._done = client.getresponse().status < 500
         except (OSError, http.client.HTTPException):
             self._next_try = time.monotonic() + 0.2
         finally:
             client.close()
         if self._done:
             shown = f"[{address}]" if ":" in address else address
-            self._write(f"Transcriber is at http://{shown}:{self._port}")
+            self._write(f"Transcriber is at http://{shown}:{self._parse_port}")
 
 
 @contextmanager
-def _only_one(role: str, data_dir: Path) -> Iterator[None]:
+def _role_lock(role: str, data_dir: Path) -> Iterator[None]:
+    """Hold the lock that lets one `serve` at a time run a role on this data folder."""
     with (data_dir / f"serve-{role}.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CommandError(
-                f"Another `serve` runs on {data_dir}, with the role {role}. "
-                "Stop it, or give this one another folder: TRANSCRIBER_DATA_DIR."
+                f"Another `serve` already runs the role {role} on {data_dir}. "
+                "Stop it, or set TRANSCRIBER_DATA_DIR to another folder."
             ) from None
         yield
 
 
-def _check_free(host: str, port: int) -> None:
+def _check_port_free(host: str, port: int) -> None:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
@@ -176,17 +179,20 @@ def _check_free(host: str, port: int) -> None:
         ) from None
 
 
-def _migrate_when_database_answers() -> None:
-    """A machine may be up before the one that it needs; one that never comes is told."""
-    tries = Retrying(
+def _migrate_with_retry() -> None:
+    """Migrate; while a PostgreSQL server does not answer, retry until DATABASE_TIMEOUT_SECONDS.
+
+    Raises CommandError if the database cannot be used.
+    """
+    retrying = Retrying(
         retry=retry_if_exception_type(OperationalError),
         wait=wait_fixed(1),
-        stop=stop_after_delay(DATABASE_PATIENCE_SECONDS if _is_shared() else 0),
+        stop=stop_after_delay(DATABASE_TIMEOUT_SECONDS if _is_shared() else 0),
         before_sleep=_log_waiting,
         reraise=True,
     )
     try:
-        tries(_migrate)
+        retrying(_migrate)
     except OperationalError as error:
         raise CommandError(f"The database cannot be used (DATABASE_URL): {error}") from None
 
@@ -198,7 +204,7 @@ def _log_waiting(state: RetryCallState) -> None:
 
 
 def _migrate() -> None:
-    """Bring the database up to date; on PostgreSQL other machines may be doing so too."""
+    """Run the migrations; on PostgreSQL under a lock, as other machines may do so too."""
     shared = _is_shared()
     with connection.cursor() as cursor:
         if shared:
@@ -215,22 +221,22 @@ def _is_shared() -> bool:
     return connection.vendor == "postgresql"
 
 
-def _remove_broken_uploads() -> None:
-    """What uploads left behind whose web process was killed; no other one uses this folder."""
+def _remove_incomplete_uploads() -> None:
+    """Delete the spooled uploads of a web process that was killed; no other process uses this folder."""
     for path in Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir():
         if path.is_file():
             path.unlink(missing_ok=True)
 
 
-def _roles(value: str) -> list[str]:
-    wanted = [role.strip() for role in value.split(",")]
-    unknown = [role for role in wanted if role not in ROLES]
+def _parse_roles(value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",")]
+    unknown = [name for name in names if name not in ROLES]
     if unknown:
-        raise ArgumentTypeError(f"{unknown[0]!r} is no role; there are {', '.join(ROLES)}.")
-    return [role for role in ROLES if role in wanted]
+        raise ArgumentTypeError(f"unknown role {unknown[0]!r}. Choose from {', '.join(ROLES)}.")
+    return [role for role in ROLES if role in names]
 
 
-def _port(value: str) -> int:
+def _parse_port(value: str) -> int:
     number = int(value)
     if not 0 < number < 65536:
         raise ValueError(value)
