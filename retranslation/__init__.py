@@ -1,1 +1,1 @@
-"""Transcribing a part of a recording again."""
+"""Transcribing a range of a recording again, and accepting the result into the transcript."""

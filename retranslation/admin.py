@@ -1,4 +1,4 @@
-"""What an operator sees and does: rows are looked at, accepted, rejected, tried again, and not edited."""
+"""The admin's lists and pages: retranslations are accepted, rejected, retried and deleted, but not edited."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -7,20 +7,25 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
 from retranslation import proposals, services
 from retranslation.models import Batch, Retranslation, SegmentChange
-from transcription.admin import DeletableAdmin, ReadOnlyAdmin, ReadOnlyInline
+from transcription.admin.base import (
+    DeletableAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    job_link,
+    link,
+)
 from transcription.editing.changes import ConflictError
 from transcription.transcript.segments import display_time
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
-SHOWN_LETTERS = 60
+MAX_SHOWN_CHARACTERS = 60
 
 
 class SegmentChangeInline(ReadOnlyInline):
@@ -49,7 +54,7 @@ class RetranslationAdmin(DeletableAdmin):
     date_hierarchy = "created_at"
     exclude = ("clip",)
     inlines = (SegmentChangeInline,)
-    actions = ("accept", "reject", "undo", "retry_what_failed")
+    actions = ("accept", "reject", "undo", "retry_failed")
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).defer("words")
@@ -60,24 +65,21 @@ class RetranslationAdmin(DeletableAdmin):
 
     @admin.display(description="old text")
     def short_old_text(self, retranslation: Retranslation) -> str:
-        return Truncator(retranslation.old_text).chars(SHOWN_LETTERS)
+        return Truncator(retranslation.old_text).chars(MAX_SHOWN_CHARACTERS)
 
     @admin.display(description="text")
     def short_text(self, retranslation: Retranslation) -> str:
-        return Truncator(retranslation.text or retranslation.error).chars(SHOWN_LETTERS)
+        return Truncator(retranslation.text or retranslation.error).chars(MAX_SHOWN_CHARACTERS)
 
     @admin.display(description="job")
     def job_link(self, retranslation: Retranslation) -> str:
-        if retranslation.job_id is None:
-            return ""
-        url = reverse("admin:transcription_job_change", args=[retranslation.job_id])
-        return format_html('<a href="{}">{}</a>', url, "job")
+        return job_link(retranslation.job_id)
 
     @admin.display(ordering="created_at")
     def age(self, retranslation: Retranslation) -> str:
         return timesince(retranslation.created_at, depth=1)
 
-    @admin.action(description="Accept: put into the transcript", permissions=["change"])
+    @admin.action(description="Accept: apply to the transcript", permissions=["change"])
     def accept(self, request: HttpRequest, queryset: "QuerySet[Retranslation]") -> None:
         self._decide(request, queryset, proposals.accept, "accepted")
 
@@ -85,19 +87,19 @@ class RetranslationAdmin(DeletableAdmin):
     def reject(self, request: HttpRequest, queryset: "QuerySet[Retranslation]") -> None:
         self._decide(request, queryset, proposals.reject, "rejected")
 
-    @admin.action(description="Take the decision back", permissions=["change"])
+    @admin.action(description="Undo the decision", permissions=["change"])
     def undo(self, request: HttpRequest, queryset: "QuerySet[Retranslation]") -> None:
-        self._decide(request, queryset, proposals.undo, "undecided again")
+        self._decide(request, queryset, proposals.undo, "undone")
 
-    @admin.action(description="Try again what failed", permissions=["change"])
-    def retry_what_failed(self, request: HttpRequest, queryset: "QuerySet[Retranslation]") -> None:
-        ids = list(queryset.values_list("pk", flat=True))
-        n_done = sum(services.retry_failed(retranslation_id=pk) for pk in ids)
-        if n_done:
-            self.message_user(request, f"{_count(n_done)} tried again.", messages.SUCCESS)
-        if n_done < len(ids):
-            text = f"{_count(len(ids) - n_done)} skipped: did not fail."
-            self.message_user(request, text, messages.WARNING)
+    @admin.action(description="Retry failed retranslations", permissions=["change"])
+    def retry_failed(self, request: HttpRequest, queryset: "QuerySet[Retranslation]") -> None:
+        self.act_on_each(
+            request,
+            queryset,
+            lambda pk: services.retry_failed(retranslation_id=pk),
+            done="{} queued again",
+            skipped="{} skipped: not failed",
+        )
 
     def _decide(
         self,
@@ -106,7 +108,7 @@ class RetranslationAdmin(DeletableAdmin):
         decide: Callable[..., object],
         done: str,
     ) -> None:
-        """Decide about each by itself, and say which could not be and why."""
+        """Decide about each row by itself; show why those that were skipped could not be decided."""
         n_done = 0
         for row in list(queryset.order_by("start")):
             try:
@@ -116,7 +118,7 @@ class RetranslationAdmin(DeletableAdmin):
             else:
                 n_done += 1
         if n_done:
-            self.message_user(request, f"{_count(n_done)} {done}.", messages.SUCCESS)
+            self.message_user(request, f"{self.counted(n_done)} {done}.", messages.SUCCESS)
 
     def delete_row(self, pk: UUID) -> None:
         services.delete_retranslation(retranslation_id=pk)
@@ -124,23 +126,23 @@ class RetranslationAdmin(DeletableAdmin):
 
 @admin.register(Batch)
 class BatchAdmin(ReadOnlyAdmin):
-    list_display = ("id", "job", "model_name", "standing", "rows", "asked_by", "created_at")
+    list_display = ("id", "job", "model_name", "status", "rows", "asked_by", "created_at")
     list_filter = ("model_name", "created_at")
     search_fields = ("id", "job__id", "asked_by")
 
-    @admin.display(description="standing")
-    def standing(self, batch: Batch) -> str:
-        return services.standing(batch)[2]
+    @admin.display
+    def status(self, batch: Batch) -> str:
+        return services.batch_progress(batch).message
 
-    @admin.display(description="more")
+    @admin.display(description="retranslations")
     def rows(self, batch: Batch) -> str:
         url = reverse("admin:retranslation_retranslation_changelist")
-        return format_html('<a href="{}?q={}">{}</a>', url, batch.pk, "retranslations")
+        return link(f"{url}?q={batch.pk}", "retranslations")
 
 
 @admin.register(SegmentChange)
 class SegmentChangeAdmin(ReadOnlyAdmin):
-    """The history of segments: search for a segment's id."""
+    """Changes of segments; a search for a segment's id shows its history."""
 
     list_display = ("segment_pk", "old_text", "new_text", "decision", "retranslation")
     list_select_related = ("retranslation",)
@@ -161,8 +163,4 @@ class SegmentChangeAdmin(ReadOnlyAdmin):
 
 
 def _text(fields: dict[str, Any] | None) -> str:
-    return "" if fields is None else Truncator(fields["text"]).chars(SHOWN_LETTERS)
-
-
-def _count(n: int) -> str:
-    return "1 retranslation" if n == 1 else f"{n} retranslations"
+    return "" if fields is None else Truncator(fields["text"]).chars(MAX_SHOWN_CHARACTERS)

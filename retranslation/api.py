@@ -1,7 +1,7 @@
 """The Retranslation API: validate, call one function, answer in the documented shape.
 
-Who asks waits for the answer. The web process loads no model: it keeps what was asked for as a row, and looks at
-the row until a worker is done with it.
+A request waits for its result. The web process loads no model: it saves the request as a row and polls the row until
+a worker has finished it.
 """
 
 import logging
@@ -21,8 +21,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 
-from retranslation import proposals, services
-from retranslation import serializers as shapes
+from retranslation import proposals, serializers, services
 from retranslation.models import Batch, Retranslation
 from transcription.editing.changes import ConflictError
 from transcription.leasing.registry import INTERACTIVE
@@ -42,12 +41,11 @@ from transcription.speech import catalogue
 from transcription.speech.engines.base import Span
 from transcription.transcript.suspects import find_suspects
 
-LOOK_SECONDS = 0.05
-CLIP_SECONDS = 0.5
-"""Where clips are cut and how they are encoded makes them so much longer or shorter."""
-TOLERANCE_SECONDS = 0.1
-"""So much beyond the end of a recording is how somebody rounded."""
-OVER = (Leased.State.DONE, Leased.State.FAILED)
+POLL_SECONDS = 0.05
+CLIP_TOLERANCE_SECONDS = 0.5
+"""How much a clip's length may differ from its range's: cutting and encoding change it."""
+END_TOLERANCE_SECONDS = 0.1
+"""How far a range may extend beyond the recording, because clients round times."""
 PROBLEMS: dict[int, Any] = dict.fromkeys((400, 404, 409, 503, 504), Problem)
 
 _logger = logging.getLogger(__name__)
@@ -57,169 +55,176 @@ class TimedOut(exceptions.APIException):
     status_code = status.HTTP_504_GATEWAY_TIMEOUT
 
 
-# ---- One range, while somebody waits
+# ---- One range
 
 
 @extend_schema(
-    request={"multipart/form-data": shapes.ClipRequest},
-    responses={200: shapes.RetranslatedSegment, **PROBLEMS, 413: Problem},
+    request={"multipart/form-data": serializers.ClipRequest},
+    responses={200: serializers.RetranslatedSegment, **PROBLEMS, 413: Problem},
 )
 @api_view(["POST"])
 @parser_classes([MultiPartParser])
-def segment(request: Request) -> Response:
-    """Transcribe a clip of a recording once more."""
-    wish = valid(shapes.ClipRequest, request.data)
-    job = find_job(wish["job_id"]) if wish["job_id"] else None
-    span = _asked_span(wish) if job is None else _span_inside(job, wish)
-    require_weights(wish["model_name"], role=INTERACTIVE)
-    upload: TemporaryUploadedFile = wish["file"]
+def retranslate_clip(request: Request) -> Response:
+    """Transcribe a clip of a recording again."""
+    data = valid(serializers.ClipRequest, request.data)
+    job = find_job(data["job_id"]) if data["job_id"] else None
+    span = _requested_span(data) if job is None else _span_in_recording(job, data)
+    require_weights(data["model_name"], role=INTERACTIVE)
+    upload: TemporaryUploadedFile = data["file"]
     info = probe_upload(upload)
-    if (info.duration or 0.0) > services.MOST_SECONDS:
+    if (info.duration or 0.0) > services.MAX_SECONDS:
         raise ValidationError(
             {
                 "file": f"The clip is {info.duration:.0f} s long; "
-                f"{services.MOST_SECONDS:.0f} s are allowed. Send it in parts."
+                f"at most {services.MAX_SECONDS:.0f} s are allowed. Send it in parts."
             }
         )
     if job is not None:
         _check_length(span, info.duration)
-    asked = services.request_clip(
-        upload=upload,
-        job=job,
-        segment_id=wish["segment_id"],
-        span=span,
-        model_name=_name_of(wish["model_name"], request.data),
-        language=wish["language"],
-        asked_by=person(request),
-    )
-    return _answer(asked)
+    requested = _requested_range(request, data, span)
+    return _wait_for_result(services.request_clip(upload=upload, job=job, requested=requested))
 
 
 @extend_schema(
-    parameters=[shapes.JobQuery],
-    request=shapes.RangeRequest,
-    responses={200: shapes.RetranslatedSegment, **PROBLEMS},
+    parameters=[serializers.JobQuery],
+    request=serializers.RangeRequest,
+    responses={200: serializers.RetranslatedSegment, **PROBLEMS},
 )
 @api_view(["POST"])
-def segment_from_full(request: Request) -> Response:
-    """Transcribe a range of a stored recording once more."""
-    job = find_job(valid(shapes.JobQuery, request.query_params)["job_id"])
-    wish = valid(shapes.RangeRequest, request.data)
-    span = _span_inside(job, wish)
-    if not has_samples(job.recording, span):
-        raise Http404("The recording's audio is gone: it was deleted, or expired. Upload it again.")
-    require_weights(wish["model_name"], role=INTERACTIVE)
-    asked = services.request_range(
-        job=job,
-        segment_id=wish["segment_id"],
+def retranslate_range(request: Request) -> Response:
+    """Transcribe a range of a stored recording again."""
+    job = find_job(valid(serializers.JobQuery, request.query_params)["job_id"])
+    data = valid(serializers.RangeRequest, request.data)
+    span = _span_in_recording(job, data)
+    _require_samples(job, span)
+    require_weights(data["model_name"], role=INTERACTIVE)
+    requested = _requested_range(request, data, span)
+    return _wait_for_result(services.request_range(job=job, requested=requested))
+
+
+def _requested_range(request: Request, data: dict[str, Any], span: Span) -> services.RequestedRange:
+    return services.RequestedRange(
+        segment_id=data["segment_id"],
         span=span,
-        model_name=_name_of(wish["model_name"], request.data),
-        language=wish["language"],
+        model_name=_requested_name(data["model_name"], request.data),
+        language=data["language"],
         asked_by=person(request),
     )
-    return _answer(asked)
+
+
+def _require_samples(job: Job, span: Span) -> None:
+    if not has_samples(job.recording, span):
+        raise Http404("The recording's audio was deleted or has expired. Upload it again.")
 
 
 def _check_length(span: Span, seconds: float | None) -> None:
-    """A clip whose words are to take the place of others must be as long as these."""
-    if seconds is not None and abs(seconds - span.duration) > max(
-        CLIP_SECONDS, 0.1 * span.duration
-    ):
+    """Raise ValidationError if a clip of a job is not as long as its range, whose words it is to replace."""
+    tolerance = max(CLIP_TOLERANCE_SECONDS, 0.1 * span.duration)
+    if seconds is not None and abs(seconds - span.duration) > tolerance:
         raise ValidationError(
             {
-                "file": f"The clip is {seconds:.2f} s long, the range {span.duration:.2f} s: "
-                "send what lies between start_time and end_time."
+                "file": f"The clip is {seconds:.2f} s long, the range {span.duration:.2f} s. "
+                "Send the audio from start_time to end_time."
             }
         )
 
 
-def _asked_span(wish: dict[str, Any]) -> Span:
-    return Span(wish["start_time"], wish["end_time"])
+def _requested_span(data: dict[str, Any]) -> Span:
+    return Span(data["start_time"], data["end_time"])
 
 
-def _span_inside(job: Job, wish: dict[str, Any]) -> Span:
-    """The range, which must lie in the job's recording."""
-    span, duration = _asked_span(wish), job.recording.duration
+def _span_in_recording(job: Job, data: dict[str, Any]) -> Span:
+    """The requested range, limited to the end of the recording. Raises ValidationError and Conflict."""
+    span, duration = _requested_span(data), job.recording.duration
     if duration is None:
-        raise Conflict(f"The recording has not been read to its end. Its job says: {job.message}.")
-    if span.end > duration + TOLERANCE_SECONDS or span.start >= duration:
+        raise Conflict(
+            f"The recording has not been read to its end yet. Its job says: {job.message}."
+        )
+    if span.end > duration + END_TOLERANCE_SECONDS or span.start >= duration:
         raise ValidationError(
-            {"end_time": f"The range lies outside the recording, which is {duration:.3f} s long."}
+            {
+                "end_time": f"The range must lie within the recording, which is {duration:.3f} s long."
+            }
         )
     return Span(span.start, min(span.end, duration))
 
 
-def _name_of(model: catalogue.ModelInfo, data: Any) -> str:
-    """The model's name; in the form `whisper-base`, as documented, where it was asked for in that form."""
-    written = str(data.get("model_name", shapes.DEFAULT_MODEL)).strip().lower()
+def _requested_name(model: catalogue.ModelInfo, data: Any) -> str:
+    """The model's name; in the documented form `whisper-base` if the client sent it in that form."""
+    sent = str(data.get("model_name", serializers.DEFAULT_MODEL)).strip().lower()
     long_name = f"whisper-{model.name}"
-    return long_name if written == long_name else model.name
+    return long_name if sent == long_name else model.name
 
 
-def _answer(asked: Retranslation) -> Response:
-    """Wait for what comes out. Each request has a thread of its own, so this one holds up nobody."""
-    deadline = time.monotonic() + services.seconds_to_wait(asked)
+def _wait_for_result(row: Retranslation) -> Response:
+    """Poll the row until it has ended. Raises Conflict if it failed, TimedOut if it takes too long.
+
+    Each request has a thread of its own, so this blocks no other.
+    """
+    timeout = services.timeout_seconds(row)
+    deadline = time.monotonic() + timeout
     while True:
-        asked = _find(str(asked.pk))
-        if asked.state == Leased.State.DONE:
-            return Response(_result(asked))
-        if asked.state == Leased.State.FAILED:
-            require_weights(catalogue.resolve(asked.model_name), role=INTERACTIVE)
-            raise Conflict(f"The retranslation failed: {asked.error}")
+        row = _find_retranslation(str(row.pk))
+        if row.state == Leased.State.DONE:
+            return Response(_result_document(row))
+        if row.state == Leased.State.FAILED:
+            require_weights(catalogue.resolve(row.model_name), role=INTERACTIVE)
+            raise Conflict(f"The retranslation failed: {row.error}")
         if time.monotonic() > deadline:
             raise TimedOut(
-                f"No result within {services.seconds_to_wait(asked):.0f} s. It is still worked at, and "
-                f"kept when it is there: GET /api/retranslate/{asked.pk}"
+                f"There was no result within {timeout:.0f} s. The work goes on, and the result "
+                f"will be kept: GET /api/retranslate/{row.pk}"
             )
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def _result(made: Retranslation) -> dict[str, Any]:
+def _result_document(row: Retranslation) -> dict[str, Any]:
     return {
-        "segment_id": made.segment_id,
-        "text": made.text,
-        "confidence": made.confidence,
-        "speaker": made.speaker,
-        "model_used": made.model_used,
-        "id": str(made.pk),
-        "start_time": made.start,
-        "end_time": made.end,
+        "segment_id": row.segment_id,
+        "text": row.text,
+        "confidence": row.confidence,
+        "speaker": row.speaker,
+        "model_used": row.model_used,
+        "id": str(row.pk),
+        "start_time": row.start,
+        "end_time": row.end,
     }
 
 
-# ---- What there is, and what is decided
+# ---- Proposals and decisions
 
 
 @extend_schema(
     operation_id="api_retranslate_list",
-    parameters=[shapes.ListQuery],
-    responses={200: shapes.Retranslations, 400: Problem, 404: Problem},
+    parameters=[serializers.ListQuery],
+    responses={200: serializers.Retranslations, 400: Problem, 404: Problem},
 )
 @api_view(["GET", "HEAD"])
 def list_retranslations(request: Request) -> Response:
-    """Retranslations, the newest first; of a job, or of one of its segments with the segment's history."""
-    query = valid(shapes.ListQuery, request.query_params)
-    found, history = Retranslation.objects.all(), None
+    """Retranslations, newest first: all, a job's, or a segment's. A job's segment comes with its history."""
+    query = valid(serializers.ListQuery, request.query_params)
+    rows, history = Retranslation.objects.all(), None
     if "job_id" in query:
         job = find_job(query["job_id"])
-        found = found.filter(job=job)
+        rows = rows.filter(job=job)
     if "segment_id" in query:
-        written = query["segment_id"]
-        of_segment = Q(segment_id=written)
-        pk = _segment_pk(written)
+        segment_id = query["segment_id"]
+        is_of_segment = Q(segment_id=segment_id)
+        pk = _segment_pk(segment_id)
         if pk is not None:
-            of_segment |= Q(changes__segment_pk=pk)
-        found = found.filter(of_segment).distinct()
+            is_of_segment |= Q(changes__segment_pk=pk)
+        rows = rows.filter(is_of_segment).distinct()
         if "job_id" in query:
             history = [] if pk is None else _history(job, pk)
-    documents = _documents(found.order_by("-created_at")[: query["limit"]])
+    documents = _documents(rows.order_by("-created_at")[: query["limit"]])
     answer = {"retranslations": documents, "count": len(documents)}
     return Response(answer if history is None else {**answer, "history": history})
 
 
-def _segment_pk(written: str) -> int | None:
-    """The segment of the transcript that is meant, if one is; a client's own names are no numbers."""
-    return int(written) if written.isascii() and written.isdigit() and len(written) < 19 else None
+def _segment_pk(segment_id: str) -> int | None:
+    """The id as a number; None for a name of the client's own, which is no id of the transcript."""
+    is_number = segment_id.isascii() and segment_id.isdigit() and len(segment_id) < 19
+    return int(segment_id) if is_number else None
 
 
 def _history(job: Job, segment_pk: int) -> list[dict[str, Any]]:
@@ -236,105 +241,117 @@ def _history(job: Job, segment_pk: int) -> list[dict[str, Any]]:
     ]
 
 
-def _documents(found: "QuerySet[Retranslation]") -> list[dict[str, Any]]:
-    return [proposals.document(row) for row in found.prefetch_related("changes")]
+def _documents(rows: "QuerySet[Retranslation]") -> list[dict[str, Any]]:
+    return [proposals.document(row) for row in rows.prefetch_related("changes")]
 
 
-@extend_schema(responses={200: shapes.Retranslation, 404: Problem})
+@extend_schema(responses={200: serializers.Retranslation, 404: Problem})
 @api_view(["GET", "HEAD"])
-def retranslation(request: Request, retranslation_id: str) -> Response:
-    """One retranslation, with what accepting it changes."""
-    return Response(proposals.document(_find(retranslation_id)))
+def get_retranslation(request: Request, retranslation_id: str) -> Response:
+    """One retranslation, with the changes that accepting it makes."""
+    return Response(proposals.document(_find_retranslation(retranslation_id)))
 
 
-@extend_schema(request=None, responses={200: shapes.Retranslation, 404: Problem, 409: Problem})
+@extend_schema(request=None, responses={200: serializers.Retranslation, 404: Problem, 409: Problem})
 @api_view(["POST"])
 def accept(request: Request, retranslation_id: str) -> Response:
-    """Put it into the transcript. 409 where the transcript changed meanwhile, or it is decided already."""
+    """Apply it to the transcript. 409 if the transcript was changed since, or it is accepted or rejected already."""
     return _decide(request, retranslation_id, proposals.accept)
 
 
-@extend_schema(request=None, responses={200: shapes.Retranslation, 404: Problem, 409: Problem})
+@extend_schema(request=None, responses={200: serializers.Retranslation, 404: Problem, 409: Problem})
 @api_view(["POST"])
 def reject(request: Request, retranslation_id: str) -> Response:
-    """Drop it; the transcript stays as it is."""
+    """Reject it; the transcript is not changed."""
     return _decide(request, retranslation_id, proposals.reject)
 
 
-@extend_schema(request=None, responses={200: shapes.Retranslation, 404: Problem, 409: Problem})
+@extend_schema(request=None, responses={200: serializers.Retranslation, 404: Problem, 409: Problem})
 @api_view(["POST"])
 def undo(request: Request, retranslation_id: str) -> Response:
-    """Take back what was decided: the transcript is then as it was before."""
+    """Undo the decision, and restore the transcript if it was accepted."""
     return _decide(request, retranslation_id, proposals.undo)
 
 
-def _decide(request: Request, written_id: str, decide: Callable[..., dict[str, Any]]) -> Response:
-    found = _find(written_id)
+def _decide(
+    request: Request, retranslation_id: str, decide: Callable[..., dict[str, Any]]
+) -> Response:
+    row = _find_retranslation(retranslation_id)
     try:
-        document = decide(retranslation_id=found.pk, decided_by=person(request))
+        document = decide(retranslation_id=row.pk, decided_by=person(request))
     except ConflictError as error:
         raise Conflict(str(error)) from error
     except Retranslation.DoesNotExist:
-        raise Http404("Retranslation not found") from None  # it was deleted meanwhile
+        raise Http404("Retranslation not found") from None  # deleted just now
     return Response(document)
 
 
-def _find(written_id: str) -> Retranslation:
+def _find_retranslation(retranslation_id: str) -> Retranslation:
     try:
-        return Retranslation.objects.get(pk=UUID(written_id))
+        return Retranslation.objects.get(pk=UUID(retranslation_id))
     except (ValueError, Retranslation.DoesNotExist):
         raise Http404("Retranslation not found") from None
 
 
-# ---- All that is suspect
+# ---- Batches
 
 
 @extend_schema(
-    parameters=[shapes.SuspectsQuery],
+    parameters=[serializers.SuspectsQuery],
     request=None,
-    responses={200: shapes.BatchStarted, 400: Problem, 404: Problem, 409: Problem, 503: Problem},
+    responses={
+        200: serializers.BatchStarted,
+        400: Problem,
+        404: Problem,
+        409: Problem,
+        503: Problem,
+    },
 )
 @api_view(["POST"])
-def suspects(request: Request) -> Response:
-    """Transcribe all that is suspect once more, in the background; each result is accepted or rejected."""
-    query = valid(shapes.SuspectsQuery, request.query_params)
+def retranslate_suspects(request: Request) -> Response:
+    """Transcribe all suspects of a job again, in the background. Each result can be accepted or rejected."""
+    query = valid(serializers.SuspectsQuery, request.query_params)
     job, model = find_job(query["job_id"]), query["model_name"]
     if job.status != Job.Status.COMPLETED:
         raise Conflict(not_completed(job))
     if job.language and model.is_english_only and job.language != "en":
         raise ValidationError(
             {
-                "model_name": f"{model.name} knows English alone; the job's language is {job.language}."
+                "model_name": f"{model.name} transcribes English only; the job's language is {job.language}."
             }
         )
-    if not has_samples(job.recording, Span(0.0, job.recording.duration or 0.0)):
-        raise Http404("The recording's audio is gone: it was deleted, or expired. Upload it again.")
+    _require_samples(job, Span(0.0, job.recording.duration or 0.0))
     require_weights(model, role=INTERACTIVE)
     batch = services.request_suspects(
         job=job,
         suspects=find_suspects(job=job),
-        model_name=_name_of(model, request.query_params),
+        model_name=_requested_name(model, request.query_params),
         asked_by=person(request),
     )
-    return Response(_batch_status(batch))
+    return Response(_batch_document(batch))
 
 
-@extend_schema(responses={200: shapes.BatchStatus, 404: Problem})
+@extend_schema(responses={200: serializers.BatchStatus, 404: Problem})
 @api_view(["GET", "HEAD"])
 def batch_status(request: Request, batch_id: str) -> Response:
-    """How far the background job is, and what came out so far, in order of time."""
+    """The status of a background job, and its retranslations in order of time."""
     try:
         batch = Batch.objects.get(pk=UUID(batch_id))
     except (ValueError, Batch.DoesNotExist):
         raise Http404("Background job not found") from None
     return Response(
         {
-            **_batch_status(batch),
+            **_batch_document(batch),
             "retranslations": _documents(batch.retranslations.order_by("start")),
         }
     )
 
 
-def _batch_status(batch: Batch) -> dict[str, Any]:
-    state, progress, message = services.standing(batch)
-    return {"job_id": str(batch.pk), "status": state, "progress": progress, "message": message}
+def _batch_document(batch: Batch) -> dict[str, Any]:
+    progress = services.batch_progress(batch)
+    return {
+        "job_id": str(batch.pk),
+        "status": progress.status,
+        "progress": progress.percent,
+        "message": progress.message,
+    }

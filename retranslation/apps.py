@@ -1,4 +1,4 @@
-"""Transcribing a part of a recording again."""
+"""The app's queue tasks, recovery, and the deletion of clips."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ class RetranslationConfig(AppConfig):
 
 
 def delete_clip(*, instance: Any, **_: Any) -> None:
-    """Delete the clip's file with its row: rows are deleted with their jobs, which know nothing of clips."""
+    """Delete the clip's file with its row. A signal, because rows are deleted with their jobs in a cascade."""
     from retranslation import services
 
     services.delete_clip(retranslation=instance)

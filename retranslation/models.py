@@ -1,4 +1,4 @@
-"""Ranges that were transcribed once more, what came out, and what was decided about it. The rows are the truth."""
+"""Retranslations: ranges that are transcribed again, their results, the proposed changes, and decisions."""
 
 import uuid
 
@@ -8,7 +8,7 @@ from transcription.models import Job, Leased
 
 
 class Batch(models.Model):
-    """All suspect segments of a job, transcribed once more in the background."""
+    """Retranslations of all suspects of a job, made in the background."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="retranslation_batches")
@@ -25,7 +25,7 @@ class Batch(models.Model):
 
 
 class Retranslation(Leased):
-    """A range, or a clip of one, transcribed once more. Times are seconds from the start of the recording."""
+    """A range of a recording, or a clip, that is transcribed again. Times are seconds from the recording's start."""
 
     class Decision(models.TextChoices):
         NONE = "none"
@@ -80,9 +80,9 @@ class Retranslation(Leased):
 
 
 class SegmentChange(models.Model):
-    """What a retranslation would do, or did, to one segment: the segment's history.
+    """The change that a retranslation proposes, or made, to one segment.
 
-    `before` and `after` hold the fields of the row; None where there was or is no such segment.
+    `before` and `after` hold the segment's fields; None if it is added or deleted.
     """
 
     retranslation = models.ForeignKey(

@@ -1,8 +1,8 @@
-"""What a retranslation would do to the segments of a transcript: pure planning, nothing is written here.
+"""Plans the changes that accepting a retranslation would make to the segments; writes nothing.
 
-Each segment keeps its id, its speaker and its place. New words go to the segments by their times; where a word
-shares its time with none, it belongs to the nearest, unless it is part of speech that was missed altogether:
-that becomes a segment of its own. What a range's edge cuts off of a segment stays as it is.
+Segments keep their ids and speakers. A new word is assigned to the segment that contains the same word, else to the
+one that it overlaps most, else to the nearest; but a run of words that the transcript missed altogether becomes new
+segments. Words of a segment that lie outside the range are kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,23 +25,24 @@ from transcription.speech.segments import (
 from transcription.transcript.speaker_split import is_unedited, text_of
 
 Word = dict[str, Any]
-"""As it is stored: start, end, text and probability."""
-NO_FIGURES: Fields = dict.fromkeys(DECODER_FIELDS)
-"""They were of the text that is replaced; of the new one nobody measured them in the same way."""
+"""A stored word: start, end, text and probability."""
+NO_DECODER_FIELDS: Fields = dict.fromkeys(DECODER_FIELDS)
+"""Cleared, because they were measured for the text that is replaced."""
+NOT_TRANSCRIBED_YET = "This part of the recording is not transcribed yet."
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
-    """A segment that is to have new words, between those of its own that lie outside of the range."""
+class _Target:
+    """A segment to which new words are assigned, and its own words before and after the range, which are kept."""
 
     segment: Segment
     kept_before: list[Word]
     kept_after: list[Word]
 
 
-def plan_named(*, span: Span, words: Sequence[Word], segment: Segment) -> list[Change]:
-    """All new words go to this one segment. Raises ConflictError."""
-    return [_filled(_opened(segment, span), words, span)]
+def plan_segment(*, span: Span, words: Sequence[Word], segment: Segment) -> list[Change]:
+    """Assign all new words to one segment. Raises ConflictError."""
+    return [_change(_target(segment, span), words, span)]
 
 
 def plan_range(
@@ -52,19 +53,19 @@ def plan_range(
     chunks: Sequence[Chunk],
     turns: Sequence[Turn],
 ) -> list[Change]:
-    """New words for `segments`, those that overlap `span`, in order of time; then the segments that are added.
+    """The changes of `segments`, which overlap `span` and are in order of time; then the segments to add.
 
     Raises ConflictError.
     """
-    opened = [_opened(segment, span) for segment in segments if _is_touched(segment, span)]
-    of_segment, missed = _shared_out(words, opened, span)
-    changed = [_filled(one, new, span) for one, new in zip(opened, of_segment, strict=True)]
+    targets = [_target(segment, span) for segment in segments if _has_words_in(segment, span)]
+    assigned, missed = _assign(words, targets)
+    changed = [_change(target, new, span) for target, new in zip(targets, assigned, strict=True)]
     for before, after in pairwise(one.after for one in changed if one.after is not None):
-        _set_apart(before, after)
+        _remove_overlap(before, after)
     added = [
         Change(None, None, fields)
         for run in missed
-        for phrase in _phrases(run)
+        for phrase in _split_at_pauses(run)
         for fields in _new_segments(phrase, chunks, turns)
     ]
     return changed + added
@@ -75,14 +76,14 @@ def _middle(word: Word) -> float:
 
 
 def _is_inside(segment: Segment, span: Span) -> bool:
-    """Rounded times, as people see them, count as the same."""
+    """Tolerates rounding: clients send the times that are displayed."""
     return (
         segment.start >= span.start - TOLERANCE_SECONDS
         and segment.end <= span.end + TOLERANCE_SECONDS
     )
 
 
-def _is_touched(segment: Segment, span: Span) -> bool:
+def _has_words_in(segment: Segment, span: Span) -> bool:
     if _is_inside(segment, span):
         return True
     if segment.words:
@@ -91,88 +92,92 @@ def _is_touched(segment: Segment, span: Span) -> bool:
     return shared > TOLERANCE_SECONDS
 
 
-def _opened(segment: Segment, span: Span) -> _Open:
+def _target(segment: Segment, span: Span) -> _Target:
     if _is_inside(segment, span):
-        return _Open(segment, [], [])
-    if not is_unedited(segment):
-        # Nobody knows which part of such a text lies in the range.
+        return _Target(segment, [], [])
+    if not is_unedited(segment):  # its text does not match its words, so it cannot be cut at a time
         raise ConflictError(
-            f"Segment {segment.pk} lies only partly in the range, and its text was edited: "
-            f"ask for all of it, from {segment.start:.2f} to {segment.end:.2f} s."
+            f"Segment {segment.pk} lies only partly in the range, and its text was edited. "
+            f"Retranslate all of it, from {segment.start:.2f} to {segment.end:.2f} s."
         )
-    return _Open(
+    return _Target(
         segment,
         [word for word in segment.words if _middle(word) < span.start],
         [word for word in segment.words if _middle(word) >= span.end],
     )
 
 
-def _shared_out(
-    words: Sequence[Word], opened: Sequence[_Open], span: Span
+def _assign(
+    words: Sequence[Word], targets: Sequence[_Target]
 ) -> tuple[list[list[Word]], list[list[Word]]]:
-    """The words of each segment, and runs of words that belong to none."""
-    segments = [one.segment for one in opened]
-    of_segment: list[list[Word]] = [[] for _ in segments]
+    """The new words of each target, and the runs of words that the transcript missed."""
+    segments = [target.segment for target in targets]
+    assigned: list[list[Word]] = [[] for _ in segments]
     missed: list[list[Word]] = []
-    owners = zip(_owners(words, opened, span), words, strict=True)
-    for index, group in groupby(owners, key=lambda owned: owned[0]):
+    indexed = zip(_target_indices(words, targets), words, strict=True)
+    for index, group in groupby(indexed, key=lambda pair: pair[0]):
         run = [word for _, word in group]
         if index is not None:
-            of_segment[index] += run
-        elif _was_missed(run, segments):
+            assigned[index] += run
+        elif _is_missed_speech(run, segments):
             missed.append(run)
         else:
             for word in run:
-                of_segment[_nearest(word, segments)].append(word)
-    return of_segment, missed
+                assigned[_nearest(word, segments)].append(word)
+    return assigned, missed
 
 
-def _owners(words: Sequence[Word], opened: Sequence[_Open], span: Span) -> list[int | None]:
-    """For each word the index of its segment: that which said the same word, else that which it shares most time with.
+def _target_indices(words: Sequence[Word], targets: Sequence[_Target]) -> list[int | None]:
+    """For each word the index of the target that contains the same word, else of the one that it overlaps most.
 
-    Two models place the same word up to half a second apart, which is more than many an answer takes.
+    None for a word that overlaps none. Words are matched by their text first, because two models place the same word
+    up to half a second apart, and many segments are shorter than that. Indices never decrease.
     """
     old = [
         (word, index)
-        for index, one in enumerate(opened)
-        for word in one.segment.words
-        if word not in one.kept_before and word not in one.kept_after
+        for index, target in enumerate(targets)
+        for word in target.segment.words
+        if word not in target.kept_before and word not in target.kept_after
     ]
     matcher = SequenceMatcher(
-        a=[_said(word) for word, _ in old], b=[_said(word) for word in words], autojunk=False
+        a=[_normalized(word) for word, _ in old],
+        b=[_normalized(word) for word in words],
+        autojunk=False,
     )
-    same = {
+    matched = {
         block.b + n: old[block.a + n][1]
         for block in matcher.get_matching_blocks()
         for n in range(block.size)
         if abs(_middle(old[block.a + n][0]) - _middle(words[block.b + n])) < MISPLACED_SECONDS
     }
-    segments = [one.segment for one in opened]
-    owners: list[int | None] = []
-    least = 0
+    segments = [target.segment for target in targets]
+    indices: list[int | None] = []
+    lowest = 0
     for position, word in enumerate(words):
-        index = same.get(position, _most_shared(word, segments))
+        index = matched.get(position, _most_overlapping(word, segments))
         if index is not None:
-            most = min((same[at] for at in same if at > position), default=len(segments) - 1)
-            index = least = max(least, min(index, most))
-        owners.append(index)
-    return owners
+            later = (matched[at] for at in matched if at > position)
+            highest = min(later, default=len(segments) - 1)
+            index = lowest = max(lowest, min(index, highest))
+        indices.append(index)
+    return indices
 
 
-def _said(word: Word) -> str:
+def _normalized(word: Word) -> str:
+    """The word's text without case, blanks and punctuation."""
     return "".join(letter for letter in word["text"].casefold() if letter.isalnum())
 
 
-def _most_shared(word: Word, segments: Sequence[Segment]) -> int | None:
-    shared = [
+def _most_overlapping(word: Word, segments: Sequence[Segment]) -> int | None:
+    overlaps = [
         min(word["end"], segment.end) - max(word["start"], segment.start) for segment in segments
     ]
-    most = max(range(len(shared)), key=lambda index: shared[index], default=None)
-    return most if most is not None and shared[most] > 0 else None
+    most = max(range(len(overlaps)), key=lambda index: overlaps[index], default=None)
+    return most if most is not None and overlaps[most] > 0 else None
 
 
-def _was_missed(run: Sequence[Word], segments: Sequence[Segment]) -> bool:
-    """Whether these words are more than the edges of what the segments say."""
+def _is_missed_speech(run: Sequence[Word], segments: Sequence[Segment]) -> bool:
+    """Whether a run of words that overlap no segment is speech of its own: long, or a pause away from the segments."""
     if not segments or run[-1]["end"] - run[0]["start"] >= MISSED_SPEECH_SECONDS:
         return True
     first, last = segments[_nearest(run[0], segments)], segments[_nearest(run[-1], segments)]
@@ -187,18 +192,19 @@ def _distance(word: Word, segment: Segment | Chunk) -> float:
     return max(segment.start - _middle(word), _middle(word) - segment.end, 0.0)
 
 
-def _filled(opened: _Open, new: Sequence[Word], span: Span) -> Change:
-    segment = opened.segment
-    words = [*opened.kept_before, *new, *opened.kept_after]
+def _change(target: _Target, new: Sequence[Word], span: Span) -> Change:
+    """The change of a target that gets the new words; it is deleted if no word is left."""
+    segment = target.segment
+    words = [*target.kept_before, *new, *target.kept_after]
     if not words:
         return Change(segment.pk, fields_of(segment), None)
-    words = _without_overlap(words, (span.start, span.end))
+    words = _cut_at_edges(words, (span.start, span.end))
     return Change(
         segment.pk,
         fields_of(segment),
         {
             **fields_of(segment),
-            **NO_FIGURES,
+            **NO_DECODER_FIELDS,
             "start": min(segment.start, words[0]["start"]),
             "end": max(segment.end, words[-1]["end"]),
             "text": text_of(words),
@@ -207,8 +213,8 @@ def _filled(opened: _Open, new: Sequence[Word], span: Span) -> Change:
     )
 
 
-def _set_apart(before: Fields, after: Fields) -> None:
-    """Two segments one after the other, whose words have new times, do not overlap."""
+def _remove_overlap(before: Fields, after: Fields) -> None:
+    """Shorten two consecutive segments whose new words overlap, in place."""
     if not before["words"] or not after["words"] or before["end"] <= after["start"]:
         return
     last, first = before["words"][-1], after["words"][0]
@@ -219,17 +225,17 @@ def _set_apart(before: Fields, after: Fields) -> None:
     first["end"] = max(first["end"], first["start"])
 
 
-def _without_overlap(words: Sequence[Word], edges: Sequence[float]) -> list[Word]:
-    """Kept and new words that overlap at an edge of the range are cut at it: their middles lie on either side."""
-    found = [dict(word) for word in words]
-    for before, after in pairwise(found):
+def _cut_at_edges(words: Sequence[Word], edges: Sequence[float]) -> list[Word]:
+    """The words, where a kept and a new word that overlap at an edge of the range both end there."""
+    copies = [dict(word) for word in words]
+    for before, after in pairwise(copies):
         for edge in edges:
             if _middle(before) < edge <= _middle(after) and before["end"] > after["start"]:
                 before["end"], after["start"] = min(before["end"], edge), max(after["start"], edge)
-    return found
+    return copies
 
 
-def _phrases(words: Sequence[Word]) -> Iterator[list[Word]]:
+def _split_at_pauses(words: Sequence[Word]) -> Iterator[list[Word]]:
     phrase = [words[0]]
     for before, word in pairwise(words):
         if word["start"] - before["end"] >= PHRASE_PAUSE_SECONDS:
@@ -242,21 +248,22 @@ def _phrases(words: Sequence[Word]) -> Iterator[list[Word]]:
 def _new_segments(
     words: Sequence[Word], chunks: Sequence[Chunk], turns: Sequence[Turn]
 ) -> Iterator[Fields]:
+    """The fields of a phrase's segments, one for each speaker's part. Raises ConflictError."""
     attributions = attribute([Span(word["start"], word["end"]) for word in words], turns)
     for part in parts(attributions):
-        said = list(words[part.first : part.end])
-        middle = said[len(said) // 2]
+        own = list(words[part.first : part.end])
+        middle = own[len(own) // 2]
         chunk = min(chunks, key=lambda chunk: _distance(middle, chunk), default=None)
         if chunk is None:
-            raise ConflictError("This part of the recording is not transcribed yet.")
+            raise ConflictError(NOT_TRANSCRIBED_YET)
         yield {
             "chunk_id": chunk.pk,
-            "start": said[0]["start"],
-            "end": said[-1]["end"],
-            "text": text_of(said),
-            "words": said,
+            "start": own[0]["start"],
+            "end": own[-1]["end"],
+            "text": text_of(own),
+            "words": own,
             "speaker": part.speaker,
             "speaker_confidence": part.confidence,
             "phrase": None,
-            **NO_FIGURES,
+            **NO_DECODER_FIELDS,
         }

@@ -1,10 +1,10 @@
-"""Proposals of retranslations, and decisions about them: accept, reject, undo.
+"""Proposals, the changes that retranslations would make, and decisions about them: accept, reject, undo.
 
-A proposal stores the segments that it would change as they are. It can be accepted only while they still are so, in one
-transaction that has locked the job's row, as does all else that writes segments: of two decisions at once one is first.
+A proposal stores its segments as they were when it was made, and is accepted only while they are still the same. Every
+decision runs in one transaction that has locked the job's row, like all else that writes segments (`locks`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,8 @@ from django.db.models.functions import Coalesce, Now
 from retranslation import plan_changes
 from retranslation.models import Retranslation, SegmentChange
 from transcription.editing import changes
-from transcription.editing.changes import CONTENT_FIELDS, Change, ConflictError, Fields
+from transcription.editing.changes import CONTENT_FIELDS, Change, ConflictError
+from transcription.jobs.status import API_STATUS_OF_STATE
 from transcription.locks import lock_job
 from transcription.models import Chunk, Diarization, Job, Leased, Segment, Stage
 from transcription.speech.diarization.base import Turn
@@ -22,30 +23,25 @@ from transcription.speech.engines.base import Span
 
 Decision = Retranslation.Decision
 
-BEYOND_SECONDS = 0.5
-"""So much more than a segment is asked for so that none of its words are missed."""
+MARGIN_SECONDS = 0.5
+"""A range that extends a segment by at most this at either side is a retranslation of that segment alone."""
 
-CHANGED_MEANWHILE = "The transcript was changed here meanwhile: transcribe this part again."
-NOT_TRANSCRIBED_YET = "This part of the recording is not transcribed yet."
-NO_JOB = "This was a clip without a job_id: there is no transcript to put it into."
+CHANGED_MEANWHILE = (
+    "This part of the transcript was changed since it was retranslated: retranslate it again."
+)
+NO_JOB = "This is a clip without a job_id: there is no transcript to put it into."
 
 MESSAGES = {
     Leased.State.TODO: "Waiting for a worker",
     Leased.State.DOING: "Transcribing",
     Leased.State.DONE: "Completed",
 }
-API_STATUS = {
-    Leased.State.TODO: "processing",
-    Leased.State.DOING: "processing",
-    Leased.State.DONE: "completed",
-    Leased.State.FAILED: "failed",
-}
 
 
-def propose(*, retranslation: Retranslation) -> None:
-    """Note what accepting it would change. Best in the transaction that commits its text; again does no harm.
+def save_proposal(*, retranslation: Retranslation) -> None:
+    """Save the changes that accepting a retranslation would make; none if they conflict with the rows as they are.
 
-    Where nothing could be changed as the rows are, nothing is noted; who accepts it is told why.
+    Call it in the transaction that saves the text. Idempotent.
     """
     with transaction.atomic():
         job = lock_job_of(retranslation)
@@ -60,19 +56,19 @@ def propose(*, retranslation: Retranslation) -> None:
 
 
 def accept(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
-    """Put it into the transcript, all or nothing. Returns its document.
+    """Apply a proposal to the transcript. Returns the retranslation's document.
 
-    Raises ConflictError and Retranslation.DoesNotExist.
+    Raises ConflictError and Retranslation.DoesNotExist; then nothing is changed.
     """
     with transaction.atomic():
         retranslation = Retranslation.objects.get(pk=retranslation_id)
         job = lock_job_of(retranslation)
         if job is None:
             raise ConflictError(NO_JOB)
-        _decide(retranslation, was=Decision.NONE, now=Decision.ACCEPTED, by=decided_by)
+        _set_decision(retranslation, was=Decision.NONE, now=Decision.ACCEPTED, by=decided_by)
         planned = _plan(job, retranslation)
         proposed = retranslation.changes.all()
-        if not _is_as_proposed(planned, proposed):
+        if not _matches_proposal(planned, proposed):
             raise ConflictError(CHANGED_MEANWHILE)
         proposed.delete()
         written = changes.apply(job, planned)
@@ -81,33 +77,43 @@ def accept(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
 
 
 def reject(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
-    """Drop it: the transcript stays as it is. Raises ConflictError and Retranslation.DoesNotExist."""
+    """Mark a proposal as rejected; the transcript is not changed. Returns the retranslation's document.
+
+    Raises ConflictError and Retranslation.DoesNotExist.
+    """
     with transaction.atomic():
         retranslation = Retranslation.objects.get(pk=retranslation_id)
-        _decide(retranslation, was=Decision.NONE, now=Decision.REJECTED, by=decided_by)
+        _set_decision(retranslation, was=Decision.NONE, now=Decision.REJECTED, by=decided_by)
     return document(retranslation)
 
 
 def undo(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
-    """Take a decision back, after which it may be decided again; an accepted one's segments are as they were.
+    """Revert a decision, and with an accepted one its changes; it can be decided again. Returns the document.
 
     Raises ConflictError and Retranslation.DoesNotExist.
     """
     with transaction.atomic():
         retranslation = Retranslation.objects.get(pk=retranslation_id)
         job = lock_job_of(retranslation)
-        retranslation.refresh_from_db(fields=["decision", "decided_at"])  # as of the lock
+        retranslation.refresh_from_db(
+            fields=["decision", "decided_at"]
+        )  # another may have decided before the lock
         was = Decision(retranslation.decision)
         if was == Decision.NONE:
-            raise ConflictError("Nothing was decided about it that could be undone.")
+            raise ConflictError(
+                "There is no decision to undo: it was neither accepted nor rejected."
+            )
         if was == Decision.ACCEPTED and job is not None:
-            _restore(job, retranslation)
-        _decide(retranslation, was=was, now=Decision.NONE, by=decided_by)
+            _take_back(job, retranslation)
+        _set_decision(retranslation, was=was, now=Decision.NONE, by=decided_by)
     return document(retranslation)
 
 
 def lock_job_of(retranslation: Retranslation) -> Job | None:
-    """Lock the job's row. None if the retranslation is of a clip alone; if the job was deleted so was this row."""
+    """The job, its row locked; None for a clip without a job. Raises Retranslation.DoesNotExist.
+
+    A retranslation is deleted with its job.
+    """
     if retranslation.job_id is None:
         return None
     try:
@@ -117,14 +123,14 @@ def lock_job_of(retranslation: Retranslation) -> Job | None:
 
 
 def history(*, job: Job, segment_pk: int) -> list[SegmentChange]:
-    """What was done to a segment, or proposed, oldest first, each with its retranslation."""
+    """The changes of a segment that were proposed or made, oldest first, each with its retranslation."""
     changes = SegmentChange.objects.filter(retranslation__job=job, segment_pk=segment_pk)
-    when = Coalesce("retranslation__decided_at", "retranslation__created_at")
-    return list(changes.select_related("retranslation").order_by(when, "pk"))
+    changed_at = Coalesce("retranslation__decided_at", "retranslation__created_at")
+    return list(changes.select_related("retranslation").order_by(changed_at, "pk"))
 
 
 def document(retranslation: Retranslation) -> dict[str, Any]:
-    """A retranslation in the API's shape. Many are to be fetched with prefetch_related("changes")."""
+    """A retranslation in the API's shape. Fetch many with prefetch_related("changes")."""
     state = Leased.State(retranslation.state)
     decided_at = retranslation.decided_at
     return {
@@ -133,7 +139,7 @@ def document(retranslation: Retranslation) -> dict[str, Any]:
         "segment_id": retranslation.segment_id,
         "start_time": retranslation.start,
         "end_time": retranslation.end,
-        "status": API_STATUS[state],
+        "status": API_STATUS_OF_STATE[state],
         "message": MESSAGES.get(state, retranslation.error),
         "old_text": retranslation.old_text,
         "text": retranslation.text,
@@ -157,18 +163,19 @@ def document(retranslation: Retranslation) -> dict[str, Any]:
     }
 
 
-# ---- What would change
+# ---- Planning
 
 
 def _plan(job: Job, retranslation: Retranslation) -> list[Change]:
+    """The changes that accepting a retranslation would make to the segments as they are. Raises ConflictError."""
     span = Span(retranslation.start, retranslation.end)
     chunks = list(job.chunks.defer("streams", "speech").order_by("index"))
     _check_transcribed(job, chunks, span)
     overlapping = job.segments.filter(start__lt=span.end, end__gt=span.start)
     segments = list(overlapping.order_by("start", "pk"))
-    named = [one for one in segments if _is_named(one, retranslation)]
-    if named:
-        return plan_changes.plan_named(span=span, words=retranslation.words, segment=named[0])
+    for segment in segments:
+        if _is_of_segment(retranslation, segment):
+            return plan_changes.plan_segment(span=span, words=retranslation.words, segment=segment)
     return plan_changes.plan_range(
         span=span,
         words=retranslation.words,
@@ -178,25 +185,25 @@ def _plan(job: Job, retranslation: Retranslation) -> list[Change]:
     )
 
 
-def _is_named(segment: Segment, retranslation: Retranslation) -> bool:
-    """Whether this segment alone is meant: a range that goes far beyond it holds words of its neighbours."""
+def _is_of_segment(retranslation: Retranslation, segment: Segment) -> bool:
+    """Whether it is a retranslation of this segment alone: named by its id, and without its neighbours' words."""
     return (
         str(segment.pk) == retranslation.segment_id
-        and segment.start - retranslation.start <= BEYOND_SECONDS
-        and retranslation.end - segment.end <= BEYOND_SECONDS
+        and segment.start - retranslation.start <= MARGIN_SECONDS
+        and retranslation.end - segment.end <= MARGIN_SECONDS
     )
 
 
 def _check_transcribed(job: Job, chunks: Sequence[Chunk], span: Span) -> None:
-    """What is transcribed later would say once more what is put there now."""
-    undone = any(
+    """Raise ConflictError if the range is not transcribed yet: its chunk would add the same words once more."""
+    is_unfinished = any(
         chunk.state != Leased.State.DONE and chunk.start < span.end and chunk.end > span.start
         for chunk in chunks
     )
     known_until = max((chunk.end for chunk in chunks), default=0.0)
     preparing = job.stages.filter(kind=Stage.Kind.PREPARE).exclude(state=Leased.State.DONE)
-    if undone or (known_until < span.end and preparing.exists()):
-        raise ConflictError(NOT_TRANSCRIBED_YET)
+    if is_unfinished or (known_until < span.end and preparing.exists()):
+        raise ConflictError(plan_changes.NOT_TRANSCRIBED_YET)
 
 
 def _turns(job: Job) -> list[Turn]:
@@ -213,34 +220,30 @@ def _row(retranslation: Retranslation, change: Change) -> SegmentChange:
     )
 
 
-def _is_as_proposed(planned: Sequence[Change], proposed: Iterable[SegmentChange]) -> bool:
-    """Whether the segments say what was noted; who says it may have been found out, or put right, since."""
-    are = [(change.segment_pk, change.before) for change in planned if change.before is not None]
-    were = [(one.segment_pk, one.before) for one in proposed if one.before is not None]
-    adds = any(change.before is None for change in planned)
-    added = any(one.before is None for one in proposed)
-    return (
-        adds == added
-        and len(are) == len(were)
-        and all(
-            pk == noted_pk and _is_same(fields, noted)
-            for (pk, fields), (noted_pk, noted) in zip(are, were, strict=True)
-        )
-    )
+def _matches_proposal(planned: Sequence[Change], proposed: Collection[SegmentChange]) -> bool:
+    """Whether the segments have the same content as in the proposal. Their speakers may differ."""
+    return _content_before(planned) == _content_before(proposed)
 
 
-def _is_same(one: Fields | None, other: Fields | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return all(one[name] == other[name] for name in CONTENT_FIELDS)
+def _content_before(
+    changes: Collection[Change | SegmentChange],
+) -> tuple[list[tuple[int | None, list[Any]]], bool]:
+    """The changed segments' ids and content, and whether any segment is added."""
+    existing = [
+        (change.segment_pk, [change.before[name] for name in CONTENT_FIELDS])
+        for change in changes
+        if change.before is not None
+    ]
+    return existing, any(change.before is None for change in changes)
 
 
-# ---- Changing it
+# ---- Decision
 
 
-def _decide(retranslation: Retranslation, *, was: str, now: Decision, by: str) -> None:
+def _set_decision(retranslation: Retranslation, *, was: str, now: Decision, by: str) -> None:
+    """Raises ConflictError if the decision is no longer `was`, or there is no result to decide about."""
     decided_at = None if now == Decision.NONE else Now()
-    decided = Retranslation.objects.filter(
+    changed = Retranslation.objects.filter(
         pk=retranslation.pk, state=Leased.State.DONE, decision=was
     ).update(
         decision=now,
@@ -248,22 +251,19 @@ def _decide(retranslation: Retranslation, *, was: str, now: Decision, by: str) -
         decided_by="" if decided_at is None else by[:150],
     )
     retranslation.refresh_from_db()
-    if decided:
+    if changed:
         return
-    if retranslation.state != Leased.State.DONE:  # not finished, or it failed
-        raise ConflictError(
-            f"There is nothing to decide about yet: {_state_in_words(retranslation)}"
-        )
-    raise ConflictError(f"It was {retranslation.decision} already.")  # somebody else was first
-
-
-def _state_in_words(retranslation: Retranslation) -> str:
     state = Leased.State(retranslation.state)
-    return f"{API_STATUS[state]}. {MESSAGES.get(state, retranslation.error)}"
+    if state != Leased.State.DONE:
+        message = MESSAGES.get(state, retranslation.error)
+        raise ConflictError(
+            f"The retranslation has no result to decide about. Its status is {API_STATUS_OF_STATE[state]}: {message}"
+        )
+    raise ConflictError(f"It is already {retranslation.decision}.")  # another decided first
 
 
-def _restore(job: Job, retranslation: Retranslation) -> None:
-    # Without the row itself: SQLite keeps times as text, in which a full second is later than itself.
+def _take_back(job: Job, retranslation: Retranslation) -> None:
+    # The row itself is excluded: SQLite keeps times as text, in which a full second is later than itself.
     later = Retranslation.objects.exclude(pk=retranslation.pk).filter(
         job=job,
         decision=Decision.ACCEPTED,
@@ -272,7 +272,7 @@ def _restore(job: Job, retranslation: Retranslation) -> None:
         end__gt=retranslation.start,
     )
     if later.exists():
-        raise ConflictError("Another one was accepted here since: undo that first.")
+        raise ConflictError("A later retranslation was accepted here: undo that first.")
     rows = list(retranslation.changes.all())
     changes.take_back(
         job,
@@ -280,6 +280,6 @@ def _restore(job: Job, retranslation: Retranslation) -> None:
         since=retranslation.decided_at or retranslation.created_at,
     )
     for row in rows:
-        if row.before is None:  # accepted again it gets a new id
+        if row.before is None:  # the segment gets a new id if it is accepted again
             row.segment_pk = None
     SegmentChange.objects.bulk_update(rows, ["segment_pk"])

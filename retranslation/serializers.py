@@ -1,15 +1,15 @@
-"""The documented shapes: what requests may hold, and what answers look like (for the schema)."""
+"""Serializers of requests, which are validated with them, and of answers, for the schema."""
 
 import math
 from typing import Any
 
 from rest_framework import serializers
 
-from retranslation.services import MOST_SECONDS
+from retranslation.services import MAX_SECONDS
 from transcription.serializers import ModelAndLanguage, ModelName, RecordingFile, Started
 
-LEAST_SECONDS = 0.01
-"""Half of the shortest word that there is."""
+MIN_SECONDS = 0.01
+"""Half of the shortest word (`speech.segments.SHORTEST_WORD_SECONDS`)."""
 DEFAULT_MODEL = "whisper-large-v3-turbo"
 
 
@@ -25,25 +25,25 @@ class RangeRequest(ModelAndLanguage):
 
     def validate_start_time(self, seconds: float) -> float:
         if not math.isfinite(seconds) or seconds < 0:
-            raise serializers.ValidationError("A number of seconds is needed, 0 or more.")
+            raise serializers.ValidationError("Send a number of seconds, 0 or more.")
         return seconds
 
     def validate_end_time(self, seconds: float) -> float:
         if not math.isfinite(seconds):
-            raise serializers.ValidationError("A number of seconds is needed.")
+            raise serializers.ValidationError("Send a number of seconds.")
         return seconds
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         values = super().validate(values)
         length = values["end_time"] - values["start_time"]
-        if length < LEAST_SECONDS:
+        if length < MIN_SECONDS:
             raise serializers.ValidationError(
-                {"end_time": f"It must be later than start_time, by {LEAST_SECONDS} s at least."}
+                {"end_time": f"It must be later than start_time, by at least {MIN_SECONDS} s."}
             )
-        if length > MOST_SECONDS:
+        if length > MAX_SECONDS:
             raise serializers.ValidationError(
                 {
-                    "end_time": f"The range is {length:.6g} s long; {MOST_SECONDS:.0f} s are allowed. "
+                    "end_time": f"The range is {length:.6g} s long; at most {MAX_SECONDS:.0f} s are allowed. "
                     "Send it in parts."
                 }
             )
@@ -55,7 +55,7 @@ class ClipRequest(RecordingFile, RangeRequest):
         required=False,
         allow_blank=True,
         default="",
-        help_text="The job that the clip is cut from: then the result can be accepted into its transcript.",
+        help_text="The job of the clip's recording; with it the result can be accepted into the transcript.",
     )
 
 
@@ -122,7 +122,7 @@ class Retranslations(serializers.Serializer[Any]):
     history = HistoryEntry(
         many=True,
         required=False,
-        help_text="Of a job's segment: what was done to it, or proposed, oldest first.",
+        help_text="The changes of a job's segment that were proposed or made, oldest first.",
     )
 
 

@@ -1,9 +1,10 @@
-"""The life of a retranslation: request, claim, finish, fail, try again, delete. What is decided of it: `proposals`."""
+"""The life of a retranslation: request, claim, finish, fail, retry, delete. Decisions are in `proposals`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -14,91 +15,90 @@ from django.db.models.functions import Now
 
 from retranslation import proposals
 from retranslation.models import Batch, Retranslation
-from transcription.leasing import leases
+from transcription.leasing import leases, wakeups
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.registry import INTERACTIVE
-from transcription.leasing.wakeups import queue_length
-from transcription.leasing.wakeups import wake_workers as wake
 from transcription.locks import lock_job
 from transcription.models import Job, Leased
 from transcription.speech import catalogue
 from transcription.speech.engines.base import Span
 from transcription.transcript.suspects import Suspect
 
-MOST_SECONDS = 600.0
-"""The longest range, and the longest clip, that somebody may wait for."""
-LIMIT_HOLDS_FOR_SECONDS = 60.0
-"""The time limit is that of a range of this length; a longer one has more in proportion."""
+MAX_SECONDS = 600.0
+"""The length of the longest range or clip."""
+BASE_SECONDS = 60.0
+"""TRANSCRIBER_RETRANSLATION_SECONDS is the timeout of ranges up to this length; that of longer ones is proportional."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedRange:
+    """What a client asks for: a range of a recording, the model, and who asks."""
+
+    segment_id: str
+    span: Span
+    model_name: str
+    language: str
+    """Empty: the job's, or detected."""
+    asked_by: str
 
 
 # ---- Requests
 
 
-def request_range(
-    *, job: Job, segment_id: str, span: Span, model_name: str, language: str, asked_by: str
-) -> Retranslation:
-    """Have a range of the job's recording transcribed once more. Raises Job.DoesNotExist."""
-    with transaction.atomic():
-        lock_job(job.pk)
-        retranslation = Retranslation.objects.create(
-            job=job,
-            segment_id=segment_id,
-            start=span.start,
-            end=span.end,
-            model_name=model_name,
-            requested_language=language or language_of(job, model_name),
-            asked_by=asked_by,
-        )
-        wake_workers()
+def request_range(*, job: Job, requested: RequestedRange) -> Retranslation:
+    """Enqueue a retranslation of a range of the job's recording. Raises Job.DoesNotExist."""
+    retranslation = _new_retranslation(job, requested)
+    _enqueue(retranslation)
     return retranslation
 
 
 def request_clip(
-    *,
-    upload: "UploadedFile[Any]",
-    job: Job | None,
-    segment_id: str,
-    span: Span,
-    model_name: str,
-    language: str,
-    asked_by: str,
+    *, upload: "UploadedFile[Any]", job: Job | None, requested: RequestedRange
 ) -> Retranslation:
-    """Keep a clip that was sent, and have it transcribed. `span` is its place in the recording.
+    """Store a clip and enqueue its transcription. Raises Job.DoesNotExist.
 
-    Raises Job.DoesNotExist.
+    `requested.span` is the clip's place in the recording.
     """
-    retranslation = Retranslation(
-        id=uuid4(),
-        job=job,
-        segment_id=segment_id,
-        start=span.start,
-        end=span.end,
-        model_name=model_name,
-        requested_language=language or (language_of(job, model_name) if job else ""),
-        asked_by=asked_by,
-    )
+    retranslation = _new_retranslation(job, requested)
     suffix = PurePath(upload.name or "").suffix.lower()
     suffix = suffix if suffix[1:].isalnum() and len(suffix) <= 10 else ""
     retranslation.clip.name = default_storage.save(
         f"retranslations/{retranslation.pk}{suffix}", upload
     )
     try:
-        with transaction.atomic():
-            if job is not None:
-                lock_job(job.pk)
-            retranslation.save(force_insert=True)
-            wake_workers()
+        _enqueue(retranslation)
     except BaseException:
         default_storage.delete(retranslation.clip.name)
         raise
     return retranslation
 
 
+def _new_retranslation(job: Job | None, requested: RequestedRange) -> Retranslation:
+    language = default_language(job, requested.model_name) if job else ""
+    return Retranslation(
+        job=job,
+        segment_id=requested.segment_id,
+        start=requested.span.start,
+        end=requested.span.end,
+        model_name=requested.model_name,
+        requested_language=requested.language or language,
+        asked_by=requested.asked_by,
+    )
+
+
+def _enqueue(retranslation: Retranslation) -> None:
+    with transaction.atomic():
+        if retranslation.job_id is not None:
+            lock_job(retranslation.job_id)
+        retranslation.save(force_insert=True)
+        wake_workers()
+
+
 def request_suspects(
     *, job: Job, suspects: Sequence[Suspect], model_name: str, asked_by: str
 ) -> Batch:
-    """Have all that is suspect transcribed once more, after whatever somebody waits for. Raises Job.DoesNotExist."""
-    language = language_of(job, model_name)
+    """Enqueue a batch with a retranslation of each suspect, behind what people wait for. Raises Job.DoesNotExist."""
+    language = default_language(job, model_name)
     with transaction.atomic():
         lock_job(job.pk)
         batch = Batch.objects.create(job=job, model_name=model_name, asked_by=asked_by)
@@ -116,45 +116,45 @@ def request_suspects(
             )
             for suspect in suspects
         )
-        wake_for_batches()
+        wake_batch_worker()
     return batch
 
 
-def language_of(job: Job, model_name: str) -> str:
-    """The job's language: a few seconds alone may sound like another. Empty where the model cannot do it."""
+def default_language(job: Job, model_name: str) -> str:
+    """The job's language, because detection is unreliable in a few seconds. Empty if the model does not support it."""
     model = catalogue.resolve(model_name)
     if model.is_english_only:
         return "en"
     return job.language if catalogue.supports_language(model, job.language) else ""
 
 
-def seconds_to_wait(retranslation: Retranslation) -> float:
-    """How long whoever asked for it is kept waiting."""
+def timeout_seconds(retranslation: Retranslation) -> float:
+    """How long a request waits for the result."""
     length = retranslation.end - retranslation.start
-    limit: int = settings.TRANSCRIBER_RETRANSLATION_SECONDS
-    return limit * max(1.0, length / LIMIT_HOLDS_FOR_SECONDS)
+    base: int = settings.TRANSCRIBER_RETRANSLATION_SECONDS
+    return base * max(1.0, length / BASE_SECONDS)
 
 
 def wake_workers(*, n: int = 1) -> None:
-    """Enqueue a message for each range that a person waits for."""
-    wake("retranslation.tasks.work", n=n)
+    """Wake `n` workers for retranslations that a client waits for."""
+    wakeups.wake_workers("retranslation.tasks.work", n=n)
 
 
-def wake_for_batches() -> None:
-    """Enqueue one message, which is enqueued again, behind all others, until the batches are done."""
-    wake("retranslation.tasks.work_on_batches")
+def wake_batch_worker() -> None:
+    """Wake one worker for batches. Its task enqueues itself again, behind all others, until they are done."""
+    wakeups.wake_workers("retranslation.tasks.work_on_batches")
 
 
 # ---- Work
 
 
 def claimable_requests() -> "QuerySet[Retranslation]":
-    """What somebody waits for, in order of turn."""
+    """Retranslations that clients wait for, oldest first."""
     return Retranslation.objects.filter(leases.claimable(), batch=None).order_by("created_at")
 
 
 def claimable_in_batches() -> "QuerySet[Retranslation]":
-    """What of batches can be worked at. One row at a time is, so that uploads find a worker free."""
+    """Rows of batches, oldest batch first; none while one is being worked on, so that other workers stay free."""
     rows = Retranslation.objects.filter(batch__isnull=False)
     if rows.filter(state=Leased.State.DOING, lease_until__gte=Now()).exists():
         return rows.none()
@@ -165,14 +165,14 @@ def claim(candidates: "QuerySet[Retranslation]") -> Retranslation | None:
     return leases.claim(candidates.select_related("job__recording"))
 
 
-def finish(*, lease: Lease, retranslation: Retranslation, **made: Any) -> None:
-    """Commit what came out, with the changes that accepting it would make; the clip is not needed any more.
+def finish(*, lease: Lease, retranslation: Retranslation, **result: Any) -> None:
+    """Commit the columns of the result and the proposal, and delete the clip.
 
-    Raises LeaseLostError, and writes nothing, if it is another's by now, or deleted.
+    Raises LeaseLostError, and writes nothing, if the lease was lost or the row was deleted.
     """
     clip = retranslation.clip.name or ""
     values = {
-        **made,
+        **result,
         "clip": "",
         "state": Leased.State.DONE,
         "progress": 100,
@@ -184,14 +184,14 @@ def finish(*, lease: Lease, retranslation: Retranslation, **made: Any) -> None:
             proposals.lock_job_of(retranslation)
         except Retranslation.DoesNotExist:
             raise LeaseLostError from None
-        if not _held(lease).update(**values, finished_at=Now()):
+        if not _held_rows(lease).update(**values, finished_at=Now()):
             raise LeaseLostError
         retranslation.refresh_from_db()
-        proposals.propose(retranslation=retranslation)
+        proposals.save_proposal(retranslation=retranslation)
         _delete_file_after_commit(clip)
 
 
-def _held(lease: Lease) -> "QuerySet[Retranslation]":
+def _held_rows(lease: Lease) -> "QuerySet[Retranslation]":
     return cast("QuerySet[Retranslation]", lease.held_rows())
 
 
@@ -204,45 +204,45 @@ def _delete_file_after_commit(name: str) -> None:
 
 
 def fail(*, lease: Lease, retranslation: Retranslation, error: str, can_retry: bool) -> None:
-    """Note why it failed; what may succeed the next time is tried again, by whoever is woken next."""
+    """Save why it failed, and requeue it unless this was its last try. The caller wakes a worker."""
     limit = settings.TRANSCRIBER_CHUNK_ATTEMPTS if can_retry else 1
     is_final = retranslation.failures + 1 >= limit
-    _held(lease).update(
+    _held_rows(lease).update(
         state=Leased.State.FAILED if is_final else Leased.State.TODO,
         failures=F("failures") + 1,
         error=error,
         lease_until=None,
         finished_at=Now(),
-    )  # no row: it is another's by now, or deleted
+    )  # zero rows: the lease was lost or the row was deleted
 
 
 def on_exhausted(row: Retranslation, *, error: str) -> None:
     Retranslation.objects.filter(pk=row.pk).update(error=error, finished_at=Now())
 
 
-# ---- What an operator does
+# ---- Retry and delete
 
 
 def retry_failed(*, retranslation_id: UUID) -> bool:
-    """Begin again what failed. False when it did not fail."""
+    """Queue a failed retranslation again. False if it has not failed."""
     with transaction.atomic():
         changed = Retranslation.objects.filter(
             pk=retranslation_id, state=Leased.State.FAILED
         ).update(**leases.RESET_TO_TODO, progress=0, finished_at=None)
         if changed:
             wake_workers()
-            wake_for_batches()
+            wake_batch_worker()
     return bool(changed)
 
 
 def delete_retranslation(*, retranslation_id: UUID) -> bool:
-    """Delete it, accepted or not: the transcript stays as it is. False when it is gone."""
+    """Delete a retranslation; the transcript stays as it is, even if it was accepted. False if there is none."""
     _, by_model = Retranslation.objects.filter(pk=retranslation_id).delete()
     return bool(by_model.get(Retranslation._meta.label))
 
 
 def delete_clip(*, retranslation: Retranslation) -> None:
-    """To be called when a row is deleted, with its job or alone."""
+    """Delete the clip's file after the commit. Called when the row is deleted, with its job or alone."""
     _delete_file_after_commit(retranslation.clip.name or "")
 
 
@@ -250,15 +250,15 @@ def delete_clip(*, retranslation: Retranslation) -> None:
 
 
 def recover() -> None:
-    """Take up retranslations that lost their worker or message, and delete expired ones. Idempotent."""
+    """Requeue retranslations of dead workers, wake workers if any wait, and delete expired ones. Idempotent."""
     leases.release_rows_of_dead_workers(Retranslation)
     leases.fail_exhausted(Retranslation, on_exhausted=on_exhausted)
     if n := claimable_requests().count():
         wake_workers(n=n)
-    # While messages wait or a row is in hand, one of them goes on with the batches.
-    if not queue_length(INTERACTIVE) and claimable_in_batches().exists():
-        wake_for_batches()
-    # Those of clips alone; a job's are deleted with it.
+    # Otherwise the batches' own message is still queued, or its task is running.
+    if not wakeups.queue_length(INTERACTIVE) and claimable_in_batches().exists():
+        wake_batch_worker()
+    # Retranslations of a job are deleted with it; these are of clips alone.
     leases.past_retention(Retranslation.objects.filter(job=None)).delete()
 
 
@@ -267,17 +267,25 @@ def recover() -> None:
 BatchStatus = Literal["processing", "completed", "failed"]
 
 
-def standing(batch: Batch) -> tuple[BatchStatus, int, str]:
-    """Status, progress in per cent, and message, as its rows tell them."""
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    status: BatchStatus
+    percent: int
+    message: str
+
+
+def batch_progress(batch: Batch) -> BatchProgress:
+    """A batch's progress, computed from its rows. It fails only if all of them do."""
     states = list(batch.retranslations.values_list("state", flat=True))
     n_failed = states.count(Leased.State.FAILED)
-    n_over = states.count(Leased.State.DONE) + n_failed
+    n_ended = states.count(Leased.State.DONE) + n_failed
     if not states:
-        return "completed", 100, "Nothing in the transcript is suspect"
-    if n_over < len(states):
-        return "processing", 100 * n_over // len(states), f"{n_over} of {len(states)} are done"
+        return BatchProgress("completed", 100, "Nothing in the transcript is suspect")
+    if n_ended < len(states):
+        percent = 100 * n_ended // len(states)
+        return BatchProgress("processing", percent, f"{n_ended} of {len(states)} are done")
     if n_failed == len(states):
         error = batch.retranslations.values_list("error", flat=True).first()
-        return "failed", 100, f"All {n_failed} failed: {error}"
-    message = f"Completed: {len(states) - n_failed} to accept or to reject"
-    return "completed", 100, f"{message}; {n_failed} failed" if n_failed else message
+        return BatchProgress("failed", 100, f"All {n_failed} failed: {error}")
+    message = f"Completed: {len(states) - n_failed} to accept or reject"
+    return BatchProgress("completed", 100, f"{message}; {n_failed} failed" if n_failed else message)

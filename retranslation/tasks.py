@@ -7,28 +7,28 @@ from django.db.models import QuerySet
 
 from retranslation import services
 from retranslation.models import Retranslation
-from retranslation.work import work_on_one
+from retranslation.work import transcribe_next
 
 PAUSE_SECONDS = 0.5
-"""How long a worker leaves to others what it cannot do."""
+"""How long a worker leaves work that it cannot do to other workers."""
 
 
 def work() -> None:
-    """Transcribe one range that a person waits for; what is left gets another message at the queue's end."""
-    _work_on_one_of(services.claimable_requests, wake=services.wake_workers)
+    """Transcribe one range that a client waits for; if more wait, enqueue another message."""
+    _transcribe_one(services.claimable_requests, wake=services.wake_workers)
 
 
 def work_on_batches() -> None:
-    """Transcribe one range of a batch; the rest gets a message at the queue's end, behind what people wait for."""
-    _work_on_one_of(services.claimable_in_batches, wake=services.wake_for_batches)
+    """Transcribe one range of a batch; if more wait, enqueue another message, behind what clients wait for."""
+    _transcribe_one(services.claimable_in_batches, wake=services.wake_batch_worker)
 
 
-def _work_on_one_of(
-    waiting: "Callable[[], QuerySet[Retranslation]]", *, wake: Callable[[], None]
+def _transcribe_one(
+    claimable: "Callable[[], QuerySet[Retranslation]]", *, wake: Callable[[], None]
 ) -> None:
-    was_done = work_on_one(waiting())
-    if not waiting().exists():
+    was_done = transcribe_next(claimable())
+    if not claimable().exists():
         return
-    if not was_done:
-        time.sleep(PAUSE_SECONDS)  # only other workers can do it, so pass the message on
+    if not was_done:  # this worker lacks the weights or the files: leave it to another
+        time.sleep(PAUSE_SECONDS)
     wake()

@@ -1,4 +1,4 @@
-"""The work of a retranslation. What is done when is decided in `services`."""
+"""The work of a retranslation: load the audio, transcribe the range, commit. `services` decides what comes next."""
 
 import logging
 import time
@@ -24,72 +24,73 @@ from transcription.transcript.speaker_split import is_unedited
 _logger = logging.getLogger(__name__)
 
 
-def work_on_one(candidates: "QuerySet[Retranslation]") -> bool:
-    """Transcribe the first of `candidates` that nobody works at. False when none is, or only others can."""
-    retranslation = services.claim(candidates.exclude(model_name__in=_models_of_others(candidates)))
+def transcribe_next(candidates: "QuerySet[Retranslation]") -> bool:
+    """Transcribe the first claimable candidate, or save why it failed. False if this worker can do none."""
+    left_to_others = _models_left_to_others(candidates)
+    retranslation = services.claim(candidates.exclude(model_name__in=left_to_others))
     if retranslation is None:
         return False
     with leases.keep_renewed(retranslation, condition=Q) as lease:
         try:
-            _work_on(retranslation, lease)
+            _transcribe(retranslation, lease)
         except LeaseLostError:
-            _logger.info("Retranslation %s is not wanted any more.", retranslation.pk)
-        except _ElsewhereError as error:
-            _logger.error("Retranslation %s is left to others: %s", retranslation.pk, error)
+            _logger.info("Retranslation %s was deleted or lost its lease.", retranslation.pk)
+        except _FilesElsewhereError as error:
+            _logger.error("Retranslation %s has to wait: %s", retranslation.pk, error)
             lease.release(reason=str(error))
             return False
-        except (SpeechError, audio.NotAudioError) as error:
-            _logger.error("Retranslation %s failed: %s", retranslation.pk, error)
-            can_retry = isinstance(error, SpeechError) and error.can_retry
-            _fail(retranslation, lease, str(error), can_retry=can_retry)
         except Exception as error:
-            _logger.exception("Retranslation %s failed.", retranslation.pk)
-            reason = f"Something unforeseen went wrong: {error!r}"
-            _fail(retranslation, lease, reason, can_retry=True)
+            _fail(retranslation, lease, error)
     return True
 
 
-class _ElsewhereError(Exception):
-    """The recording's samples may be where another worker sees them; says why."""
+class _FilesElsewhereError(Exception):
+    """This machine does not see the recording's files, but another one may; the text says so."""
 
 
-def _models_of_others(candidates: "QuerySet[Retranslation]") -> list[str]:
+def _models_left_to_others(candidates: "QuerySet[Retranslation]") -> list[str]:
     names = candidates.order_by().values_list("model_name", flat=True).distinct()
     return [name for name in names if is_left_to_others(name, role=INTERACTIVE)]
 
 
-def _fail(retranslation: Retranslation, lease: Lease, error: str, *, can_retry: bool) -> None:
-    services.fail(lease=lease, retranslation=retranslation, error=error, can_retry=can_retry)
+def _fail(retranslation: Retranslation, lease: Lease, error: Exception) -> None:
+    if isinstance(error, SpeechError | audio.NotAudioError):
+        _logger.error("Retranslation %s failed: %s", retranslation.pk, error)
+        reason, can_retry = str(error), isinstance(error, SpeechError) and error.can_retry
+    else:
+        _logger.error("Retranslation %s failed.", retranslation.pk, exc_info=error)
+        reason, can_retry = f"Unexpected error: {error!r}", True
+    services.fail(lease=lease, retranslation=retranslation, error=reason, can_retry=can_retry)
 
 
-def _work_on(retranslation: Retranslation, lease: Lease) -> None:
+def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
     began = time.monotonic()
 
     def on_progress(done: int, total: int) -> None:
         lease.progress = 100 * done // total if total else 0
         lease.check()
 
-    samples, origin, span = _audio(retranslation)
+    samples, origin, span = _load_audio(retranslation)
     engine = load_engine(model_name=retranslation.model_name, on_progress=on_progress)
     lease.check()
-    heard = ranges.transcribe_range(
+    transcribed = ranges.transcribe_range(
         engine,
         samples,
         origin=origin,
         span=span,
         language=retranslation.requested_language,
-        known=_known(retranslation, span),
+        known=_known_words(retranslation, span),
     )
     services.finish(
         lease=lease,
         retranslation=retranslation,
-        text=heard.text,
-        words=[asdict(word) for word in heard.words],
-        confidence=heard.confidence,
-        language=heard.language,
+        text=transcribed.text,
+        words=[asdict(word) for word in transcribed.words],
+        confidence=transcribed.confidence,
+        language=transcribed.language,
         model_used=retranslation.model_name,
         device=engine.device,
-        **_what_was_there(retranslation),
+        **_replaced_content(retranslation),
     )
     _logger.info(
         "Retranslation %s: %.1f s of audio in %.2f s",
@@ -102,58 +103,65 @@ def _work_on(retranslation: Retranslation, lease: Lease) -> None:
 # ---- Audio
 
 
-def _audio(retranslation: Retranslation) -> tuple[Audio, float, Span]:
-    """The samples, when they begin, and what of them is meant; seconds of the recording."""
+def _load_audio(retranslation: Retranslation) -> tuple[Audio, float, Span]:
+    """The samples, their start, and the range to transcribe, in seconds from the start of the recording.
+
+    Raises SpeechError, NotAudioError, and _FilesElsewhereError.
+    """
     if retranslation.clip:
-        samples = _clip(retranslation)
+        samples = _decode_clip(retranslation)
         origin = retranslation.start
         return samples, origin, Span(origin, origin + len(samples) / SAMPLE_RATE)
-    assert retranslation.job is not None, "what is no clip is a range of a recording"
+    assert retranslation.job is not None, "a retranslation without a clip has a job"
     recording = retranslation.job.recording
     span = Span(retranslation.start, retranslation.end)
     if not has_samples(recording, span):
         if reason := reason_files_missing(recording):
-            raise _ElsewhereError(reason)
+            raise _FilesElsewhereError(reason)
         raise SpeechError("The recording's samples are gone.")
     read = ranges.with_context(span, duration=recording.duration or span.end)
     return read_samples(recording, read), read.start, span
 
 
-def _clip(retranslation: Retranslation) -> Audio:
-    """All of the clip. What it declares was looked at before; what it holds may be more."""
+def _decode_clip(retranslation: Retranslation) -> Audio:
+    """All samples of the clip. Raises NotAudioError.
+
+    Its length is checked again here: when it was uploaded, only its declared duration was known.
+    """
     pieces: list[audio.Pcm] = []
     n_samples = 0
     with retranslation.clip.open("rb") as file:
         for piece in audio.decode(cast("BinaryIO", file)):
             pieces.append(piece)
             n_samples += len(piece)
-            if n_samples > services.MOST_SECONDS * SAMPLE_RATE:
+            if n_samples > services.MAX_SECONDS * SAMPLE_RATE:
                 raise audio.NotAudioError(
-                    f"The clip is longer than the {services.MOST_SECONDS:.0f} s that are allowed."
+                    f"The clip is longer than the {services.MAX_SECONDS:.0f} s allowed. Send it in parts."
                 )
     if not pieces:
-        raise audio.NotAudioError("The clip holds no samples.")
+        raise audio.NotAudioError("The clip contains no audio.")
     return audio.to_float(np.concatenate(pieces))
 
 
-# ---- What was there before
+# ---- The transcript before
 
 
-def _known(retranslation: Retranslation, span: Span) -> list[Word]:
-    """The words of the transcript in the range and around it; none for a clip, which begins and ends where it does."""
+def _known_words(retranslation: Retranslation, span: Span) -> list[Word]:
+    """The words of the transcript in the range and its context; none for a clip, which is not cut at its edges."""
     if retranslation.job is None or retranslation.clip:
         return []
     around = ranges.with_context(span, duration=span.end + ranges.CONTEXT_SECONDS)
-    found = retranslation.job.segments.filter(start__lt=around.end, end__gt=around.start)
+    segments = retranslation.job.segments.filter(start__lt=around.end, end__gt=around.start)
     return [
         Word(**word)
-        for segment in found.order_by("start", "pk")
+        for segment in segments.order_by("start", "pk")
         if is_unedited(segment)
         for word in segment.words
     ]
 
 
-def _what_was_there(retranslation: Retranslation) -> dict[str, Any]:
+def _replaced_content(retranslation: Retranslation) -> dict[str, Any]:
+    """The text and the speaker of the range in the transcript."""
     if retranslation.job is None:
         return {"old_text": "", "speaker": None}
     overlapping = _overlapping(retranslation.job, retranslation)
@@ -164,12 +172,11 @@ def _what_was_there(retranslation: Retranslation) -> dict[str, Any]:
 
 
 def _overlapping(job: Job, retranslation: Retranslation) -> list[Segment]:
-    found = job.segments.filter(start__lt=retranslation.end, end__gt=retranslation.start)
-    return list(found)
+    return list(job.segments.filter(start__lt=retranslation.end, end__gt=retranslation.start))
 
 
 def _old_text(retranslation: Retranslation, overlapping: list[Segment]) -> str:
-    """The text of the segment that was named, or else all that was in the range."""
+    """The text of the segment that was requested, else the text in the range."""
     for segment in overlapping:
         if str(segment.pk) == retranslation.segment_id:
             return segment.text
@@ -189,10 +196,10 @@ def _text_inside(segment: Segment, retranslation: Retranslation) -> str:
 
 
 def _speaker(retranslation: Retranslation, overlapping: list[Segment]) -> str | None:
-    """Who has most of the range; None where nobody is named."""
+    """The speaker of most of the range; None if no segment has one."""
     seconds: dict[str, float] = {}
     for segment in overlapping:
         if segment.speaker is not None:
-            shared = min(segment.end, retranslation.end) - max(segment.start, retranslation.start)
-            seconds[segment.speaker] = seconds.get(segment.speaker, 0.0) + shared
+            overlap = min(segment.end, retranslation.end) - max(segment.start, retranslation.start)
+            seconds[segment.speaker] = seconds.get(segment.speaker, 0.0) + overlap
     return max(seconds, key=lambda speaker: seconds[speaker], default=None)

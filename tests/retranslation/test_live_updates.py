@@ -1,4 +1,4 @@
-"""Whoever listens to a job while something is accepted, or comes back later, ends with exactly the result."""
+"""Live listeners, also those that reconnect, end with exactly the result after proposals are accepted."""
 
 import asyncio
 import json
@@ -9,7 +9,8 @@ import httpx
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.retranslation.proposed import accept, heard, undo
+from tests.retranslation.builders import ONE, TWO, accept, make_proposal, undo
+from tests.rows import reload
 from tests.service import Service
 from tests.transcription.conftest import Heard
 from tests.transcription.conftest import hear as hear_socket
@@ -21,7 +22,6 @@ from tests.transcription.diarized import (
     diarize_job,
     ids,
     make_job,
-    now,
 )
 from tests.transcription.media import samples_of, write
 from tests.transcription.test_live_speakers import Listener, hear, listening, result_of
@@ -32,7 +32,6 @@ from transcription.transcript.segments import segment_object
 
 pytestmark = pytest.mark.both
 
-ONE, TWO = "SPEAKER_1", "SPEAKER_2"
 TURNS = [(0, 3, ONE), (3, 8, TWO)]
 
 in_rows = pytest.mark.django_db(transaction=True)
@@ -40,37 +39,37 @@ in_rows = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 async def job() -> AsyncIterator[Job]:
-    """Completed once; who speaks is being found anew."""
-    yield await sync_to_async(_found_anew)()
+    """A job that is diarized again, so that its listeners stay connected."""
+    yield await sync_to_async(_make_diarizing_job)()
     assert not live._feeds, "a feed outlived its listeners"
 
 
-def _found_anew() -> Job:
+def _make_diarizing_job() -> Job:
     job = make_job("how are you", "fine thanks", "good to hear")
     diarize_job(job, TURNS)
     assert diarize.request_diarization(job_id=job.pk)
-    return now(job)
+    return reload(job)
 
 
 def _end(job: Job) -> None:
     commit(claim(), TURNS)
-    assert now(job).status == Job.Status.COMPLETED
+    assert reload(job).status == Job.Status.COMPLETED
 
 
 def _change_a_text(job: Job) -> None:
-    accept(heard(job, 3.0, 5.0, "Fine, thanks."))
+    accept(make_proposal(job, 3.0, 5.0, "Fine, thanks."))
 
 
 def _remove_a_segment(job: Job) -> None:
-    accept(heard(job, 3.0, 5.0, ""))
+    accept(make_proposal(job, 3.0, 5.0, ""))
 
 
 def _add_a_segment(job: Job) -> None:
-    accept(heard(job, 30.0, 33.0, "Is anybody there"))
+    accept(make_proposal(job, 30.0, 33.0, "Is anybody there"))
 
 
 def _take_back(job: Job) -> None:
-    proposal = heard(job, 2.0, 33.0, "they thanks good to")
+    proposal = make_proposal(job, 2.0, 33.0, "they thanks good to")
     accept(proposal)
     undo(proposal)
 
@@ -86,27 +85,27 @@ Act = Callable[[Job], None]
 
 @in_rows
 @pytest.mark.parametrize("act", ALL)
-async def test_a_listener_of_a_job_under_way_hears_of_it_at_once(job: Job, act: Act) -> None:
+async def test_a_listener_of_a_running_job_gets_the_change(job: Job, act: Act) -> None:
     early = asyncio.create_task(hear(job))
     before = await sync_to_async(ids)(job)
-    feed = await _feed_that_told(job, len(before))
-    revision = (await sync_to_async(now)(job)).revision
+    feed = await _feed_that_sent(job, len(before))
+    revision = (await sync_to_async(reload)(job)).revision
     await sync_to_async(act)(job)
     async with asyncio.timeout(10):
         while feed._revision in (None, revision):
             await asyncio.sleep(0.05)
-        told = (await _heard_so_far(job)).segments
-        while {pk: json.loads(message) for pk, message in feed._current.items()} != told:
+        expected = (await _listener_so_far(job)).segments
+        while {pk: json.loads(message) for pk, message in feed._current.items()} != expected:
             await asyncio.sleep(0.05)
     await sync_to_async(_end)(job)
     async with asyncio.timeout(10):
-        heard_all = await early
-    assert heard_all.transcript == await sync_to_async(result_of)(job)
-    if act is not _take_back:  # that may be over between two looks
-        assert "speakers" in heard_all.kinds
+        listener = await early
+    assert listener.transcript == await sync_to_async(result_of)(job)
+    if act is not _take_back:  # may be over between two polls of the feed
+        assert "speakers" in listener.kinds
 
 
-async def _feed_that_told(job: Job, n_segments: int) -> live.JobFeed:
+async def _feed_that_sent(job: Job, n_segments: int) -> live.JobFeed:
     async with asyncio.timeout(10):
         while job.pk not in live._feeds or len(live._feeds[job.pk]._current) < n_segments:
             await asyncio.sleep(0.05)
@@ -116,10 +115,10 @@ async def _feed_that_told(job: Job, n_segments: int) -> live.JobFeed:
 @in_rows
 @pytest.mark.parametrize("act", [_remove_a_segment, _add_a_segment, _all_at_once])
 @pytest.mark.parametrize("position", [0, 1, 2])
-async def test_who_comes_back_later_has_what_was_accepted_too(
+async def test_a_listener_that_reconnects_gets_the_change(
     job: Job, act: Act, position: int
 ) -> None:
-    before = await _heard_so_far(job)
+    before = await _listener_so_far(job)
     after = before.transcript[position]["id"]
     had = Listener({one["id"]: one for one in before.transcript[: position + 1]})
     await sync_to_async(act)(job)
@@ -130,11 +129,13 @@ async def test_who_comes_back_later_has_what_was_accepted_too(
 
 @in_rows
 @pytest.mark.parametrize("act", [_take_back, _all_at_once])
-async def test_who_comes_back_while_others_listen_has_it_too(job: Job, act: Act) -> None:
+async def test_a_listener_that_reconnects_while_others_listen_gets_the_change(
+    job: Job, act: Act
+) -> None:
     others = asyncio.create_task(hear(job))
-    before = await _heard_so_far(job)
+    before = await _listener_so_far(job)
     had = Listener({one["id"]: one for one in before.transcript[:2]})
-    await _feed_that_told(job, 3)
+    await _feed_that_sent(job, 3)
     await sync_to_async(act)(job)
     await asyncio.sleep(2 * live.LOOK_SECONDS)
     back = await listening(job, lambda: _end(job), after=before.transcript[1]["id"], had=had)
@@ -143,26 +144,26 @@ async def test_who_comes_back_while_others_listen_has_it_too(job: Job, act: Act)
 
 
 @in_rows
-async def test_who_comes_back_after_a_segment_that_is_gone_or_new_misses_nothing(job: Job) -> None:
+async def test_a_listener_may_reconnect_after_a_removed_or_added_segment(job: Job) -> None:
     first, second, third = await sync_to_async(ids)(job)
     await sync_to_async(_remove_a_segment)(job)
     await sync_to_async(_add_a_segment)(job)
     *_, added = await sync_to_async(ids)(job)
-    before = await _heard_so_far(job)
+    before = await _listener_so_far(job)
     await sync_to_async(_end)(job)
     for after in (first, second, third, added):
         back = await hear(job, after=after, had=before)
         assert back.transcript == await sync_to_async(result_of)(job)
 
 
-async def _heard_so_far(job: Job) -> Listener:
-    """What somebody has who listened to all that there is, and went before the end."""
+async def _listener_so_far(job: Job) -> Listener:
+    """A listener that got all segments there are, and left before the end."""
     segments = await sync_to_async(lambda: list(job.segments.all()))()
     return Listener({segment.pk: segment_object(segment) for segment in segments})
 
 
 @in_rows
-async def test_what_is_accepted_while_chunks_are_still_to_come() -> None:
+async def test_a_change_accepted_while_chunks_are_missing_reaches_listeners() -> None:
     def start() -> Job:
         job = make_job("how are you", "fine thanks", diarize=False)
         job.chunks.update(end=10.0)
@@ -177,7 +178,7 @@ async def test_what_is_accepted_while_chunks_are_still_to_come() -> None:
 
     growing = await sync_to_async(start)()
     early = asyncio.create_task(hear(growing))
-    await _feed_that_told(growing, 2)
+    await _feed_that_sent(growing, 2)
     await sync_to_async(_change_a_text)(growing)
     late = asyncio.create_task(hear(growing))
     await asyncio.sleep(2 * live.LOOK_SECONDS)
@@ -191,7 +192,7 @@ async def test_what_is_accepted_while_chunks_are_still_to_come() -> None:
 
 
 @pytest.mark.slow
-def test_a_socket_of_the_service_gets_an_accepted_change_of_a_job_under_way(
+def test_a_socket_of_the_service_gets_an_accepted_change(
     service: Service, audio_dir: Path, tmp_path: Path
 ) -> None:
     samples = samples_of(audio_dir / "reading-10min.flac")

@@ -1,21 +1,20 @@
-"""Somebody asks for a range to be transcribed once more: what is accepted, refused, kept, and listed."""
+"""The Retranslation API without a worker: requests that are accepted or refused, lists, and batches."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.conf import LazySettings
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models import Q
 from django.test import Client
-from django.test.utils import override_settings
 
-from retranslation import services, work
+from retranslation import services
 from retranslation.models import Batch, Retranslation
 from tests import UNKNOWN_ID
-from tests.retranslation.recorded import make_job
+from tests.retranslation.builders import make_recorded_job, request_range, transcribe_next
 from tests.transcription.media import silence, write
 from transcription import recordings
 from transcription.jobs import retry_and_delete
@@ -31,24 +30,17 @@ RANGE = {"segment_id": "seg-1", "start_time": 3.3, "end_time": 7.6, "model_name"
 
 
 @pytest.fixture(autouse=True)
-def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
-    with override_settings(MEDIA_ROOT=tmp_path / "files"):
-        yield
-
-
-@pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture
-def nobody_waits() -> Iterator[None]:
-    """No worker runs here, so whoever asks is answered at once that it takes too long."""
-    with override_settings(TRANSCRIBER_RETRANSLATION_SECONDS=0):
-        yield
+def times_out(settings: LazySettings) -> None:
+    """Requests time out at once, since no worker runs here."""
+    settings.TRANSCRIBER_RETRANSLATION_SECONDS = 0
 
 
-def ask(client: Client, job: Job | str, **values: Any) -> Any:
+def post_range(client: Client, job: Job | str, **values: Any) -> Any:
     job_id = job.pk if isinstance(job, Job) else job
     body = {**RANGE, **values}
     return client.post(
@@ -58,7 +50,7 @@ def ask(client: Client, job: Job | str, **values: Any) -> Any:
     )
 
 
-def send(client: Client, data: bytes, *, name: str = "clip.flac", **values: Any) -> Any:
+def post_clip(client: Client, data: bytes, *, name: str = "clip.flac", **values: Any) -> Any:
     file = SimpleUploadedFile(name, data, "audio/flac")
     return client.post(f"{API}/segment", {"file": file, **RANGE, **values})
 
@@ -70,21 +62,11 @@ def refused(answer: Any, status: int) -> str:
     return str(answer.json()["detail"])
 
 
-def request(job: Job, *, start: float = 3.3, end: float = 7.6, **values: Any) -> Retranslation:
-    wish = {
-        "segment_id": "seg-1",
-        "model_name": "tiny.en",
-        "language": "en",
-        "asked_by": "somebody",
-    }
-    return services.request_range(job=job, span=Span(start, end), **{**wish, **values})
-
-
 # ---- A range of a stored recording
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected"),
     [
         ({"start_time": -0.1}, "start_time"),
         ({"start_time": 7.6}, "later than start_time"),
@@ -99,17 +81,17 @@ def request(job: Job, *, start: float = 3.3, end: float = 7.6, **values: Any) ->
         ({"segment_id": None}, "segment_id"),
         ({"segment_id": "s" * 101}, "segment_id"),
         ({"model_name": "huge"}, "Known models: tiny.en"),
-        ({"language": "tlh"}, "does not know the language 'tlh'"),
-        ({"model_name": "tiny.en", "language": "de"}, "does not know the language 'de'"),
+        ({"language": "tlh"}, "does not support the language 'tlh'"),
+        ({"model_name": "tiny.en", "language": "de"}, "does not support the language 'de'"),
     ],
 )
-def test_a_wrong_value_is_named(client: Client, values: dict[str, Any], told: str) -> None:
-    assert told in refused(ask(client, make_job(), **values), 400)
+def test_a_wrong_value_is_named(client: Client, values: dict[str, Any], expected: str) -> None:
+    assert expected in refused(post_range(client, make_recorded_job(), **values), 400)
 
 
 @pytest.mark.parametrize("job_id", [UNKNOWN_ID, "42"])
 def test_an_unknown_job_is_not_found(client: Client, job_id: str) -> None:
-    assert "not found" in refused(ask(client, job_id), 404)
+    assert "not found" in refused(post_range(client, job_id), 404)
 
 
 def test_the_job_must_be_named(client: Client) -> None:
@@ -117,35 +99,33 @@ def test_the_job_must_be_named(client: Client) -> None:
     assert "job_id" in refused(answer, 400)
 
 
-def test_a_recording_that_is_gone_is_said_to_be_gone(client: Client) -> None:
-    job = make_job()
+def test_a_recording_whose_files_were_deleted_is_not_found(client: Client) -> None:
+    job = make_recorded_job()
     recordings.delete_files(job.recording)
-    assert "gone" in refused(ask(client, job), 404)
+    assert "was deleted or has expired" in refused(post_range(client, job), 404)
 
 
-def test_a_recording_that_is_still_read_has_no_ranges_yet(client: Client) -> None:
-    job = make_job(status=Job.Status.RUNNING)
+def test_a_recording_that_is_still_being_read_is_a_conflict(client: Client) -> None:
+    job = make_recorded_job(status=Job.Status.RUNNING)
     Recording.objects.filter(pk=job.recording_id).update(duration=None, declared_duration=60.0)
-    assert "has not been read to its end" in refused(ask(client, job), 409)
+    assert "has not been read to its end" in refused(post_range(client, job), 409)
 
 
-def test_a_model_that_is_not_to_be_had_is_named_with_the_remedy(client: Client) -> None:
-    detail = refused(ask(client, make_job(), model_name=None), 503)
+def test_an_unavailable_model_is_named_with_the_remedy(client: Client) -> None:
+    detail = refused(post_range(client, make_recorded_job(), model_name=None), 503)
     assert "large-v3-turbo" in detail
     assert "manage.py models download large-v3-turbo" in detail
     here = detail.split("Models that are here: ")[1]
     assert {"tiny.en", "base"} <= set(here.rstrip(".").split(", "))
 
 
-def test_an_end_that_somebody_rounded_up_is_the_end_of_the_recording(
-    client: Client, nobody_waits: None
-) -> None:
-    ask(client, make_job(), end_time=11.04)
+def test_an_end_rounded_up_is_the_end_of_the_recording(client: Client, times_out: None) -> None:
+    post_range(client, make_recorded_job(), end_time=11.04)
     assert Retranslation.objects.get().end == 11.0
 
 
 @pytest.mark.parametrize(
-    ("asked", "of_job", "model", "taken"),
+    ("requested", "of_job", "model", "expected"),
     [
         ("", "en", "base", "en"),
         ("de", "en", "base", "de"),
@@ -153,47 +133,47 @@ def test_an_end_that_somebody_rounded_up_is_the_end_of_the_recording(
         ("", "de", "tiny.en", "en"),
     ],
 )
-def test_the_language_is_that_asked_for_or_the_job_s(
-    asked: str, of_job: str, model: str, taken: str
+def test_the_language_is_the_requested_one_or_the_jobs(
+    requested: str, of_job: str, model: str, expected: str
 ) -> None:
-    job = make_job(language=of_job)
-    assert request(job, language=asked, model_name=model).requested_language == taken
+    job = make_recorded_job(language=of_job)
+    assert request_range(job, language=requested, model_name=model).requested_language == expected
 
 
 @pytest.mark.parametrize(
-    ("written", "kept"),
+    ("sent", "saved"),
     [("whisper-base", "whisper-base"), ("base", "base"), ("openai/whisper-base", "base")],
 )
 def test_a_model_keeps_the_documented_form_of_its_name(
-    client: Client, nobody_waits: None, written: str, kept: str
+    client: Client, times_out: None, sent: str, saved: str
 ) -> None:
-    ask(client, make_job(), model_name=written)
-    assert Retranslation.objects.get().model_name == kept
+    post_range(client, make_recorded_job(), model_name=sent)
+    assert Retranslation.objects.get().model_name == saved
 
 
-def test_a_longer_range_may_take_longer() -> None:
-    job = make_job(silence(300), said=())
-    waits = [services.seconds_to_wait(request(job, start=0, end=end)) for end in (10, 60, 300)]
-    assert waits == [120, 120, 600]
+def test_the_timeout_of_long_ranges_is_proportional() -> None:
+    job = make_recorded_job(silence(300), segments=())
+    timeouts = [services.timeout_seconds(request_range(job, Span(0, end))) for end in (10, 60, 300)]
+    assert timeouts == [120, 120, 600]
 
 
-def test_who_asks_is_noted(client: Client, admin_client: Client, nobody_waits: None) -> None:
-    job = make_job()
-    for one in (client, admin_client):
-        assert ask(one, job).status_code == 504
+def test_the_requester_is_saved(client: Client, admin_client: Client, times_out: None) -> None:
+    job = make_recorded_job()
+    for requester in (client, admin_client):
+        assert post_range(requester, job).status_code == 504
     names = Retranslation.objects.order_by("created_at").values_list("asked_by", flat=True)
     assert list(names) == ["127.0.0.1", "admin"]
 
 
 @pytest.mark.slow
-def test_what_took_too_long_is_kept_and_found_later(client: Client, nobody_waits: None) -> None:
-    answer = ask(client, make_job())
+def test_what_took_too_long_is_kept_and_found_later(client: Client, times_out: None) -> None:
+    answer = post_range(client, make_recorded_job())
     assert answer.status_code == 504
-    made = Retranslation.objects.get()
-    address = f"{API}/{made.pk}"
+    row = Retranslation.objects.get()
+    address = f"{API}/{row.pk}"
     assert address in answer.json()["detail"]
     assert client.get(address).json()["status"] == "processing"
-    assert work.work_on_one(services.claimable_requests())
+    assert transcribe_next()
     document = client.get(address).json()
     assert (document["status"], document["decision"]) == ("completed", "none")
     assert "country" in document["text"]
@@ -202,34 +182,36 @@ def test_what_took_too_long_is_kept_and_found_later(client: Client, nobody_waits
 
 @pytest.fixture
 def fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While somebody begins to wait, a worker gives it up."""
+    """A worker fails the retranslation as soon as the request begins to wait."""
 
     def fail(retranslation: Retranslation) -> float:
         Retranslation.objects.update(state=Leased.State.DOING)
         lease = Lease(retranslation, condition=Q)
         services.fail(
-            lease=lease, retranslation=retranslation, error="It is no use.", can_retry=False
+            lease=lease, retranslation=retranslation, error="The model broke.", can_retry=False
         )
         return 60.0
 
-    monkeypatch.setattr(services, "seconds_to_wait", fail)
+    monkeypatch.setattr(services, "timeout_seconds", fail)
 
 
-def test_a_failed_one_says_why(client: Client, fails_at_once: None) -> None:
-    answer = ask(client, make_job())
+def test_a_failed_retranslation_is_a_conflict_with_the_reason(
+    client: Client, fails_at_once: None
+) -> None:
+    answer = post_range(client, make_recorded_job())
     assert answer.status_code == 409
-    assert answer.json()["detail"] == "The retranslation failed: It is no use."
+    assert answer.json()["detail"] == "The retranslation failed: The model broke."
 
 
-def test_a_model_that_could_not_be_fetched_after_all_is_named(
+def test_a_model_whose_download_failed_is_named_with_the_remedy(
     client: Client, fails_at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter((True, False))
     monkeypatch.setattr(fetching, "can_download", lambda *_, **__: next(answers))
-    answer = ask(client, make_job(), model_name="small")
+    answer = post_range(client, make_recorded_job(), model_name="small")
     assert answer.status_code == 503
     assert "manage.py models download small" in answer.json()["detail"]
-    assert Retranslation.objects.get().state == Leased.State.FAILED, "it can be tried again"
+    assert Retranslation.objects.get().state == Leased.State.FAILED, "it can be retried"
 
 
 # ---- A clip
@@ -240,7 +222,7 @@ def jfk(audio_dir: Path) -> bytes:
     return (audio_dir / "jfk.flac").read_bytes()
 
 
-def stored() -> list[str]:
+def stored_clips() -> list[str]:
     return (
         default_storage.listdir("retranslations")[1]
         if default_storage.exists("retranslations")
@@ -249,62 +231,64 @@ def stored() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("data", "name", "told"),
+    ("data", "name", "expected"),
     [
         (b"Dear diary", "clip.flac", "not audio"),
         (b"", "clip.flac", "empty"),
     ],
 )
-def test_a_clip_that_is_no_audio_is_refused(
-    client: Client, data: bytes, name: str, told: str
+def test_a_clip_that_is_not_audio_is_refused(
+    client: Client, data: bytes, name: str, expected: str
 ) -> None:
-    assert told in refused(send(client, data, name=name), 400)
-    assert stored() == []
+    assert expected in refused(post_clip(client, data, name=name), 400)
+    assert stored_clips() == []
 
 
 def test_a_clip_must_be_there_and_short(client: Client, tmp_path: Path) -> None:
     assert "`file`" in refused(client.post(f"{API}/segment", RANGE), 400)
     long = write(tmp_path / "long.flac", silence(601), codec="flac").read_bytes()
-    assert "601 s long" in refused(send(client, long), 400)
-    assert stored() == []
+    assert "601 s long" in refused(post_clip(client, long), 400)
+    assert stored_clips() == []
 
 
 def test_a_clip_of_a_job_must_lie_in_its_recording(client: Client, jfk: bytes) -> None:
-    assert "not found" in refused(send(client, jfk, job_id=str(uuid4())), 404)
-    far: dict[str, Any] = {"job_id": str(make_job().pk), "start_time": 20.0, "end_time": 31.0}
-    assert "11.000 s long" in refused(send(client, jfk, **far), 400)
+    assert "not found" in refused(post_clip(client, jfk, job_id=str(uuid4())), 404)
+    far: dict[str, Any] = {
+        "job_id": str(make_recorded_job().pk),
+        "start_time": 20.0,
+        "end_time": 31.0,
+    }
+    assert "11.000 s long" in refused(post_clip(client, jfk, **far), 400)
 
 
-def test_a_clip_of_a_job_is_as_long_as_the_range_whose_place_it_is_to_take(
-    client: Client, jfk: bytes
+def test_a_clip_of_a_job_must_be_as_long_as_its_range(client: Client, jfk: bytes) -> None:
+    detail = refused(post_clip(client, jfk, job_id=str(make_recorded_job().pk)), 400)
+    assert "The clip is 11.00 s long, the range" in detail
+
+
+def test_a_clip_is_deleted_with_its_job_or_its_row(
+    client: Client, jfk: bytes, times_out: None
 ) -> None:
-    said = refused(send(client, jfk, job_id=str(make_job().pk)), 400)
-    assert "The clip is 11.00 s long, the range" in said
-
-
-def test_a_clip_goes_with_its_job_or_its_row(
-    client: Client, jfk: bytes, nobody_waits: None
-) -> None:
-    job = make_job()
+    job = make_recorded_job()
     whole: dict[str, Any] = {"job_id": str(job.pk), "start_time": 0.0, "end_time": 11.0}
-    assert send(client, jfk, **whole).status_code == 504
-    assert send(client, jfk).status_code == 504
-    assert len(stored()) == 2
+    assert post_clip(client, jfk, **whole).status_code == 504
+    assert post_clip(client, jfk).status_code == 504
+    assert len(stored_clips()) == 2
     assert retry_and_delete.delete_job(job_id=job.pk)
     [alone] = Retranslation.objects.all()
-    assert stored() == [Path(str(alone.clip)).name]
+    assert stored_clips() == [Path(str(alone.clip)).name]
     assert services.delete_retranslation(retranslation_id=alone.pk)
-    assert stored() == []
+    assert stored_clips() == []
     assert not services.delete_retranslation(retranslation_id=alone.pk)
 
 
-# ---- What there is
+# ---- Lists and decisions
 
 
-def test_they_are_listed_newest_first(client: Client) -> None:
-    job, other = make_job(), make_job()
-    ids = [str(request(job, segment_id=f"seg-{n}").pk) for n in range(3)]
-    request(other)
+def test_retranslations_are_listed_newest_first(client: Client) -> None:
+    job, other = make_recorded_job(), make_recorded_job()
+    ids = [str(request_range(job, segment_id=f"seg-{n}").pk) for n in range(3)]
+    request_range(other)
     found = client.get(f"{API}/?job_id={job.pk}").json()
     assert [row["id"] for row in found["retranslations"]] == ids[::-1]
     assert found["count"] == 3
@@ -317,23 +301,21 @@ def test_they_are_listed_newest_first(client: Client) -> None:
     assert client.get(f"{API}/?limit=many").status_code == 400
 
 
-def test_what_is_not_finished_cannot_be_accepted(client: Client) -> None:
-    made = request(make_job())
-    answer = client.post(f"{API}/{made.pk}/accept")
+def test_an_unfinished_retranslation_cannot_be_accepted(client: Client) -> None:
+    row = request_range(make_recorded_job())
+    answer = client.post(f"{API}/{row.pk}/accept")
     assert answer.status_code == 409
     assert "processing" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("what", ["accept", "reject", "undo"])
-@pytest.mark.parametrize("written", [UNKNOWN_ID, "seg-1"])
-def test_nothing_is_decided_about_what_is_not_there(
-    client: Client, what: str, written: str
-) -> None:
-    assert client.post(f"{API}/{written}/{what}").status_code == 404
-    assert client.get(f"{API}/{written}").status_code == 404
+@pytest.mark.parametrize("unknown_id", [UNKNOWN_ID, "seg-1"])
+def test_an_unknown_retranslation_is_not_found(client: Client, what: str, unknown_id: str) -> None:
+    assert client.post(f"{API}/{unknown_id}/{what}").status_code == 404
+    assert client.get(f"{API}/{unknown_id}").status_code == 404
 
 
-# ---- All that is suspect
+# ---- Batches
 
 
 def post_suspects(client: Client, job: Job, model_name: str = "base") -> Any:
@@ -341,27 +323,29 @@ def post_suspects(client: Client, job: Job, model_name: str = "base") -> Any:
 
 
 def test_suspects_need_a_completed_job_and_a_model_for_its_language(client: Client) -> None:
-    assert "under way" in refused(post_suspects(client, make_job(status=Job.Status.RUNNING)), 409)
-    german = make_job(language="de")
-    assert "English alone" in refused(post_suspects(client, german, "tiny.en"), 400)
-    assert "download" in refused(post_suspects(client, make_job(), "small"), 503)
-    gone = make_job()
+    assert "under way" in refused(
+        post_suspects(client, make_recorded_job(status=Job.Status.RUNNING)), 409
+    )
+    german = make_recorded_job(language="de")
+    assert "English only" in refused(post_suspects(client, german, "tiny.en"), 400)
+    assert "download" in refused(post_suspects(client, make_recorded_job(), "small"), 503)
+    gone = make_recorded_job()
     recordings.delete_files(gone.recording)
-    assert "gone" in refused(post_suspects(client, gone), 404)
+    assert "was deleted or has expired" in refused(post_suspects(client, gone), 404)
     assert client.get(f"{API}/suspects/{uuid4()}").status_code == 404
     assert not Batch.objects.exists()
 
 
-def test_where_nothing_is_suspect_that_is_said_at_once(client: Client) -> None:
-    answer = post_suspects(client, make_job()).json()
+def test_a_batch_without_suspects_is_completed_at_once(client: Client) -> None:
+    answer = post_suspects(client, make_recorded_job()).json()
     assert answer["status"] == "completed"
     assert "Nothing" in answer["message"]
     found = client.get(f"{API}/suspects/{answer['job_id']}").json()
     assert (found["progress"], found["retranslations"]) == (100, [])
 
 
-def test_each_suspect_becomes_a_proposal_in_waiting(client: Client) -> None:
-    job = make_job()
+def test_each_suspect_becomes_a_queued_retranslation(client: Client) -> None:
+    job = make_recorded_job()
     doubtful = job.segments.all()[1]
     job.segments.filter(pk=doubtful.pk).update(avg_logprob=-1.5)
     answer = post_suspects(client, job).json()

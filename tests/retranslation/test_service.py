@@ -1,4 +1,4 @@
-"""Retranslation by the real service: the documented answers, beside long work, and when workers are killed."""
+"""Retranslation by the real service: documented answers, beside long work, and when workers are killed."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ LONG_SECONDS = 45.0
 
 @pytest.fixture(scope="module")
 def retranslating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with a single interactive worker, so that all that it is asked for meets there."""
+    """A service with a single interactive worker, for which all requests compete."""
     folder = tmp_path_factory.mktemp("retranslating")
     with Service(folder, TRANSCRIBER_INTERACTIVE_WORKERS="1") as running:
         yield running
@@ -39,65 +39,63 @@ def job_id(retranslating: Service, audio_dir: Path) -> str:
 
 @pytest.fixture(scope="module")
 def long_id(retranslating: Service, audio_dir: Path) -> str:
-    """A job that is under way when it is first asked for."""
+    """The id of a job that is still running when a test first uses it."""
     return retranslating.upload(audio_dir / "reading-10min.flac")
 
 
-def ask(service: Service, job_id: str, **values: Any) -> httpx.Response:
+def post_range(service: Service, job_id: str, **values: Any) -> httpx.Response:
     path = f"{API}/segment-from-full?job_id={job_id}"
     return service.client.post(path, json={**RANGE, **values}, timeout=120)
 
 
-def assert_is_of_the_range(answer: httpx.Response) -> None:
+def assert_is_the_ranges_text(answer: httpx.Response) -> None:
     assert answer.status_code == 200, answer.text
-    made = answer.json()
-    assert made.keys() >= DOCUMENTED
-    assert made["text"].lower().startswith("ask not what your country can do for you")
-    assert "fellow" not in made["text"].lower()
-    assert 0.0 < made["confidence"] < 1.0
+    result = answer.json()
+    assert result.keys() >= DOCUMENTED
+    assert result["text"].lower().startswith("ask not what your country can do for you")
+    assert "fellow" not in result["text"].lower()
+    assert 0.0 < result["confidence"] < 1.0
 
 
 def test_a_range_is_transcribed_with_another_model_and_accepted(
     retranslating: Service, job_id: str
 ) -> None:
     before = retranslating.result(job_id)["segments"]
-    answer = ask(retranslating, job_id, model_name="whisper-base")
-    assert_is_of_the_range(answer)
-    made = answer.json()
-    assert (made["segment_id"], made["model_used"]) == ("seg-1", "whisper-base")
-    assert made["speaker"] is None
+    answer = post_range(retranslating, job_id, model_name="whisper-base")
+    assert_is_the_ranges_text(answer)
+    result = answer.json()
+    assert (result["segment_id"], result["model_used"]) == ("seg-1", "whisper-base")
+    assert result["speaker"] is None
     assert retranslating.result(job_id)["segments"] == before
     [listed] = retranslating.client.get(f"{API}/?job_id={job_id}").json()["retranslations"]
-    assert (listed["id"], listed["text"]) == (made["id"], made["text"])
+    assert (listed["id"], listed["text"]) == (result["id"], result["text"])
 
-    accepted = retranslating.client.post(f"{API}/{made['id']}/accept")
+    accepted = retranslating.client.post(f"{API}/{result['id']}/accept")
     assert accepted.status_code == 200, accepted.text
     assert accepted.json()["decision"] == "accepted"
-    assert retranslating.client.post(f"{API}/{made['id']}/accept").status_code == 409
-    undone = retranslating.client.post(f"{API}/{made['id']}/undo")
+    assert retranslating.client.post(f"{API}/{result['id']}/accept").status_code == 409
+    undone = retranslating.client.post(f"{API}/{result['id']}/undo")
     assert undone.json()["decision"] == "none"
     assert retranslating.result(job_id)["segments"] == before
 
 
-def spoken(segments: list[dict[str, Any]]) -> list[str]:
-    """Every word of a transcript, as it sounds."""
+def normalized_words(segments: list[dict[str, Any]]) -> list[str]:
+    """Every word of a transcript, without case and punctuation."""
     text = " ".join(segment["text"] for segment in segments).casefold()
     return ["".join(filter(str.isalnum, word)) for word in text.split()]
 
 
-def assert_edges_stand_once(before: list[str], after: list[str], heard: list[str]) -> None:
-    """What was heard stands in the transcript; it differs from before only between its first and its last word.
+def assert_changed_only_within(new: list[str], before: list[str], after: list[str]) -> None:
+    """Assert that the new words are in the transcript, which differs from before only between the first and the last.
 
-    Within a range two models may hear different words; at its edges none is to be lost or doubled.
+    Within a range two models may write different words; at its edges none may be lost or doubled.
     """
-    [first] = [at for at in range(len(after)) if after[at : at + len(heard)] == heard]
+    [first] = [at for at in range(len(after)) if after[at : at + len(new)] == new]
     for kind, _, _, begin, end in SequenceMatcher(None, before, after, False).get_opcodes():
-        assert kind == "equal" or first < begin <= end < first + len(heard), after[begin:end]
+        assert kind == "equal" or first < begin <= end < first + len(new), after[begin:end]
 
 
-def test_two_models_that_place_words_otherwise_leave_each_of_them_once(
-    retranslating: Service, audio_dir: Path
-) -> None:
+def test_no_word_is_lost_or_doubled_at_the_edges(retranslating: Service, audio_dir: Path) -> None:
     job_id = retranslating.upload(audio_dir / "conversation" / "sample.flac")
     assert retranslating.finished(job_id)["status"] == "completed"
     before = retranslating.result(job_id)["segments"]
@@ -105,18 +103,20 @@ def test_two_models_that_place_words_otherwise_leave_each_of_them_once(
         (15.0, 22.0),
         (20.5, 26.0),
         (18.0, 27.0),
-    ):  # all edges in the midst of speech
-        made = ask(retranslating, job_id, start_time=start, end_time=end).json()
-        accepted = retranslating.client.post(f"{API}/{made['id']}/accept")
+    ):  # all edges within speech
+        result = post_range(retranslating, job_id, start_time=start, end_time=end).json()
+        accepted = retranslating.client.post(f"{API}/{result['id']}/accept")
         assert accepted.status_code == 200, accepted.text
         after = retranslating.result(job_id)["segments"]
-        assert_edges_stand_once(spoken(before), spoken(after), spoken([made]))
+        assert_changed_only_within(
+            normalized_words([result]), normalized_words(before), normalized_words(after)
+        )
         assert all(a["end"] <= b["start"] for a, b in pairwise(after))
-        assert retranslating.client.post(f"{API}/{made['id']}/undo").status_code == 200
+        assert retranslating.client.post(f"{API}/{result['id']}/undo").status_code == 200
         assert retranslating.result(job_id)["segments"] == before
 
 
-def test_a_segment_asked_for_by_its_own_times_has_its_own_words(
+def test_a_segment_requested_by_its_own_times_keeps_its_words(
     retranslating: Service, audio_dir: Path
 ) -> None:
     job_id = retranslating.upload(audio_dir / "jfk.flac")
@@ -124,28 +124,26 @@ def test_a_segment_asked_for_by_its_own_times_has_its_own_words(
     segments = retranslating.result(job_id)["segments"]
     for segment in segments:
         times = {"start_time": segment["start"], "end_time": segment["end"]}
-        made = ask(retranslating, job_id, segment_id=str(segment["id"]), **times).json()
-        assert spoken([made]) == spoken([segment])
+        result = post_range(retranslating, job_id, segment_id=str(segment["id"]), **times).json()
+        assert normalized_words([result]) == normalized_words([segment])
 
 
-def test_a_clip_is_transcribed_and_not_kept(retranslating: Service, audio_dir: Path) -> None:
+def test_a_clip_is_transcribed_and_deleted(retranslating: Service, audio_dir: Path) -> None:
     fields = {**RANGE, "start_time": "60", "end_time": "71", "model_name": "base"}
     with (audio_dir / "jfk.flac").open("rb") as file:
         files = {"file": ("clip.flac", file, "audio/flac")}
         answer = retranslating.client.post(f"{API}/segment", data=fields, files=files, timeout=120)
     assert answer.status_code == 200, answer.text
-    made = answer.json()
-    assert made.keys() >= DOCUMENTED
-    assert "for your country" in made["text"].lower()
-    assert (made["model_used"], made["speaker"]) == ("base", None)
-    assert (made["start_time"], made["end_time"]) == (60.0, 71.0)
+    result = answer.json()
+    assert result.keys() >= DOCUMENTED
+    assert "for your country" in result["text"].lower()
+    assert (result["model_used"], result["speaker"]) == ("base", None)
+    assert (result["start_time"], result["end_time"]) == (60.0, 71.0)
     clips = retranslating.data_dir / "files" / "retranslations"
-    wait_for(lambda: not list(clips.iterdir()), what="that the clip goes", seconds=5)
+    wait_for(lambda: not list(clips.iterdir()), what="the deletion of the clip", seconds=5)
 
 
-def test_the_documented_default_model_is_told_to_be_missing(
-    retranslating: Service, job_id: str
-) -> None:
+def test_the_default_model_is_reported_as_missing(retranslating: Service, job_id: str) -> None:
     body = {name: value for name, value in RANGE.items() if name != "model_name"}
     path = f"{API}/segment-from-full?job_id={job_id}"
     answer = retranslating.client.post(path, json=body)
@@ -154,22 +152,20 @@ def test_the_documented_default_model_is_told_to_be_missing(
         assert part in answer.json()["detail"]
 
 
-def test_a_long_job_and_others_who_ask_hold_nobody_up(
+def test_a_long_job_and_other_requests_block_no_request(
     retranslating: Service, job_id: str, long_id: str
 ) -> None:
-    with ThreadPoolExecutor(2) as people:
-        answers = list(people.map(lambda _: ask(retranslating, job_id), range(2)))
-        waiting = people.submit(ask, retranslating, job_id, end_time=8.0)
+    with ThreadPoolExecutor(2) as clients:
+        answers = list(clients.map(lambda _: post_range(retranslating, job_id), range(2)))
+        waiting = clients.submit(post_range, retranslating, job_id, end_time=8.0)
         assert retranslating.client.get("/health", timeout=2).status_code == 200
         answers.append(waiting.result())
     for answer in answers:
-        assert_is_of_the_range(answer)
-    assert retranslating.status(long_id)["status"] == "processing", "the job was no long one"
+        assert_is_the_ranges_text(answer)
+    assert retranslating.status(long_id)["status"] == "processing", "the job is not long enough"
 
 
-def test_all_that_is_suspect_is_transcribed_in_the_background(
-    retranslating: Service, job_id: str
-) -> None:
+def test_suspects_are_retranslated_in_the_background(retranslating: Service, job_id: str) -> None:
     before = retranslating.result(job_id)["segments"]
     change(
         retranslating,
@@ -179,11 +175,12 @@ def test_all_that_is_suspect_is_transcribed_in_the_background(
     path = f"{API}/suspects?job_id={job_id}&model_name=base"
     batch = retranslating.client.post(path).json()
 
-    def ended() -> dict[str, Any] | None:
-        found: dict[str, Any] = retranslating.client.get(f"{API}/suspects/{batch['job_id']}").json()
-        return found if found["status"] != "processing" else None
+    def ended_batch() -> dict[str, Any] | None:
+        url = f"{API}/suspects/{batch['job_id']}"
+        document: dict[str, Any] = retranslating.client.get(url).json()
+        return document if document["status"] != "processing" else None
 
-    done = wait_for(ended, what="the end of the batch")
+    done = wait_for(ended_batch, what="the end of the batch")
     assert (done["status"], done["progress"]) == ("completed", 100)
     assert len(done["retranslations"]) >= 1
     for row in done["retranslations"]:
@@ -200,11 +197,13 @@ def test_a_killed_worker_costs_those_who_wait_time_alone(
         lambda: retranslating.debug(long_id)["stages"][0]["state"] == "done",
         what="the end of the preparation",
     )
-    with ThreadPoolExecutor(1) as people:
-        waiting = people.submit(
-            ask, retranslating, long_id, start_time=10.0, end_time=10.0 + LONG_SECONDS
+    with ThreadPoolExecutor(1) as clients:
+        waiting = clients.submit(
+            post_range, retranslating, long_id, start_time=10.0, end_time=10.0 + LONG_SECONDS
         )
-        worker = wait_for(lambda: in_hand(retranslating), what="that it is worked at", seconds=20)
+        worker = wait_for(
+            lambda: claiming_worker(retranslating), what="the start of the work", seconds=20
+        )
         os.kill(int(worker.rsplit("/", 3)[1]), signal.SIGKILL)
         answer = waiting.result()
     assert answer.status_code == 200, answer.text
@@ -217,10 +216,10 @@ def test_a_killed_worker_costs_those_who_wait_time_alone(
     assert attempts == 2
 
 
-def in_hand(service: Service) -> str | None:
-    """The worker of a retranslation that is under way."""
-    found = rows(service, "select worker from retranslation_retranslation where state = 'doing'")
-    return found[0] if found else None
+def claiming_worker(service: Service) -> str | None:
+    """The worker of a retranslation that is being made."""
+    workers = rows(service, "select worker from retranslation_retranslation where state = 'doing'")
+    return workers[0] if workers else None
 
 
 def rows(service: Service, query: str, *values: str) -> list[Any]:

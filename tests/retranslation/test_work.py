@@ -1,9 +1,7 @@
-"""What a worker makes of a retranslation, what becomes of failures and of lost workers, and whose turn it is."""
+"""Retranslations by a worker: results, failures, dead workers, the order of work, and the admin."""
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +12,24 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, transaction
 from django.db.models import Q
 from django.test import Client
-from django.test.utils import override_settings
 from django.utils import timezone
 
 from retranslation import api, proposals, services, tasks, work
 from retranslation.models import Batch, Retranslation
+from retranslation.services import BatchProgress
 from tests import queued
-from tests.retranslation.recorded import AUDIO, make_job
+from tests.retranslation.builders import (
+    ASK,
+    AUDIO,
+    MODEL,
+    TWO,
+    make_recorded_job,
+    request_range,
+    transcribe_next,
+)
+from tests.rows import reload
 from tests.transcription.media import samples_of, silence
+from tests.transcription.operated import act
 from transcription import locks
 from transcription.jobs import retry_and_delete
 from transcription.jobs.installed_models import capabilities, load_engine
@@ -36,21 +44,6 @@ from transcription.transcript.suspects import Suspect
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both]
 
-MODEL = "tiny.en"
-ASK = Span(2.8, 7.9)
-"""Where `Ask not what your country can do for you` is said."""
-
-
-@pytest.fixture(autouse=True)
-def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
-    with override_settings(MEDIA_ROOT=tmp_path / "files"):
-        yield
-
-
-def request(job: Job, span: Span = ASK, **values: Any) -> Retranslation:
-    wish = {"segment_id": "seg-1", "model_name": MODEL, "language": "", "asked_by": "somebody"}
-    return services.request_range(job=job, span=span, **{**wish, **values})
-
 
 def request_batch(job: Job) -> Batch:
     suspects = [
@@ -60,111 +53,103 @@ def request_batch(job: Job) -> Batch:
     return services.request_suspects(job=job, suspects=suspects, model_name=MODEL, asked_by="x")
 
 
-def send(name: str = "jfk.flac", *, job: Job | None = None, start: float = 0.0) -> Retranslation:
+def request_clip(
+    name: str = "jfk.flac", *, job: Job | None = None, start: float = 0.0
+) -> Retranslation:
+    span = Span(start, start + 11.0)
     return services.request_clip(
         upload=SimpleUploadedFile(name, (AUDIO / name).read_bytes()),
         job=job,
-        segment_id="seg-1",
-        span=Span(start, start + 11.0),
-        model_name=MODEL,
-        language="",
-        asked_by="somebody",
+        requested=services.RequestedRange("seg-1", span, MODEL, language="", asked_by="somebody"),
     )
 
 
-def work_on_one() -> bool:
-    return work.work_on_one(services.claimable_requests())
-
-
-def now(row: Retranslation) -> Retranslation:
-    return Retranslation.objects.get(pk=row.pk)
-
-
-def messages() -> int:
+def drain_queue() -> int:
+    """The number of messages that were queued."""
     n = queued.n_messages()
     queued.lose_messages()
     return n
 
 
-# ---- What comes out
+# ---- Results
 
 
 @pytest.mark.slow
-def test_a_range_has_its_own_words_its_speaker_and_what_stood_there() -> None:
-    job = make_job()
-    made = request(job)
-    assert work_on_one()
-    made = now(made)
-    assert made.state == Leased.State.DONE, made.error
-    assert made.text.lower().startswith("ask not what your country can do for you")
-    assert made.text == "".join(word["text"] for word in made.words).strip()
-    assert all(ASK.start <= word["start"] < word["end"] <= ASK.end for word in made.words)
-    mean = sum(word["probability"] for word in made.words) / len(made.words)
-    assert made.confidence == pytest.approx(mean)
+def test_a_range_has_its_words_its_speaker_and_the_old_text() -> None:
+    job = make_recorded_job()
+    row = request_range(job)
+    assert transcribe_next()
+    row = reload(row)
+    assert row.state == Leased.State.DONE, row.error
+    assert row.text.lower().startswith("ask not what your country can do for you")
+    assert row.text == "".join(word["text"] for word in row.words).strip()
+    assert all(ASK.start <= word["start"] < word["end"] <= ASK.end for word in row.words)
+    mean = sum(word["probability"] for word in row.words) / len(row.words)
+    assert row.confidence == pytest.approx(mean)
     assert 0.3 < mean < 1.0
-    assert made.speaker == "SPEAKER_2"
-    assert made.old_text == "Ask what your country can do for you."
-    assert (made.model_used, made.language, made.device) == (MODEL, "en", "cpu")
-    document = proposals.document(made)
-    assert [change["old_text"] for change in document["changes"]] == [made.old_text]
-    assert job.segments.all()[1].text == made.old_text, "nothing is changed before it is accepted"
+    assert row.speaker == TWO
+    assert row.old_text == "Ask what your country can do for you."
+    assert (row.model_used, row.language, row.device) == (MODEL, "en", "cpu")
+    document = proposals.document(row)
+    assert [change["old_text"] for change in document["changes"]] == [row.old_text]
+    assert job.segments.all()[1].text == row.old_text, "nothing is changed before it is accepted"
 
 
 @pytest.mark.slow
-def test_the_segment_that_is_named_gives_the_old_text_and_most_of_the_range_the_speaker() -> None:
-    job = make_job()
+def test_old_text_is_the_requested_segments_and_speaker_that_of_most_of_the_range() -> None:
+    job = make_recorded_job()
     first = job.segments.all()[0]
-    made = request(job, Span(1.5, 7.0), segment_id=str(first.pk))
-    everything = request(job, Span(1.5, 7.0))
-    assert work_on_one()
-    assert work_on_one()
-    assert now(made).old_text == first.text
-    assert now(made).speaker == "SPEAKER_2"
-    assert now(everything).old_text == "fellow Americans Ask what your country can do for"
+    row = request_range(job, Span(1.5, 7.0), segment_id=str(first.pk))
+    everything = request_range(job, Span(1.5, 7.0))
+    assert transcribe_next()
+    assert transcribe_next()
+    assert reload(row).old_text == first.text
+    assert reload(row).speaker == TWO
+    assert reload(everything).old_text == "fellow Americans Ask what your country can do for"
 
 
 @pytest.mark.slow
-def test_a_range_at_the_end_reads_nothing_of_the_beginning() -> None:
+def test_a_range_at_the_end_reads_only_its_own_samples() -> None:
     speech = samples_of(AUDIO / "jfk.flac")
-    job = make_job(np.concatenate([silence(180), speech]), said=())
+    job = make_recorded_job(np.concatenate([silence(180), speech]), segments=())
     for piece in ("00000", "00001"):
         default_storage.delete(f"{folder(job.recording)}/samples-{piece}.s16")
-    made = request(job, Span(180 + ASK.start, 180 + ASK.end))
-    assert work_on_one()
-    made = now(made)
-    assert made.state == Leased.State.DONE, made.error
-    assert made.text.lower().startswith("ask not what your country can do for you")
-    assert made.words[0]["start"] >= 180 + ASK.start
-    assert (made.old_text, made.speaker) == ("", None)
+    row = request_range(job, Span(180 + ASK.start, 180 + ASK.end))
+    assert transcribe_next()
+    row = reload(row)
+    assert row.state == Leased.State.DONE, row.error
+    assert row.text.lower().startswith("ask not what your country can do for you")
+    assert row.words[0]["start"] >= 180 + ASK.start
+    assert (row.old_text, row.speaker) == ("", None)
 
 
 @pytest.mark.slow
 def test_silence_has_no_text_and_no_confidence() -> None:
-    made = request(make_job(silence(20), said=()), Span(5.0, 12.0), language="en")
-    assert work_on_one()
-    made = now(made)
-    assert made.state == Leased.State.DONE, made.error
-    assert (made.text, made.words, made.confidence) == ("", [], None)
+    row = request_range(make_recorded_job(silence(20), segments=()), Span(5.0, 12.0), language="en")
+    assert transcribe_next()
+    row = reload(row)
+    assert row.state == Leased.State.DONE, row.error
+    assert (row.text, row.words, row.confidence) == ("", [], None)
 
 
 @pytest.mark.slow
-def test_all_of_a_clip_is_transcribed_with_the_times_of_its_place() -> None:
-    made = send(start=100.0)
-    assert default_storage.exists(str(made.clip))
-    assert work_on_one()
-    done = now(made)
+def test_a_clip_is_transcribed_with_times_of_the_recording() -> None:
+    row = request_clip(start=100.0)
+    assert default_storage.exists(str(row.clip))
+    assert transcribe_next()
+    done = reload(row)
     assert done.state == Leased.State.DONE, done.error
     assert done.text.lower().startswith("and so")
     assert "for your country" in done.text.lower()
     assert 100.0 <= done.words[0]["start"] < done.words[-1]["end"] <= 112.0
     assert (done.job, done.old_text, done.speaker, done.clip.name) == (None, "", None, "")
-    assert not default_storage.exists(str(made.clip))
+    assert not default_storage.exists(str(row.clip))
 
 
 # ---- Failure
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def break_engine(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(**_: object) -> None:
         raise error
 
@@ -174,89 +159,92 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 @pytest.mark.parametrize(
     "error", [SpeechError("The device is busy.", can_retry=True), ValueError("?")]
 )
-def test_what_may_succeed_later_is_tried_three_times(
+def test_a_temporary_error_is_retried(
     monkeypatch: pytest.MonkeyPatch, settings: LazySettings, error: Exception
 ) -> None:
     settings.TRANSCRIBER_CHUNK_ATTEMPTS = 3
-    failing(monkeypatch, error)
-    made = request(make_job())
+    break_engine(monkeypatch, error)
+    row = request_range(make_recorded_job())
     states = []
     for n_messages in (1, 1, 0):
-        messages()
+        drain_queue()
         tasks.work()
-        assert messages() == n_messages, "what is to be tried again is what somebody is told of"
-        states.append(now(made).state)
+        assert drain_queue() == n_messages, "a retry wakes a worker"
+        states.append(reload(row).state)
     assert states == [Leased.State.TODO, Leased.State.TODO, Leased.State.FAILED]
-    assert not work_on_one()
-    document = proposals.document(now(made))
+    assert not transcribe_next()
+    document = proposals.document(reload(row))
     assert document["status"] == "failed"
     assert str(error) in document["message"]
-    assert services.retry_failed(retranslation_id=made.pk)
-    assert (now(made).state, now(made).failures) == (Leased.State.TODO, 0)
-    assert not services.retry_failed(retranslation_id=made.pk)
+    assert services.retry_failed(retranslation_id=row.pk)
+    assert (reload(row).state, reload(row).failures) == (Leased.State.TODO, 0)
+    assert not services.retry_failed(retranslation_id=row.pk)
 
 
-def test_what_cannot_succeed_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    failing(monkeypatch, SpeechError("There are no weights."))
-    made = request(make_job())
-    assert work_on_one()
-    assert (now(made).state, now(made).error) == (Leased.State.FAILED, "There are no weights.")
+def test_a_permanent_error_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_engine(monkeypatch, SpeechError("There are no weights."))
+    row = request_range(make_recorded_job())
+    assert transcribe_next()
+    assert (reload(row).state, reload(row).error) == (Leased.State.FAILED, "There are no weights.")
 
 
-def test_samples_that_went_meanwhile_are_missed() -> None:
-    job = make_job()
-    made = request(job)
+def test_missing_samples_fail_the_retranslation() -> None:
+    job = make_recorded_job()
+    row = request_range(job)
     default_storage.delete(f"{folder(job.recording)}/samples-00000.s16")
-    assert work_on_one()
-    assert (now(made).state, now(made).failures) == (Leased.State.FAILED, 1)
-    assert "gone" in now(made).error
+    assert transcribe_next()
+    assert (reload(row).state, reload(row).failures) == (Leased.State.FAILED, 1)
+    assert "gone" in reload(row).error
 
 
-def test_a_recording_that_another_machine_may_see_is_left_to_it() -> None:
-    """On one machine there is none: what is not there is gone."""
-    job = make_job()
-    made = request(job)
+def test_a_recording_on_another_machine_is_left_to_it() -> None:
+    """With SQLite there is no other machine: missing files are lost."""
+    job = make_recorded_job()
+    row = request_range(job)
     delete_files(job.recording)
-    messages()
+    drain_queue()
     tasks.work()
     if connection.vendor == "sqlite":
-        assert now(made).state == Leased.State.FAILED
+        assert reload(row).state == Leased.State.FAILED
         return
-    assert (now(made).state, now(made).attempts) == (Leased.State.TODO, 0)
-    assert "does not find the recording" in now(made).error
-    assert messages() == 1
+    assert (reload(row).state, reload(row).attempts) == (Leased.State.TODO, 0)
+    assert "does not find the recording" in reload(row).error
+    assert drain_queue() == 1
 
 
-def test_a_model_that_another_machine_has_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_on_another_machine_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "can_download", lambda *_, **__: False)
     send_heartbeat(role="interactive", capabilities=capabilities())
     Worker.objects.update(weights=["small"])
-    made, other = request(make_job(), model_name="small"), request(make_job(), model_name="medium")
-    messages()
+    row, other = (
+        request_range(make_recorded_job(), model_name="small"),
+        request_range(make_recorded_job(), model_name="medium"),
+    )
+    drain_queue()
     tasks.work()
-    assert now(made).state == Leased.State.TODO
-    assert now(other).state == Leased.State.FAILED, "nobody has it"
-    assert messages() == 1
+    assert reload(row).state == Leased.State.TODO
+    assert reload(other).state == Leased.State.FAILED, "no worker has it"
+    assert drain_queue() == 1
     tasks.work()
-    assert now(made).state == Leased.State.TODO
-    assert messages() == 1, "others are told"
+    assert reload(row).state == Leased.State.TODO
+    assert drain_queue() == 1, "another worker is woken"
 
 
 @pytest.mark.parametrize("path", ["segment-from-full", "suspects"])
-def test_a_job_deleted_while_it_was_asked_for_is_missed(
+def test_a_job_deleted_during_the_request_is_not_found(
     client: Client, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    job = make_job()
+    job = make_recorded_job()
     monkeypatch.setattr(
         api, "require_weights", lambda *_, **__: retry_and_delete.delete_job(job_id=job.pk)
     )
-    wish = {"segment_id": "1", "start_time": 1.0, "end_time": 4.0}
+    data = {"segment_id": "1", "start_time": 1.0, "end_time": 4.0}
     url = f"/api/retranslate/{path}?job_id={job.pk}"
-    answer = client.post(url, wish, content_type="application/json")
+    answer = client.post(url, data, content_type="application/json")
     assert answer.status_code == 404, answer.content
     assert "not found or expired" in answer.json()["detail"]
     with pytest.raises(Job.DoesNotExist):
-        send(job=job)
+        request_clip(job=job)
     assert (
         not default_storage.exists("retranslations")
         or not default_storage.listdir("retranslations")[1]
@@ -265,10 +253,10 @@ def test_a_job_deleted_while_it_was_asked_for_is_missed(
 
 
 @pytest.mark.usefixtures("database_file")
-def test_a_job_can_be_deleted_while_its_retranslation_is_finished() -> None:
-    """Whoever holds the retranslation's row and waits for the job's would wait for ever."""
-    job = make_job()
-    made = request(job)
+def test_finishing_does_not_deadlock_with_the_deletion_of_the_job() -> None:
+    """Finishing must lock the job's row before the retranslation's, or both would wait for each other."""
+    job = make_recorded_job()
+    row = request_range(job)
     claimed = services.claim(services.claimable_requests())
     assert claimed is not None
     errors: list[Exception] = []
@@ -286,162 +274,152 @@ def test_a_job_can_be_deleted_while_its_retranslation_is_finished() -> None:
     with transaction.atomic():
         assert locks.lock_job(job.pk)
         finishing.start()
-        finishing.join(0.5)  # it waits by now
+        finishing.join(0.5)  # by now it waits for the job's row
         assert retry_and_delete.delete_job(job_id=job.pk)
     finishing.join(30)
     assert [type(error) for error in errors] == [LeaseLostError]
-    assert not Retranslation.objects.filter(pk=made.pk).exists()
+    assert not Retranslation.objects.filter(pk=row.pk).exists()
 
 
-def test_a_clip_that_breaks_inside_fails_with_the_reason() -> None:
-    made = send()
-    with default_storage.open(str(made.clip), "wb") as file:
+def test_a_corrupt_clip_fails_with_the_reason() -> None:
+    row = request_clip()
+    with default_storage.open(str(row.clip), "wb") as file:
         file.write(b"no audio")
-    assert work_on_one()
-    assert now(made).state == Leased.State.FAILED
-    assert "not audio" in now(made).error
+    assert transcribe_next()
+    assert reload(row).state == Leased.State.FAILED
+    assert "not audio" in reload(row).error
 
 
-def test_what_is_deleted_in_the_midst_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = request(make_job(silence(5), said=()), Span(1.0, 4.0))
+def test_a_retranslation_deleted_while_it_is_made_is_not_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = request_range(make_recorded_job(silence(5), segments=()), Span(1.0, 4.0))
     load = load_engine
 
     def delete_first(**values: Any) -> Any:
-        services.delete_retranslation(retranslation_id=made.pk)
+        services.delete_retranslation(retranslation_id=row.pk)
         return load(**values)
 
     monkeypatch.setattr(work, "load_engine", delete_first)
-    assert work_on_one()
+    assert transcribe_next()
     assert not Retranslation.objects.exists()
 
 
-# ---- Lost workers
+# ---- Dead workers
 
 
-def test_a_lost_worker_is_noticed_and_another_told() -> None:
-    made = request(make_job())
+def test_a_dead_workers_retranslation_is_requeued() -> None:
+    row = request_range(make_recorded_job())
     assert services.claim(services.claimable_requests()) is not None
-    machine = now(made).worker.split("/")[0]
+    machine = reload(row).worker.split("/")[0]
     Retranslation.objects.update(worker=f"{machine}/999999999/1.00/abc")
-    messages()
-    assert not work_on_one()
+    drain_queue()
+    assert not transcribe_next()
     services.recover()
-    assert now(made).state == Leased.State.TODO
-    assert messages() == 1
+    assert reload(row).state == Leased.State.TODO
+    assert drain_queue() == 1
 
 
-def test_what_kills_its_workers_is_given_up() -> None:
-    made = request(make_job())
+def test_a_retranslation_that_kills_its_workers_fails() -> None:
+    row = request_range(make_recorded_job())
     Retranslation.objects.update(attempts=leases.MAX_ATTEMPTS)
-    messages()
+    drain_queue()
     services.recover()
-    assert now(made).state == Leased.State.FAILED
-    assert "workers died" in now(made).error
-    assert messages() == 0
+    assert reload(row).state == Leased.State.FAILED
+    assert "workers died" in reload(row).error
+    assert drain_queue() == 0
 
 
-# ---- Whose turn it is
+# ---- Order of work
 
 
-def test_who_waits_comes_before_batches_and_each_in_order() -> None:
-    job = make_job()
+def test_requests_come_before_batches_and_each_in_order() -> None:
+    job = make_recorded_job()
     batch = request_batch(job)
-    first, second = request(job), request(job)
+    first, second = request_range(job), request_range(job)
     taken = [services.claim(services.claimable_requests()) for _ in range(3)]
     assert taken == [first, second, None]
     in_batch = services.claim(services.claimable_in_batches())
     assert in_batch == batch.retranslations.order_by("start").first()
 
 
-def test_of_batches_one_row_at_a_time_is_worked_at() -> None:
-    request_batch(make_job())
-    request_batch(make_job())
+def test_of_batches_one_row_at_a_time_is_claimed() -> None:
+    request_batch(make_recorded_job())
+    request_batch(make_recorded_job())
     row = services.claim(services.claimable_in_batches())
     assert row is not None
     assert services.claim(services.claimable_in_batches()) is None
     past = timezone.now() - timedelta(seconds=1)
     Retranslation.objects.filter(pk=row.pk).update(lease_until=past)
-    assert services.claim(services.claimable_in_batches()) == row, "its worker is gone"
+    assert services.claim(services.claimable_in_batches()) == row, "its lease has expired"
 
 
-def test_a_batch_goes_to_the_queue_s_end_after_each_row_and_says_how_far_it_is(
+def test_a_batch_is_queued_again_after_each_row_and_shows_its_progress(
     monkeypatch: pytest.MonkeyPatch, client: Client
 ) -> None:
-    failing(monkeypatch, SpeechError("There are no weights."))
-    batch = request_batch(make_job())
+    break_engine(monkeypatch, SpeechError("There are no weights."))
+    batch = request_batch(make_recorded_job())
     seen = []
     for _ in range(3):
-        assert messages() == 1
+        assert drain_queue() == 1
         tasks.work_on_batches()
-        seen.append(services.standing(batch)[:2])
+        progress = services.batch_progress(batch)
+        seen.append((progress.status, progress.percent))
     assert seen == [("processing", 33), ("processing", 66), ("failed", 100)]
-    assert messages() == 0
-    assert "There are no weights." in services.standing(batch)[2]
+    assert drain_queue() == 0
+    assert "There are no weights." in services.batch_progress(batch).message
     batch.retranslations.filter(start__lt=3.0).update(state=Leased.State.DONE)
-    assert services.standing(batch) == (
-        "completed",
-        100,
-        "Completed: 1 to accept or to reject; 2 failed",
-    )
+    message = "Completed: 1 to accept or reject; 2 failed"
+    assert services.batch_progress(batch) == BatchProgress("completed", 100, message)
     found = client.get(f"/api/retranslate/suspects/{batch.pk}").json()
     assert [row["status"] for row in found["retranslations"]] == ["completed", "failed", "failed"]
 
 
-def test_a_batch_that_stands_still_is_set_going_again_once() -> None:
-    request_batch(make_job())
-    messages()
+def test_recovery_wakes_one_worker_for_a_stalled_batch() -> None:
+    request_batch(make_recorded_job())
+    drain_queue()
     for _ in range(3):
         services.recover()
-    assert messages() == 1
+    assert drain_queue() == 1
     assert services.claim(services.claimable_in_batches()) is not None
     services.recover()
-    assert messages() == 0, "whoever has a row in hand goes on"
+    assert drain_queue() == 0, "the running task enqueues the next"
 
 
-# ---- What an operator does
+# ---- Admin
 
 
-def act(client: Client, action: str, *rows: Retranslation, **data: str) -> list[str]:
-    answer: Any = client.post(
-        "/admin/retranslation/retranslation/",
-        {"action": action, "_selected_action": [str(row.pk) for row in rows], **data},
-        follow=True,
-    )
-    assert answer.redirect_chain, answer.content
-    return [str(message) for message in answer.context["messages"]]
-
-
-def test_the_admin_decides_and_tries_again(admin_client: Client) -> None:
-    job = make_job()
+def test_the_admin_decides_and_retries(admin_client: Client) -> None:
+    job = make_recorded_job()
     segment = job.segments.all()[1]
-    done, failed = request(job, segment_id=str(segment.pk)), request(job)
+    done, failed = request_range(job, segment_id=str(segment.pk)), request_range(job)
     Retranslation.objects.filter(pk=failed.pk).update(state=Leased.State.FAILED)
     lease = leases.Lease(done, condition=Q)
     Retranslation.objects.filter(pk=done.pk).update(state=Leased.State.DOING)
     words = [{"start": 3.5, "end": 7.0, "text": " Ask not.", "probability": 0.9}]
     services.finish(lease=lease, retranslation=done, text="Ask not.", words=words)
-    told = act(admin_client, "accept", done, failed)
-    assert any("1 retranslation accepted." in text for text in told)
-    assert any("nothing to decide" in text for text in told)
+    shown = act(admin_client, "accept", done, failed)
+    assert any("1 retranslation accepted." in text for text in shown)
+    assert any("no result to decide about" in text for text in shown)
     segment.refresh_from_db()
     assert segment.text == "Ask not."
-    assert now(done).decided_by == "admin"
-    assert act(admin_client, "undo", done) == ["1 retranslation undecided again."]
+    assert reload(done).decided_by == "admin"
+    assert act(admin_client, "undo", done) == ["1 retranslation undone."]
     assert act(admin_client, "reject", done) == ["1 retranslation rejected."]
-    told = act(admin_client, "retry_what_failed", done, failed)
-    assert told == ["1 retranslation tried again.", "1 retranslation skipped: did not fail."]
-    assert now(failed).state == Leased.State.TODO
+    shown = act(admin_client, "retry_failed", done, failed)
+    assert shown == ["1 retranslation queued again.", "1 retranslation skipped: not failed."]
+    assert reload(failed).state == Leased.State.TODO
 
 
-def test_the_admin_shows_and_deletes_and_does_not_edit(admin_client: Client) -> None:
-    job = make_job()
-    batch, made = request_batch(job), request(job)
+def test_the_admin_shows_and_deletes_but_does_not_edit(admin_client: Client) -> None:
+    job = make_recorded_job()
+    batch, row = request_batch(job), request_range(job)
     for address in ("retranslation", "batch", "segmentchange"):
         assert admin_client.get(f"/admin/retranslation/{address}/").status_code == 200
     found: Any = admin_client.get(f"/admin/retranslation/retranslation/?q={batch.pk}")
     assert len(found.context["cl"].result_list) == 3
-    page = f"/admin/retranslation/retranslation/{made.pk}/change/"
+    page = f"/admin/retranslation/retranslation/{row.pk}/change/"
     assert admin_client.get(page).status_code == 200
     assert admin_client.post(page, {"text": "edited"}).status_code == 403
-    act(admin_client, "delete_selected", made, post="yes")
-    assert not Retranslation.objects.filter(pk=made.pk).exists()
+    act(admin_client, "delete_selected", row, post="yes")
+    assert not Retranslation.objects.filter(pk=row.pk).exists()

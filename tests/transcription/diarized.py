@@ -35,17 +35,33 @@ def add_chunk(job: Job, index: int, *, state: Leased.State = Leased.State.TODO) 
     )
 
 
-def add_segment(chunk: Chunk, text: str, start: float) -> Segment:
-    words = [
-        {"start": start + n, "end": start + n + 1.0, "text": f" {word}", "probability": 0.9}
+def words_of(text: str, start: float, *, seconds: float = 1.0) -> list[dict[str, Any]]:
+    """The words of a text one after the other, each of this length."""
+    return [
+        {
+            "start": start + n * seconds,
+            "end": start + (n + 1) * seconds,
+            "text": f" {word}",
+            "probability": 0.9,
+        }
         for n, word in enumerate(text.split())
     ]
+
+
+def add_segment(
+    chunk: Chunk, text: str, start: float, *, end: float | None = None, speaker: str | None = None
+) -> Segment:
+    """A segment whose words fill it, each of them a second long unless `end` is given."""
+    n_words = len(text.split())
+    end = start + n_words if end is None else end
+    words = words_of(text, start, seconds=(end - start) / n_words) if n_words else []
     return Segment.objects.create(
         job_id=chunk.job_id,
         chunk=chunk,
         start=start,
-        end=start + len(words),
+        end=end,
         text=text,
+        speaker=speaker,
         words=words,
         avg_logprob=-0.25,
         no_speech_prob=0.01,
@@ -90,6 +106,17 @@ def now(job: Job) -> Job:
 
 def spoken(job: Job) -> list[tuple[str, str | None]]:
     return [(segment.text, segment.speaker) for segment in job.segments.all()]
+
+
+def rows(job: Job) -> list[dict[str, Any]]:
+    """The segments with their ids and all other columns, in order."""
+    columns = [field.attname for field in Segment._meta.concrete_fields]
+    columns.remove("job_id")
+    return list(job.segments.order_by("start", "pk").values(*columns))
+
+
+def texts(job: Job) -> list[str]:
+    return list(job.segments.order_by("start", "pk").values_list("text", flat=True))
 
 
 def ids(job: Job) -> list[int]:

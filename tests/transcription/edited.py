@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from tests.retranslation.proposed import rows
-from tests.transcription.diarized import make_job, now
+from tests.transcription.diarized import make_job, now, rows
 from transcription.editing import services
 from transcription.editing.services import Edited
 from transcription.models import Diarization, Edit, Job, Segment

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.retranslation.proposed import rows
-from tests.retranslation.test_decisions import at_once
-from tests.transcription.diarized import ids, now
+from tests.threads import run_concurrently
+from tests.transcription.diarized import ids, now, rows
 from tests.transcription.edited import (
     BY,
     ONE,
@@ -192,7 +191,7 @@ def test_of_two_who_edit_at_once_one_wins() -> None:
     before = rows(job)
     for other in (partial(put, segment, text="Mine"), partial(cut, segment, 4)):
         for _ in range(3):
-            found = at_once(partial(put, segment, text="Nine"), other)
+            found = run_concurrently(partial(put, segment, text="Nine"), other)
             [won] = [answer for answer in found if isinstance(answer, Edited)]
             assert [type(answer) for answer in found if answer is not won] == [ConflictError]
             undo(job, won)
@@ -217,7 +216,7 @@ def test_a_job_is_deleted_with_the_edit_that_is_being_made(
         return is_editing.wait(10) and retry_and_delete.delete_job(job_id=job.pk)
 
     monkeypatch.setattr(changes, "_write", write_slowly)
-    edited, is_deleted = at_once(
+    edited, is_deleted = run_concurrently(
         partial(put, segment_of(job, "fine thanks"), text="Mine"), delete_meanwhile
     )
     assert isinstance(edited, Edited)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.retranslation.proposed import accept, heard, rows, texts
-from tests.retranslation.proposed import undo as undo_retranslation
-from tests.transcription.diarized import diarize_job, ids, make_job, now, spoken
+from tests.retranslation.builders import accept, make_proposal
+from tests.retranslation.builders import undo as undo_retranslation
+from tests.transcription.diarized import diarize_job, ids, make_job, now, rows, spoken, texts
 from tests.transcription.edited import (
     ONE,
     TWO,
@@ -216,7 +216,7 @@ def test_what_was_removed_comes_back_between_its_neighbours_but_into_none(apart:
 def test_a_part_that_a_retranslation_removed_comes_back_into_none_either() -> None:
     job = make_job("how are you fine thanks")
     diarize_job(job, [(0, 2, ONE), (2, 3, TWO), (3, 5, ONE)])
-    proposal = heard(job, 2.0, 3.0, "")
+    proposal = make_proposal(job, 2.0, 3.0, "")
     accept(proposal)
     diarize_job(job, [(0, 9, ONE)])
     assert texts(job) == ["how are fine thanks"]
@@ -253,10 +253,10 @@ each_change = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_retranslation_of_what_was_edited_meanwhile_is_not_accepted(
     job: Job, change: Callable[[Job], Edited]
 ) -> None:
-    proposal = heard(job, 3.0, 5.0, "Nine tanks", segment_id=_fine(job).pk)
+    proposal = make_proposal(job, 3.0, 5.0, "Nine tanks", segment_id=_fine(job).pk)
     done = change(job)
     before = everything(job)
-    with pytest.raises(ConflictError, match="changed here meanwhile"):
+    with pytest.raises(ConflictError, match="changed since it was retranslated"):
         accept(proposal)
     assert everything(job) == before
     undo(job, done)
@@ -269,7 +269,7 @@ def test_a_retranslation_is_not_undone_under_an_edit(
     job: Job, change: Callable[[Job], Edited]
 ) -> None:
     before = rows(job)
-    proposal = heard(job, 3.0, 5.0, "Nine tanks")
+    proposal = make_proposal(job, 3.0, 5.0, "Nine tanks")
     accept(proposal)
     done = change(job)
     edited = everything(job)
@@ -284,7 +284,7 @@ def test_a_retranslation_is_not_undone_under_an_edit(
 def test_an_edit_is_not_undone_under_a_retranslation(job: Job) -> None:
     before = rows(job)
     done = put(_fine(job), text="Nine tanks")
-    proposal = heard(job, 3.0, 5.0, "Nine tanks")
+    proposal = make_proposal(job, 3.0, 5.0, "Nine tanks")
     accept(proposal)
     left = everything(job)
     with pytest.raises(ConflictError, match="undo that first"):
@@ -296,7 +296,7 @@ def test_an_edit_is_not_undone_under_a_retranslation(job: Job) -> None:
 
 
 def test_a_speaker_set_before_or_after_a_retranslation_stays(job: Job) -> None:
-    proposal = heard(job, 3.0, 5.0, "Nine tanks")
+    proposal = make_proposal(job, 3.0, 5.0, "Nine tanks")
     put(_fine(job), speaker="Ann")
     accept(proposal)
     assert _fine(job).speaker == "Ann"

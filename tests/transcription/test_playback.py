@@ -25,7 +25,7 @@ from django.test import Client, override_settings
 
 from tests import UNKNOWN_ID
 from tests.browser import browser
-from tests.retranslation.recorded import make_job
+from tests.retranslation.builders import make_recorded_job
 from tests.service import ROOT, Service, peak_memory, wait_for
 from tests.transcription.media import Samples
 from transcription.models import Job, Recording
@@ -51,7 +51,7 @@ def samples() -> Samples:
 
 @pytest.fixture
 def job(db: None, samples: Samples) -> Job:
-    return make_job(samples, said=())
+    return make_recorded_job(samples, segments=())
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tests.retranslation.proposed import accept, heard, rows
-from tests.retranslation.proposed import undo as undo_retranslation
-from tests.transcription.diarized import diarize_job, make_job, spoken
+from tests.retranslation.builders import accept, make_proposal
+from tests.retranslation.builders import undo as undo_retranslation
+from tests.transcription.diarized import diarize_job, make_job, rows, spoken
 from tests.transcription.edited import (
     ONE,
     TWO,
@@ -176,7 +176,7 @@ def _long_job(n: int) -> Job:
 
 def test_what_is_heard_later_is_said_by_somebody_with_a_name(job: Job) -> None:
     rename(job, TWO, "Bob")
-    accept(heard(job, 30.0, 33.0, "Is anybody there"))
+    accept(make_proposal(job, 30.0, 33.0, "Is anybody there"))
     assert spoken(job)[-1] == ("Is anybody there", "Bob")
 
 
@@ -201,7 +201,7 @@ def _merge(job: Job) -> Any:
 
 
 def _retranslate(job: Job) -> Any:
-    proposal = heard(job, 3.0, 5.0, "")
+    proposal = make_proposal(job, 3.0, 5.0, "")
     accept(proposal)
     return (lambda _, one: undo_retranslation(one)), proposal
 
