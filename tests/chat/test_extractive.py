@@ -327,6 +327,7 @@ async def test_a_sentence_within_a_passage_has_its_own_time() -> None:
     assert {passage.speaker for passage in kept} == {"A"}
 
 
+@pytest.mark.slow
 async def test_three_hours_are_summarized_with_work_in_proportion_while_others_are_served() -> None:
     meeting = three_hours()
     quarter = Transcript(meeting.passages[: len(meeting.passages) // 4], "en")
@@ -414,6 +415,7 @@ def test_no_more_phrases_are_given_than_are_asked_for() -> None:
     assert len(keyphrases(spoken(SPEECH["en"], "en"), limit=2)) == 2
 
 
+@pytest.mark.slow
 def test_summarizing_is_silent_and_the_same_in_every_process() -> None:
     program = (
         "import asyncio, logging\n"

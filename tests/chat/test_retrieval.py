@@ -42,6 +42,7 @@ def meeting() -> Transcript:
 # -- the hundred facts
 
 
+@pytest.mark.slow
 def test_of_a_hundred_facts_in_three_hours_at_least_95_reach_the_model(meeting: Transcript) -> None:
     assert len({fact.said for fact in FACTS}) == 100
     assert sum(1 for fact in FACTS if fact.before) >= 33
@@ -57,6 +58,7 @@ def test_of_a_hundred_facts_in_three_hours_at_least_95_reach_the_model(meeting: 
     assert len(missed) <= 5, missed
 
 
+@pytest.mark.slow
 def test_most_facts_are_the_first_that_is_found(meeting: Transcript) -> None:
     sample = FACTS[::5]
     first = [find(meeting, texts_of(fact.messages()), limit=1) for fact in sample]
@@ -68,6 +70,7 @@ def test_most_facts_are_the_first_that_is_found(meeting: Transcript) -> None:
     assert len(right) >= 18
 
 
+@pytest.mark.slow
 def test_eight_times_the_passages_are_searched_with_eight_times_the_work() -> None:
     passages = three_hours().passages
     few, more = Transcript(passages[: len(passages) // 4], "en"), Transcript(passages * 2, "en")

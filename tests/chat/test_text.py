@@ -142,6 +142,7 @@ def test_a_language_is_told_by_its_everyday_words_or_its_script(language: str, t
     assert language_of(text) == language
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "odd",
     [

@@ -170,6 +170,7 @@ def test_openai_whisper_takes_ctranslate2_weights_but_no_distilled_model(
     assert weights.locate(distilled, engine="faster-whisper", models_dir=models_dir) is not None
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_cut_off_is_not_here(models_dir: Path) -> None:
     torch = import_module("torch")
     models_dir.mkdir()

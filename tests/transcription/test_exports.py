@@ -395,6 +395,7 @@ def test_a_job_that_is_not_completed_is_exported_as_far_as_it_is_wanted(
         assert client.get(f"{url}&partial=true").content == b"[00:00:00] Who comes?\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "texts",
     [[" word"] * 10, [" größer"] * 10, [*[" слово"] * 9, " " + "ж" * 60], ["你好世"] * 10],

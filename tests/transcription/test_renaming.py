@@ -121,6 +121,7 @@ def test_a_transcript_without_diarization_has_names_too() -> None:
     assert rows(job) == before
 
 
+@pytest.mark.slow
 def test_five_thousand_segments_are_renamed_and_back_in_few_statements() -> None:
     job = _long_job(5_000)
     before = speakers(job)
@@ -128,6 +129,7 @@ def test_five_thousand_segments_are_renamed_and_back_in_few_statements() -> None
     assert speakers(job) == before
 
 
+@pytest.mark.slow
 def test_ten_times_the_segments_cost_few_statements_more_and_ten_times_the_work() -> None:
     n_statements, seconds = [], []
     for n in (500, 5_000):

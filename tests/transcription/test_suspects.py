@@ -342,6 +342,7 @@ def test_the_schema_describes_them(client: Client) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_ten_times_the_segments_cost_two_queries_and_ten_times_the_work() -> None:
     seconds = []
