@@ -452,6 +452,7 @@ def test_without_jobs_or_words_excerpts_cost_nothing() -> None:
     assert len(queries) == 0
 
 
+@pytest.mark.slow
 def test_in_ten_times_the_segments_a_page_is_found_in_ten_times_the_time_at_most() -> None:
     said = add_jobs(n_jobs=100, n_segments=1000)
     assert Segment.objects.count() == 100_000
