@@ -26,16 +26,17 @@ Decision = Retranslation.Decision
 MARGIN_SECONDS = 0.5
 """A range that extends a segment by at most this at either side is a retranslation of that segment alone."""
 
-CHANGED_MEANWHILE = (
+CHANGED_SINCE = (
     "This part of the transcript was changed since it was retranslated: retranslate it again."
 )
 NO_JOB = "This is a clip without a job_id: there is no transcript to put it into."
 
-MESSAGES = {
+STATE_MESSAGES = {
     Leased.State.TODO: "Waiting for a worker",
     Leased.State.DOING: "Transcribing",
     Leased.State.DONE: "Completed",
 }
+"""The message of a failed one is its error."""
 
 
 def save_proposal(*, retranslation: Retranslation) -> None:
@@ -69,7 +70,7 @@ def accept(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
         planned = _plan(job, retranslation)
         proposed = retranslation.changes.all()
         if not _matches_proposal(planned, proposed):
-            raise ConflictError(CHANGED_MEANWHILE)
+            raise ConflictError(CHANGED_SINCE)
         proposed.delete()
         written = changes.apply(job, planned)
         SegmentChange.objects.bulk_create(_row(retranslation, change) for change in written)
@@ -140,7 +141,7 @@ def document(retranslation: Retranslation) -> dict[str, Any]:
         "start_time": retranslation.start,
         "end_time": retranslation.end,
         "status": API_STATUS_OF_STATE[state],
-        "message": MESSAGES.get(state, retranslation.error),
+        "message": STATE_MESSAGES.get(state, retranslation.error),
         "old_text": retranslation.old_text,
         "text": retranslation.text,
         "confidence": retranslation.confidence,
@@ -195,7 +196,7 @@ def _is_of_segment(retranslation: Retranslation, segment: Segment) -> bool:
 
 
 def _check_transcribed(job: Job, chunks: Sequence[Chunk], span: Span) -> None:
-    """Raise ConflictError if the range is not transcribed yet: its chunk would add the same words once more."""
+    """Raise ConflictError if the range is not transcribed yet: its chunk would add the same words again."""
     is_unfinished = any(
         chunk.state != Leased.State.DONE and chunk.start < span.end and chunk.end > span.start
         for chunk in chunks
@@ -255,11 +256,11 @@ def _set_decision(retranslation: Retranslation, *, was: str, now: Decision, by: 
         return
     state = Leased.State(retranslation.state)
     if state != Leased.State.DONE:
-        message = MESSAGES.get(state, retranslation.error)
+        message = STATE_MESSAGES.get(state, retranslation.error)
         raise ConflictError(
             f"The retranslation has no result to decide about. Its status is {API_STATUS_OF_STATE[state]}: {message}"
         )
-    raise ConflictError(f"It is already {retranslation.decision}.")  # another decided first
+    raise ConflictError(f"The retranslation is already {retranslation.decision}.")
 
 
 def _take_back(job: Job, retranslation: Retranslation) -> None:

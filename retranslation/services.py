@@ -32,7 +32,7 @@ BASE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class RequestedRange:
-    """What a client asks for: a range of a recording, the model, and who asks."""
+    """What a client requests: a range of a recording, and how to transcribe it."""
 
     segment_id: str
     span: Span

@@ -64,7 +64,7 @@ def _fail(retranslation: Retranslation, lease: Lease, error: Exception) -> None:
 
 
 def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
-    began = time.monotonic()
+    started_at = time.monotonic()
 
     def on_progress(done: int, total: int) -> None:
         lease.progress = 100 * done // total if total else 0
@@ -96,7 +96,7 @@ def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
         "Retranslation %s: %.1f s of audio in %.2f s",
         retranslation.pk,
         span.duration,
-        time.monotonic() - began,
+        time.monotonic() - started_at,
     )
 
 
@@ -118,7 +118,7 @@ def _load_audio(retranslation: Retranslation) -> tuple[Audio, float, Span]:
     if not has_samples(recording, span):
         if reason := reason_files_missing(recording):
             raise _FilesElsewhereError(reason)
-        raise SpeechError("The recording's samples are gone.")
+        raise SpeechError("The recording's audio was deleted or has expired.")
     read = ranges.with_context(span, duration=recording.duration or span.end)
     return read_samples(recording, read), read.start, span
 

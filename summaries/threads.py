@@ -34,7 +34,7 @@ class SummaryThreads:
         self._n_wakes = 0
 
     def wake(self, *, n: int = 1) -> None:
-        """Start `n` more threads, as far as the limit allows; those that run look for work once more."""
+        """Start `n` more threads, as far as the limit allows; running threads look for work again."""
         with self._lock:
             self._n_wakes += 1
             n_more = min(n, self._max_threads - self._n_threads)

@@ -115,7 +115,7 @@ def test_an_unavailable_model_is_named_with_the_remedy(client: Client) -> None:
     detail = refused(post_range(client, make_recorded_job(), model_name=None), 503)
     assert "large-v3-turbo" in detail
     assert "manage.py models download large-v3-turbo" in detail
-    here = detail.split("Models that are here: ")[1]
+    here = detail.split("Downloaded models: ")[1]
     assert {"tiny.en", "base"} <= set(here.rstrip(".").split(", "))
 
 
@@ -289,9 +289,9 @@ def test_retranslations_are_listed_newest_first(client: Client) -> None:
     job, other = make_recorded_job(), make_recorded_job()
     ids = [str(request_range(job, segment_id=f"seg-{n}").pk) for n in range(3)]
     request_range(other)
-    found = client.get(f"{API}/?job_id={job.pk}").json()
-    assert [row["id"] for row in found["retranslations"]] == ids[::-1]
-    assert found["count"] == 3
+    document = client.get(f"{API}/?job_id={job.pk}").json()
+    assert [row["id"] for row in document["retranslations"]] == ids[::-1]
+    assert document["count"] == 3
     assert client.get(f"{API}/").json()["count"] == 4
     assert client.get(f"{API}/?limit=1").json()["count"] == 1
     [one] = client.get(f"{API}/?job_id={job.pk}&segment_id=seg-1").json()["retranslations"]
@@ -308,10 +308,12 @@ def test_an_unfinished_retranslation_cannot_be_accepted(client: Client) -> None:
     assert "processing" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("what", ["accept", "reject", "undo"])
+@pytest.mark.parametrize("action", ["accept", "reject", "undo"])
 @pytest.mark.parametrize("unknown_id", [UNKNOWN_ID, "seg-1"])
-def test_an_unknown_retranslation_is_not_found(client: Client, what: str, unknown_id: str) -> None:
-    assert client.post(f"{API}/{unknown_id}/{what}").status_code == 404
+def test_an_unknown_retranslation_is_not_found(
+    client: Client, action: str, unknown_id: str
+) -> None:
+    assert client.post(f"{API}/{unknown_id}/{action}").status_code == 404
     assert client.get(f"{API}/{unknown_id}").status_code == 404
 
 
@@ -323,7 +325,7 @@ def post_suspects(client: Client, job: Job, model_name: str = "base") -> Any:
 
 
 def test_suspects_need_a_completed_job_and_a_model_for_its_language(client: Client) -> None:
-    assert "under way" in refused(
+    assert "in progress" in refused(
         post_suspects(client, make_recorded_job(status=Job.Status.RUNNING)), 409
     )
     german = make_recorded_job(language="de")
@@ -340,8 +342,8 @@ def test_a_batch_without_suspects_is_completed_at_once(client: Client) -> None:
     answer = post_suspects(client, make_recorded_job()).json()
     assert answer["status"] == "completed"
     assert "Nothing" in answer["message"]
-    found = client.get(f"{API}/suspects/{answer['job_id']}").json()
-    assert (found["progress"], found["retranslations"]) == (100, [])
+    document = client.get(f"{API}/suspects/{answer['job_id']}").json()
+    assert (document["progress"], document["retranslations"]) == (100, [])
 
 
 def test_each_suspect_becomes_a_queued_retranslation(client: Client) -> None:
@@ -350,9 +352,9 @@ def test_each_suspect_becomes_a_queued_retranslation(client: Client) -> None:
     job.segments.filter(pk=doubtful.pk).update(avg_logprob=-1.5)
     answer = post_suspects(client, job).json()
     assert answer["status"] == "processing"
-    found = client.get(f"{API}/suspects/{answer['job_id']}").json()
-    assert found["progress"] == 0
-    [row] = found["retranslations"]
+    document = client.get(f"{API}/suspects/{answer['job_id']}").json()
+    assert document["progress"] == 0
+    [row] = document["retranslations"]
     assert (row["segment_id"], row["reasons"]) == (str(doubtful.pk), ["low_log_probability"])
     assert (row["start_time"], row["end_time"]) == (doubtful.start, doubtful.end)
     doubtful.refresh_from_db()

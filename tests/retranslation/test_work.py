@@ -194,7 +194,7 @@ def test_missing_samples_fail_the_retranslation() -> None:
     default_storage.delete(f"{folder(job.recording)}/samples-00000.s16")
     assert transcribe_next()
     assert (reload(row).state, reload(row).failures) == (Leased.State.FAILED, 1)
-    assert "gone" in reload(row).error
+    assert "deleted or has expired" in reload(row).error
 
 
 def test_a_recording_on_another_machine_is_left_to_it() -> None:
