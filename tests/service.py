@@ -7,8 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -183,6 +183,43 @@ class Service:
         path = self.data_dir / "transcriber.sqlite3"
         with closing(sqlite3.connect(path, timeout=20)) as file, file:
             return file.execute(statement.replace("%s", "?"), values).fetchall()
+
+    def has_no_open_transaction(self) -> bool:
+        """Whether no process is in the midst of a transaction that others may wait for."""
+        if self.settings.get("DATABASE_URL"):
+            statement = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND pid <> pg_backend_pid() AND xact_start IS NOT NULL AND backend_type = 'client backend'"
+            )
+            return bool(self.query(statement)[0][0] == 0)
+        path = self.data_dir / "transcriber.sqlite3"
+        with closing(sqlite3.connect(path, timeout=0.2, isolation_level=None)) as file:
+            try:
+                file.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            file.execute("ROLLBACK")
+        return True
+
+    @contextmanager
+    def suspended(self, processes: Sequence[psutil.Process]) -> Iterator[None]:
+        """Suspend processes, at a moment when they hold no lock: on SQLite one would stop all other writers."""
+
+        def suspend() -> bool:
+            for process in processes:
+                process.suspend()
+            if self.has_no_open_transaction():
+                return True
+            for process in processes:
+                process.resume()
+            return False
+
+        wait_for(suspend, what="a moment without a transaction")
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def lose_messages(self) -> int:
         """Empty the queues; returns how many messages waited there."""

@@ -1,6 +1,10 @@
-"""A speech engine that only waits, in proportion to the audio: what is left is the service's own work.
+"""A speech engine without inference: it waits for events, or for a known time, so that tests decide how far a job gets.
 
-It takes the place of faster-whisper in processes that have `DJANGO_SETTINGS_MODULE=tests.waiting_settings`.
+It replaces faster-whisper in processes that have `DJANGO_SETTINGS_MODULE=tests.waiting_settings`. Each stream becomes
+one segment that tells its start, so a recording's transcript is the same however often its chunks are transcribed.
+
+- With TEST_GATE, a folder (see `Gate`), chunks pass until the gate's limit, and then wait until it is opened.
+- With TEST_SECONDS_PER_SECOND a chunk takes so many seconds for a second of audio.
 """
 
 import os
@@ -17,8 +21,31 @@ from transcription.speech.engines.base import (
 )
 
 RATE = "TEST_SECONDS_PER_SECOND"
-"""The variable that says how many seconds it waits for a second of audio."""
+GATE = "TEST_GATE"
 STEP_SECONDS = 0.25
+POLL_SECONDS = 0.02
+SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.waiting_settings"}
+"""Environment of a service with this engine."""
+
+
+class Gate:
+    """A folder that the engine's processes watch: how many chunks may pass, and which have begun."""
+
+    def __init__(self, folder: Path, *, limit: int) -> None:
+        """Let `limit` chunks pass, in order of their beginning, and hold all others until `open`."""
+        folder.mkdir(parents=True)
+        self.folder = folder
+        (folder / "limit").write_text(str(limit))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**SETTINGS, GATE: str(self.folder)}
+
+    def open(self) -> None:
+        (self.folder / "open").touch()
+
+    def n_begun(self) -> int:
+        return len(list(self.folder.glob("begun-*")))
 
 
 class WaitingEngine:
@@ -27,7 +54,8 @@ class WaitingEngine:
 
     def __init__(self, model_name: str) -> None:
         self.model_name = model_name
-        self._rate = float(os.environ[RATE])
+        self._rate = float(os.environ.get(RATE, "0"))
+        self._gate = Path(os.environ[GATE]) if GATE in os.environ else None
 
     def detect_language(self, audio: Audio) -> str:
         return "en"
@@ -41,18 +69,38 @@ class WaitingEngine:
         word_times: bool = True,
         on_progress: OnProgress | None = None,
     ) -> list[TranscribedSegment]:
-        seconds = self._rate * sum(stream.duration for stream in streams)
-        ends_at = time.monotonic() + seconds
-        while (left := ends_at - time.monotonic()) > 0:
-            time.sleep(min(left, STEP_SECONDS))
-            if on_progress is not None:
-                on_progress(min(1.0, 1 - left / seconds))
+        if self._gate is not None:
+            _pass(self._gate, on_progress)
+        self._wait(self._rate * sum(stream.duration for stream in streams), on_progress)
         return [
             TranscribedSegment(
                 stream.start, stream.end, f"From {stream.start:.2f} on.", (), -0.1, 0.0, 1.0, 0.0
             )
             for stream in streams
         ]
+
+    def _wait(self, seconds: float, on_progress: OnProgress | None) -> None:
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0:
+            time.sleep(min(left, STEP_SECONDS))
+            if on_progress is not None:
+                on_progress(min(1.0, 1 - left / seconds))
+
+
+def _pass(gate: Path, on_progress: OnProgress | None) -> None:
+    """Return when this chunk may pass. `on_progress` is called meanwhile, and raises when the lease is lost."""
+    number = 0
+    while True:  # several processes count: the file that only one of them can make is its number
+        try:
+            (gate / f"begun-{number}").touch(exist_ok=False)
+            break
+        except FileExistsError:
+            number += 1
+    limit = int((gate / "limit").read_text())
+    while number >= limit and not (gate / "open").exists():
+        time.sleep(POLL_SECONDS)
+        if on_progress is not None:
+            on_progress(0.5)
 
 
 def load(weights: Path, *, model_name: str, settings: EngineSettings) -> WaitingEngine:

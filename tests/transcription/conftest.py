@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from websockets.exceptions import ConnectionClosed
 from tests.service import Service
 from tests.transcription.jobs_under_way import Spoken, spoken
 from tests.transcription.media import RATE, samples_of, write
+from tests.waiting_engine import Gate
 
 CLIP_SECONDS = 200
+QUICK_RECOVERY = {"TRANSCRIBER_RECOVERY_SECONDS": "2"}
 N_CROWD = 200
 LOOK_SECONDS = 0.3
 Message = dict[str, Any]
@@ -59,6 +62,19 @@ def clip(reading: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first 200 s: three chunks."""
     samples = samples_of(reading)[: CLIP_SECONDS * RATE]
     return write(tmp_path_factory.mktemp("clip") / "clip.wav", samples)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """Lets one chunk pass, and holds all others until it is opened."""
+    return Gate(tmp_path / "gate", limit=1)
+
+
+@pytest.fixture
+def gated_service(tmp_path: Path, gate: Gate) -> Iterator[Service]:
+    """A service whose speech engine waits for `gate`, for one test that kills parts of it."""
+    with Service(tmp_path / "data", **gate.environment, **QUICK_RECOVERY) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
