@@ -1,5 +1,6 @@
 """A real browser on the service's pages; `python -m tests.browser` says whether there is one."""
 
+import asyncio
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -37,6 +38,29 @@ async def browser() -> AsyncIterator[Browser]:
             await running.close()
 
 
+_shared: dict[asyncio.AbstractEventLoop, Browser] = {}
+
+
+@asynccontextmanager
+async def shared_browser() -> AsyncIterator[None]:
+    """One browser for all pages that are opened in this event loop meanwhile: to start one takes seconds."""
+    loop = asyncio.get_running_loop()
+    async with browser() as _shared[loop]:
+        try:
+            yield
+        finally:
+            del _shared[loop]
+
+
+@asynccontextmanager
+async def _browser_at_hand() -> AsyncIterator[Browser]:
+    if running := _shared.get(asyncio.get_running_loop()):
+        yield running
+    else:
+        async with browser() as started:
+            yield started
+
+
 class Watched:
     """A page whose errors, and requests to other hosts, are noted."""
 
@@ -65,13 +89,17 @@ async def opened(url: str, *, but: str = "", **context: Any) -> AsyncIterator[Pa
     `but` is in complaints that are expected; `context` are Playwright's options of a browser context, such as
     viewport and color_scheme.
     """
-    async with browser() as running:
-        page = await (await running.new_context(base_url=url, **context)).new_page()
-        page.set_default_timeout(LONGEST_MS)
-        watched = Watched(page, url)
-        yield page
-        unexpected = [text for text in watched.complaints if not (but and but in text)]
-        assert unexpected == []
+    async with _browser_at_hand() as running:
+        profile = await running.new_context(base_url=url, **context)
+        try:
+            page = await profile.new_page()
+            page.set_default_timeout(LONGEST_MS)
+            watched = Watched(page, url)
+            yield page
+            unexpected = [text for text in watched.complaints if not (but and but in text)]
+            assert unexpected == []
+        finally:
+            await profile.close()
 
 
 def is_there() -> bool:

@@ -13,6 +13,8 @@ from tests import queued
 from tests.service import NO_PROVIDER, ON_SERVERS, Service
 
 AUDIO = Path(__file__).parent / "audio"
+STARTS_ANEW = {"fresh_service", "gated_service"}
+"""Fixtures of tests that share nothing with their module."""
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -21,6 +23,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) if is_fast_part else 0
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Select the tests of this column.
 
@@ -32,6 +35,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     selected = [item for item in items if _is_in_column(item, markers)]
     config.hook.pytest_deselected(items=[item for item in items if item not in selected])
     items[:] = selected
+    for item in items:
+        _keep_together(item)
+
+
+def _keep_together(item: pytest.Item) -> None:
+    """In one process of pytest-xdist: tests of a module, which share models and recordings, or the watched job."""
+    assert isinstance(item, pytest.Function)
+    if "watched" in item.fixturenames:
+        item.add_marker(pytest.mark.xdist_group("watched"))
+    elif not STARTS_ANEW & set(item.fixturenames):
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def _is_in_column(item: pytest.Item, markers: tuple[str, ...]) -> bool:

@@ -11,7 +11,11 @@ from tests.browser import opened
 from tests.service import Service
 from transcription.transcript.segments import display_time
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.usefixtures("one_browser"),
+]
 
 TRANSCRIBED_MS = 120_000
 HEARD_AGAIN_MS = 120_000

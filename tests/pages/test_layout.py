@@ -9,7 +9,11 @@ from playwright.async_api import Locator, Page, expect
 from tests.browser import opened
 from tests.service import Service
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.usefixtures("one_browser"),
+]
 
 SMALL, LARGE = {"width": 360, "height": 740}, {"width": 1920, "height": 1080}
 

@@ -16,7 +16,11 @@ from playwright.async_api import Page, expect
 from tests.browser import opened
 from tests.service import ROOT, Service
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.usefixtures("one_browser"),
+]
 
 FEW_MINUTES, MINUTES = 45, 180
 FEW_SEGMENTS, N_SEGMENTS = 1250, 5000

@@ -8,7 +8,11 @@ from playwright.async_api import expect
 from tests.browser import opened
 from tests.service import Service
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.usefixtures("one_browser"),
+]
 
 
 @pytest.fixture
