@@ -16,6 +16,7 @@ MOST_SECONDS = 0.15 if ON_SERVERS else 0.5
 N_SEGMENTS = committing.N_CHUNKS * committing.SEGMENTS_A_CHUNK
 
 
+@pytest.mark.alone
 def test_a_thousand_listeners_get_every_segment_soon(tmp_path: Path) -> None:
     """Soon in one of three times: what else runs on the machine can only delay them."""
     delays = []
@@ -35,7 +36,7 @@ def test_a_thousand_listeners_get_every_segment_soon(tmp_path: Path) -> None:
 @pytest.fixture
 def counted(tmp_path: Path) -> Iterator[tuple[Service, servers.Postgres]]:
     """A web process with a database of its own."""
-    with servers.Postgres() as postgres, servers.Redis() as redis:
+    with servers.Postgres(durable=False) as postgres, servers.Redis() as redis:
         urls = {
             "DATABASE_URL": servers.create_database(postgres.url),
             "REDIS_URL": redis.url,
