@@ -29,10 +29,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Embedded (SQLite, queue in the database): all but those marked `servers`. On PostgreSQL and Redis: those marked
     `both` or `servers`. `both` is for tests of code that differs there or depends on it: locks, races, queue,
-    wake-ups, search, constraints, recovery, SQL of one dialect. All else uses the ORM alike, and runs once.
+    wake-ups, search, constraints, recovery, SQL of one dialect. All else uses the ORM alike, and runs once; so does
+    what is marked `embedded` in a module that is marked `both`, such as inference.
     """
-    markers = ("both", "servers") if ON_SERVERS else ()
-    selected = [item for item in items if _is_in_column(item, markers)]
+    selected = [item for item in items if _is_in_column(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in selected])
     items[:] = selected
     for item in items:
@@ -48,10 +48,11 @@ def _keep_together(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
-def _is_in_column(item: pytest.Item, markers: tuple[str, ...]) -> bool:
-    if not markers:
-        return item.get_closest_marker("servers") is None
-    return any(item.get_closest_marker(name) for name in markers)
+def _is_in_column(item: pytest.Item) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    if not ON_SERVERS:
+        return "servers" not in marks
+    return bool(marks & {"both", "servers"}) and "embedded" not in marks
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,7 @@ def assert_changed_only_within(new: list[str], before: list[str], after: list[st
         assert kind == "equal" or first < begin <= end < first + len(new), after[begin:end]
 
 
+@pytest.mark.embedded
 def test_no_word_is_lost_or_doubled_at_the_edges(retranslating: Service, audio_dir: Path) -> None:
     job_id = retranslating.upload(audio_dir / "conversation" / "sample.flac")
     assert retranslating.finished(job_id)["status"] == "completed"
@@ -116,6 +117,7 @@ def test_no_word_is_lost_or_doubled_at_the_edges(retranslating: Service, audio_d
         assert retranslating.result(job_id)["segments"] == before
 
 
+@pytest.mark.embedded
 def test_a_segment_requested_by_its_own_times_keeps_its_words(
     retranslating: Service, audio_dir: Path
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_segment_requested_by_its_own_times_keeps_its_words(
         assert normalized_words([result]) == normalized_words([segment])
 
 
+@pytest.mark.embedded
 def test_a_clip_is_transcribed_and_deleted(retranslating: Service, audio_dir: Path) -> None:
     fields = {**RANGE, "start_time": "60", "end_time": "71", "model_name": "base"}
     with (audio_dir / "jfk.flac").open("rb") as file:
@@ -143,6 +146,7 @@ def test_a_clip_is_transcribed_and_deleted(retranslating: Service, audio_dir: Pa
     wait_for(lambda: not list(clips.iterdir()), what="the deletion of the clip", seconds=5)
 
 
+@pytest.mark.embedded
 def test_the_default_model_is_reported_as_missing(retranslating: Service, job_id: str) -> None:
     body = {name: value for name, value in RANGE.items() if name != "model_name"}
     path = f"{API}/segment-from-full?job_id={job_id}"

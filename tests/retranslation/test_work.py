@@ -74,6 +74,7 @@ def drain_queue() -> int:
 # ---- Results
 
 
+@pytest.mark.embedded
 @pytest.mark.slow
 def test_a_range_has_its_words_its_speaker_and_the_old_text() -> None:
     job = make_recorded_job()
@@ -95,6 +96,7 @@ def test_a_range_has_its_words_its_speaker_and_the_old_text() -> None:
     assert job.segments.all()[1].text == row.old_text, "nothing is changed before it is accepted"
 
 
+@pytest.mark.embedded
 @pytest.mark.slow
 def test_old_text_is_the_requested_segments_and_speaker_that_of_most_of_the_range() -> None:
     job = make_recorded_job()
@@ -108,6 +110,7 @@ def test_old_text_is_the_requested_segments_and_speaker_that_of_most_of_the_rang
     assert reload(everything).old_text == "fellow Americans Ask what your country can do for"
 
 
+@pytest.mark.embedded
 @pytest.mark.slow
 def test_a_range_at_the_end_reads_only_its_own_samples() -> None:
     speech = samples_of(AUDIO / "jfk.flac")
@@ -123,6 +126,7 @@ def test_a_range_at_the_end_reads_only_its_own_samples() -> None:
     assert (row.old_text, row.speaker) == ("", None)
 
 
+@pytest.mark.embedded
 @pytest.mark.slow
 def test_silence_has_no_text_and_no_confidence() -> None:
     row = request_range(make_recorded_job(silence(20), segments=()), Span(5.0, 12.0), language="en")
@@ -132,6 +136,7 @@ def test_silence_has_no_text_and_no_confidence() -> None:
     assert (row.text, row.words, row.confidence) == ("", [], None)
 
 
+@pytest.mark.embedded
 @pytest.mark.slow
 def test_a_clip_is_transcribed_with_times_of_the_recording() -> None:
     row = request_clip(start=100.0)

@@ -168,6 +168,7 @@ def test_speakers_come_with_the_end_of_the_job() -> None:
     assert [speaker for _, speaker in spoken(job)] == [ONE, TWO, ONE]
 
 
+@pytest.mark.embedded
 @pytest.mark.slow
 def test_ten_times_the_speech_is_attributed_with_ten_times_the_work() -> None:
     few, more = (attribution_seconds(n) for n in (500, 5_000))
