@@ -13,6 +13,15 @@ from tests import queued
 from tests.service import NO_PROVIDER, ON_SERVERS, Service
 
 AUDIO = Path(__file__).parent / "audio"
+LONGEST = (
+    "test_ranges",
+    "test_serve",
+    "test_faster_whisper",
+    "test_bad_input",
+    "test_diarizer",
+    "test_recovery",
+)
+"""Modules that begin first where several processes share the tests: inference, and what waits for it."""
 STARTS_ANEW = {"fresh_service", "gated_service"}
 """Fixtures of tests that share nothing with their module."""
 
@@ -35,8 +44,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     selected = [item for item in items if _is_in_column(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in selected])
     items[:] = selected
+    if config.getoption("loadgroup", default=False):
+        items.sort(key=_place)
     for item in items:
         _keep_together(item)
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.path.stem
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 
 def _keep_together(item: pytest.Item) -> None:
