@@ -16,10 +16,10 @@ from tests import on_servers
 COLUMNS = ("embedded", "servers")
 PARTS = {
     "fast": ["-m", "not slow and not alone", "-n", str(os.cpu_count() or 1)],
-    # Each process may have a service with models of its own. The order is that of tests/conftest.py.
+    # Each process may have a service with models of its own. See scheduling.py.
     "slow": [
         *("-m", "slow and not alone", "-n", str(min(os.cpu_count() or 1, 4))),
-        *("--dist=loadgroup", "--no-loadscope-reorder"),
+        *("--dist=loadscope", "--no-loadscope-reorder"),
     ],
     "alone": ["-m", "alone"],
 }

@@ -9,21 +9,10 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, connections
 
-from tests import queued
+from tests import queued, scheduling
 from tests.service import NO_PROVIDER, ON_SERVERS, Service
 
 AUDIO = Path(__file__).parent / "audio"
-LONGEST = (
-    "test_ranges",
-    "test_serve",
-    "test_faster_whisper",
-    "test_bad_input",
-    "test_diarizer",
-    "test_recovery",
-)
-"""Modules that begin first where several processes share the tests: inference, and what waits for it."""
-STARTS_ANEW = {"fresh_service", "gated_service"}
-"""Fixtures of tests that share nothing with their module."""
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -32,7 +21,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) if is_fast_part else 0
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.ByModule | None:
+    if config.option.dist == "loadscope":
+        return scheduling.ByModule(config, log)
+    return None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Select the tests of this column.
 
@@ -44,24 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     selected = [item for item in items if _is_in_column(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in selected])
     items[:] = selected
-    if config.getoption("loadgroup", default=False):
-        items.sort(key=_place)
-    for item in items:
-        _keep_together(item)
-
-
-def _place(item: pytest.Item) -> int:
-    name = item.path.stem
-    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
-
-
-def _keep_together(item: pytest.Item) -> None:
-    """In one process of pytest-xdist: tests of a module, which share models and recordings, or the watched job."""
-    assert isinstance(item, pytest.Function)
-    if "watched" in item.fixturenames:
-        item.add_marker(pytest.mark.xdist_group("watched"))
-    elif not STARTS_ANEW & set(item.fixturenames):
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: scheduling.place(item.path))
 
 
 def _is_in_column(item: pytest.Item) -> bool:

@@ -54,7 +54,7 @@ def drop_database(url: str, *, server_url: str) -> None:
 def empty_redis_database(server_url: str) -> str:
     """The URL of a database that holds nothing: whatever else the server is for is left alone."""
     with closing(redis.from_url(server_url)) as client:
-        n_databases = int(client.config_get("databases")["databases"])
+        n_databases = int(str(client.config_get("databases")["databases"]))
     for number in range(n_databases - 1, 0, -1):
         url = f"{server_url.rstrip('/')}/{number}"
         with closing(redis.from_url(url)) as client:
