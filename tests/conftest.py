@@ -42,6 +42,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: scheduling.place(item.path))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        scheduling.be_as_nice_as_a_worker(item.path)
+
+
 def _is_in_column(item: pytest.Item) -> bool:
     marks = {mark.name for mark in item.iter_markers()}
     if not ON_SERVERS:

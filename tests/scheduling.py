@@ -4,29 +4,48 @@ Groups are by names of modules: the process that gives tests to the others has n
 (`--dist=loadgroup`, which is for this, does nothing with pytest 9.1 and later.)
 """
 
+import os
 from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
 
-LONGEST = (
+INFERENCE = (
     "test_ranges",
-    "test_serve",
-    "test_faster_whisper",
-    "test_bad_input",
     "test_diarizer",
-    "test_recovery",
+    "test_faster_whisper",
     "test_language_model",
+    "test_diarizer_models",
+    "test_openai_whisper",
+    "test_attribution",
 )
-"""Modules that begin first, inference and what waits for it in turn."""
+"""Modules that load models into the tests' own process and keep every core busy: one after the other, in one process."""
+LONGEST = (
+    "test_live",
+    "test_recovery",
+    "test_bad_input",
+    "test_serve",
+    "test_diarize_stage",
+    "test_service",
+)
+"""Of the others those that begin first."""
 WATCHING = ("test_live", "test_jobs_api", "test_suspects")
 """Modules that look at the same job, which takes long: see `watched` in tests/transcription/conftest.py."""
 SHARING_NOTHING = ("test_recovery", "test_faults", "test_serve")
 """Modules each of whose tests starts a service of its own."""
+NICENESS = 10
+"""As speech workers have it: inference in the tests' process would keep those of the other tests from theirs."""
 
 
 def place(path: Path) -> int:
     """What to sort tests by."""
-    return LONGEST.index(path.stem) if path.stem in LONGEST else len(LONGEST)
+    order = (*INFERENCE, *LONGEST)
+    return order.index(path.stem) if path.stem in order else len(order)
+
+
+def be_as_nice_as_a_worker(path: Path) -> None:
+    """Before a test of this module, in a process of pytest-xdist. There is no way back, nor need for one."""
+    if path.stem in INFERENCE and os.nice(0) < NICENESS:
+        os.nice(NICENESS)
 
 
 class ByModule(LoadScopeScheduling):  # type: ignore[misc]
@@ -37,4 +56,6 @@ class ByModule(LoadScopeScheduling):  # type: ignore[misc]
         name = Path(path).stem
         if name in SHARING_NOTHING:
             return nodeid
+        if name in INFERENCE:
+            return "inference"
         return "watched" if name in WATCHING else path
