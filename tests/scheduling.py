@@ -18,7 +18,7 @@ INFERENCE = (
     "test_openai_whisper",
     "test_attribution",
 )
-"""Modules that load models into the tests' own process and keep every core busy: one after the other, in one process."""
+"""Modules that load models into the tests' own process and keep every core busy: one after the other."""
 LONGEST = (
     "test_live",
     "test_recovery",
