@@ -19,7 +19,7 @@ from chat.events import Pieces, events
 from chat.llm import loading
 from chat.llm.base import Answer, LanguageModelError, Message, Question
 from transcription.parsers import JSONParser
-from transcription.request_checks import valid
+from transcription.request_checks import validate
 from transcription.serializers import Problem
 
 _logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def chat(request: Request) -> HttpResponseBase:
     """Ask about a transcript."""
     # The view waits in a thread of its own; what is waited for runs in the event loop, and is cancelled there
     # when the client goes away.
-    wish = valid(shapes.ChatRequest, request.data)
+    wish = validate(shapes.ChatRequest, request.data)
     question = Question(
         messages=tuple(Message(m["role"], m["content"]) for m in wish["messages"]),
         transcript=services.transcript_of(wish),

@@ -22,7 +22,7 @@ from chat.llm.base import (
 )
 from chat.llm.text import sentences
 from transcription.models import Job
-from transcription.request_checks import Unavailable, find_job, not_completed
+from transcription.request_checks import Unavailable, find_job, not_completed_message
 
 
 class NotCompleted(exceptions.APIException):
@@ -60,7 +60,7 @@ def transcript_of(values: dict[str, Any]) -> Transcript:
 def _transcript_of_job(job_id: UUID) -> Transcript:
     job = find_job(str(job_id))
     if job.status != Job.Status.COMPLETED:
-        raise NotCompleted(not_completed(job))
+        raise NotCompleted(not_completed_message(job))
     return passages.of_job(job)
 
 

@@ -30,11 +30,11 @@ from transcription.recordings import has_samples
 from transcription.request_checks import (
     Conflict,
     find_job,
-    not_completed,
-    person,
+    not_completed_message,
     probe_upload,
+    requester,
     require_weights,
-    valid,
+    validate,
 )
 from transcription.serializers import Problem
 from transcription.speech import catalogue
@@ -66,7 +66,7 @@ class TimedOut(exceptions.APIException):
 @parser_classes([MultiPartParser])
 def retranslate_clip(request: Request) -> Response:
     """Transcribe a clip of a recording again."""
-    data = valid(serializers.ClipRequest, request.data)
+    data = validate(serializers.ClipRequest, request.data)
     job = find_job(data["job_id"]) if data["job_id"] else None
     span = _requested_span(data) if job is None else _span_in_recording(job, data)
     require_weights(data["model_name"], role=INTERACTIVE)
@@ -93,8 +93,8 @@ def retranslate_clip(request: Request) -> Response:
 @api_view(["POST"])
 def retranslate_range(request: Request) -> Response:
     """Transcribe a range of a stored recording again."""
-    job = find_job(valid(serializers.JobQuery, request.query_params)["job_id"])
-    data = valid(serializers.RangeRequest, request.data)
+    job = find_job(validate(serializers.JobQuery, request.query_params)["job_id"])
+    data = validate(serializers.RangeRequest, request.data)
     span = _span_in_recording(job, data)
     _require_samples(job, span)
     require_weights(data["model_name"], role=INTERACTIVE)
@@ -108,7 +108,7 @@ def _requested_range(request: Request, data: dict[str, Any], span: Span) -> serv
         span=span,
         model_name=_requested_name(data["model_name"], request.data),
         language=data["language"],
-        asked_by=person(request),
+        asked_by=requester(request),
     )
 
 
@@ -202,7 +202,7 @@ def _result_document(row: Retranslation) -> dict[str, Any]:
 @api_view(["GET", "HEAD"])
 def list_retranslations(request: Request) -> Response:
     """Retranslations, newest first: all, a job's, or a segment's. A job's segment comes with its history."""
-    query = valid(serializers.ListQuery, request.query_params)
+    query = validate(serializers.ListQuery, request.query_params)
     rows, history = Retranslation.objects.all(), None
     if "job_id" in query:
         job = find_job(query["job_id"])
@@ -278,7 +278,7 @@ def _decide(
 ) -> Response:
     row = _find_retranslation(retranslation_id)
     try:
-        document = decide(retranslation_id=row.pk, decided_by=person(request))
+        document = decide(retranslation_id=row.pk, decided_by=requester(request))
     except ConflictError as error:
         raise Conflict(str(error)) from error
     except Retranslation.DoesNotExist:
@@ -310,10 +310,10 @@ def _find_retranslation(retranslation_id: str) -> Retranslation:
 @api_view(["POST"])
 def retranslate_suspects(request: Request) -> Response:
     """Transcribe all suspects of a job again, in the background. Each result can be accepted or rejected."""
-    query = valid(serializers.SuspectsQuery, request.query_params)
+    query = validate(serializers.SuspectsQuery, request.query_params)
     job, model = find_job(query["job_id"]), query["model_name"]
     if job.status != Job.Status.COMPLETED:
-        raise Conflict(not_completed(job))
+        raise Conflict(not_completed_message(job))
     if job.language and model.is_english_only and job.language != "en":
         raise ValidationError(
             {
@@ -326,7 +326,7 @@ def retranslate_suspects(request: Request) -> Response:
         job=job,
         suspects=find_suspects(job=job),
         model_name=_requested_name(model, request.query_params),
-        asked_by=person(request),
+        asked_by=requester(request),
     )
     return Response(_batch_document(batch))
 

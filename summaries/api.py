@@ -22,7 +22,7 @@ from summaries.models import Summary
 from transcription.jobs.status import API_STATUS_OF_STATE
 from transcription.models import Leased
 from transcription.parsers import JSONParser
-from transcription.request_checks import valid
+from transcription.request_checks import validate
 from transcription.serializers import JobStatus, Problem, Started
 
 RESOLVE_SECONDS = 10.0
@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 @parser_classes([JSONParser])
 def start(request: Request) -> Response:
     """Start a summary of a transcript."""
-    data = valid(serializers.SummaryRequest, request.data)
+    data = validate(serializers.SummaryRequest, request.data)
     transcript = chat.transcript_of(data)
     _require_model(data["model_name"])
     summary = services.create_summary(

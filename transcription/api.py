@@ -1,4 +1,4 @@
-"""The Transcription API: validate, call one function, answer in the documented shape."""
+"""The Transcription API: each view validates the request, calls one function and returns its result."""
 
 import logging
 from collections.abc import Iterable
@@ -13,16 +13,16 @@ from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers, status
+from rest_framework import status
 from rest_framework.decorators import api_view, content_negotiation_class, parser_classes
+from rest_framework.exceptions import ValidationError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import MultiPartParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from transcription import recordings
-from transcription import serializers as shapes
+from transcription import recordings, serializers
 from transcription.jobs import lifecycle
 from transcription.jobs.diarize import request_diarization
 from transcription.jobs.installed_models import list_models
@@ -39,11 +39,11 @@ from transcription.models import Diarization, Job, Leased
 from transcription.request_checks import (
     Conflict,
     find_job,
-    not_completed,
-    person,
+    not_completed_message,
     probe_upload,
+    requester,
     require_weights,
-    valid,
+    validate,
 )
 from transcription.transcript import exports, suspects
 from transcription.transcript.segments import display_time
@@ -52,64 +52,66 @@ from transcription.transcript.word_alignment import segment_with_words
 _logger = logging.getLogger(__name__)
 
 
-@extend_schema(responses=shapes.Models)
+@extend_schema(responses=serializers.Models)
 @api_view(["GET", "HEAD"])
 def models(request: Request) -> Response:
-    """The Whisper models that the engine can run, and whether their weights are here."""
-    return Response({"models": shapes.Model(list_models(), many=True).data})
+    """The Whisper models that the engine can run, and whether their weights are downloaded."""
+    return Response({"models": serializers.Model(list_models(), many=True).data})
 
 
 @extend_schema(
-    request={"multipart/form-data": shapes.TranscriptionRequest},
+    request={"multipart/form-data": serializers.TranscriptionRequest},
     responses={
-        200: shapes.Started,
-        400: shapes.Problem,
-        413: shapes.Problem,
-        503: shapes.Problem,
+        200: serializers.Started,
+        400: serializers.Problem,
+        413: serializers.Problem,
+        503: serializers.Problem,
     },
 )
 @api_view(["POST"])
 @parser_classes([MultiPartParser])
 def start(request: Request) -> Response:
-    """Upload a recording and begin to transcribe it."""
-    wish = valid(shapes.TranscriptionRequest, request.data)
-    upload: TemporaryUploadedFile = wish["file"]
-    require_weights(wish["model_name"])
+    """Upload a recording and start its transcription."""
+    data = validate(serializers.TranscriptionRequest, request.data)
+    upload: TemporaryUploadedFile = data["file"]
+    require_weights(data["model_name"])
     info = probe_upload(upload)
     job = lifecycle.create_job(
         recording=recordings.store_upload(upload=upload, info=info),
-        model_name=wish["model_name"].name,
-        language=wish["language"],
-        diarize=wish["diarize"],
-        count=shapes.speaker_count(wish),
+        model_name=data["model_name"].name,
+        language=data["language"],
+        diarize=data["diarize"],
+        count=serializers.speaker_count(data),
     )
     _logger.info("Job %s: %s, %s bytes", job.pk, job.recording.name, upload.size)
-    return _started(job)
+    return _started_response(job)
 
 
-def _started(job: Job) -> Response:
+def _started_response(job: Job) -> Response:
     message = status_messages([job])[job.pk]
     return Response({"job_id": str(job.pk), "status": "processing", "message": message})
 
 
-@extend_schema(parameters=[shapes.JobsQuery], responses={200: shapes.Jobs, 400: shapes.Problem})
+@extend_schema(
+    parameters=[serializers.JobsQuery], responses={200: serializers.Jobs, 400: serializers.Problem}
+)
 @api_view(["GET", "HEAD"])
 def list_jobs(request: Request) -> Response:
-    """Jobs, the newest first."""
-    query = valid(shapes.JobsQuery, request.query_params)
-    found = Job.objects.order_by("-created_at")
+    """The jobs, newest first."""
+    query = validate(serializers.JobsQuery, request.query_params)
+    jobs = Job.objects.order_by("-created_at")
     if "status" in query:
-        found = found.filter(
-            status__in=[own for own, name in API_STATUS.items() if name == query["status"]]
+        jobs = jobs.filter(
+            status__in=[value for value, name in API_STATUS.items() if name == query["status"]]
         )
-    documents = status_documents(list(found[: query["limit"]]))
+    documents = status_documents(list(jobs[: query["limit"]]))
     return Response({"jobs": documents, "count": len(documents)})
 
 
-@extend_schema(responses=shapes.JobStatus)
+@extend_schema(responses=serializers.JobStatus)
 @api_view(["GET", "HEAD"])
 def job_status(request: Request, job_id: str) -> Response:
-    """Where a job stands; an unknown one is `not_found`, with status code 200."""
+    """A job's status and progress. An unknown job has the status `not_found`, with status code 200."""
     try:
         document = status_document(find_job(job_id))
     except Http404:
@@ -119,48 +121,48 @@ def job_status(request: Request, job_id: str) -> Response:
 
 @extend_schema(
     request=None,
-    responses={200: shapes.JobStatus, 404: shapes.Problem, 409: shapes.Problem},
+    responses={200: serializers.JobStatus, 404: serializers.Problem, 409: serializers.Problem},
 )
 @api_view(["POST"])
 def cancel(request: Request, job_id: str) -> Response:
-    """End a job. What was transcribed stays readable; a transcript that is there already is completed without speakers.
+    """Cancel a job. What was transcribed stays readable; a job that only lacks speakers completes without them.
 
-    A job that was cancelled before is answered alike; one that ended otherwise is a 409.
+    Cancelling is idempotent; a job that has completed or failed is a 409.
     """
     job = find_job(job_id)
     cancelled = lifecycle.cancel_job(job_id=job.pk)
     job = find_job(job_id)
     if not cancelled and job.status != Job.Status.CANCELLED:
-        raise Conflict(f"There is nothing to cancel any more: the job is {job.status}.")
-    _logger.info("Job %s: cancelled by %s", job.pk, person(request))
+        raise Conflict(f"The job is {job.status}: it cannot be cancelled.")
+    _logger.info("Job %s: cancelled by %s", job.pk, requester(request))
     return Response(status_document(job))
 
 
-@extend_schema(responses={204: None, 404: shapes.Problem})
+@extend_schema(responses={204: None, 404: serializers.Problem})
 @api_view(["DELETE"])
 def delete(request: Request, job_id: str) -> Response:
-    """Delete a job with its transcript and its recording, whatever it is at."""
+    """Delete a job with its transcript and its recording, even if it is in progress."""
     job = find_job(job_id)
     if not delete_job(job_id=job.pk):
         raise Http404("Transcription job not found or expired")
-    _logger.info("Job %s: deleted by %s", job.pk, person(request))
+    _logger.info("Job %s: deleted by %s", job.pk, requester(request))
     return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 @extend_schema(
-    parameters=[shapes.ResultQuery],
+    parameters=[serializers.ResultQuery],
     responses={
-        200: shapes.Result,
-        202: shapes.JobStatus,
-        404: shapes.Problem,
-        409: shapes.Problem,
+        200: serializers.Result,
+        202: serializers.JobStatus,
+        404: serializers.Problem,
+        409: serializers.Problem,
     },
 )
 @api_view(["GET", "HEAD"])
 def result(request: Request, job_id: str) -> Response:
-    """The transcript. 202 with the job's status while it is under way, 409 when it failed."""
+    """The transcript. 202 with the job's status while it is in progress, 409 if it failed or was cancelled."""
     job = find_job(job_id)
-    query = valid(shapes.ResultQuery, request.query_params)
+    query = validate(serializers.ResultQuery, request.query_params)
     if not query["partial"] and (refusal := _without_full_transcript(job)):
         return refusal
     if not query["words"]:
@@ -172,7 +174,7 @@ def result(request: Request, job_id: str) -> Response:
 
 
 def _without_full_transcript(job: Job) -> Response | None:
-    """The answer where there is no full transcript: not yet, or not any more to be had."""
+    """202 while the job is in progress, 409 if it failed or was cancelled; None if it is completed."""
     if job.status == Job.Status.COMPLETED:
         return None
     if job.status in Job.ACTIVE:
@@ -180,14 +182,14 @@ def _without_full_transcript(job: Job) -> Response | None:
     return Response(
         {
             "detail": f"The job ended without a full transcript: {job.message}. "
-            "Add ?partial=true for what there is."
+            "Add ?partial=true to get the partial transcript."
         },
         status=status.HTTP_409_CONFLICT,
     )
 
 
-class FormatOfTheQuery(BaseContentNegotiation):
-    """For files: whoever accepts nothing but text/vtt may have it. Errors are JSON all the same."""
+class IgnoreAcceptHeader(BaseContentNegotiation):
+    """The query says which file is sent, whatever the Accept header says (such as text/vtt). Errors are JSON."""
 
     def select_renderer(
         self,
@@ -200,79 +202,80 @@ class FormatOfTheQuery(BaseContentNegotiation):
 
 
 @extend_schema(
-    parameters=[shapes.ExportQuery],
+    parameters=[serializers.ExportQuery],
     responses={
         (200, "*/*"): OpenApiTypes.BINARY,
-        202: shapes.JobStatus,
-        400: shapes.Problem,
-        404: shapes.Problem,
-        409: shapes.Problem,
+        202: serializers.JobStatus,
+        400: serializers.Problem,
+        404: serializers.Problem,
+        409: serializers.Problem,
     },
 )
 @api_view(["GET", "HEAD"])
-@content_negotiation_class(FormatOfTheQuery)
+@content_negotiation_class(IgnoreAcceptHeader)
 def export(request: Request, job_id: str) -> HttpResponseBase:
-    """The transcript as a file to download. 202 and 409 as for the result."""
+    """Download the transcript as a file. 202 and 409 as for the result."""
     job = find_job(job_id)
-    query = valid(shapes.ExportQuery, request.query_params)
+    query = validate(serializers.ExportQuery, request.query_params)
     if not query["partial"] and (refusal := _without_full_transcript(job)):
         return refusal
-    made = exports.export(
+    file = exports.export(
         job=job,
         format=query["format"],
         options=exports.Options(speakers=query["speakers"], times=query["times"]),
     )
-    disposition = content_disposition_header(True, made.name)
-    assert disposition is not None, "an attachment has a header"
+    disposition = content_disposition_header(True, file.name)
+    assert disposition is not None, "None only for inline files without a name"
     headers = {"Content-Disposition": disposition}
-    return HttpResponse(made.content, content_type=made.content_type, headers=headers)
+    return HttpResponse(file.content, content_type=file.content_type, headers=headers)
 
 
 @extend_schema(
-    request=shapes.SpeakerNumbers,
+    request=serializers.SpeakerNumbers,
     responses={
-        200: shapes.Started,
-        400: shapes.Problem,
-        404: shapes.Problem,
-        409: shapes.Problem,
+        200: serializers.Started,
+        400: serializers.Problem,
+        404: serializers.Problem,
+        409: serializers.Problem,
     },
 )
 @api_view(["POST"])
 def diarize(request: Request, job_id: str) -> Response:
-    """Find out who speaks, again or for the first time.
+    """Run diarization, for the first time or again.
 
-    Without numbers, those given before count; a number that is sent empty, or null, lets it be found out.
+    Without numbers in the request the earlier ones apply; an empty or null number means: detect it.
     """
     job = find_job(job_id)
-    sent, known = set(request.data), set(shapes.SpeakerNumbers().fields)
-    if not sent <= known:
-        unknown, allowed = ", ".join(sorted(sent - known)), ", ".join(sorted(known))
-        raise serializers.ValidationError(
-            f"Unknown: {unknown[:100]}. Send {allowed}, as a form or as JSON (with its Content-Type), or nothing."
+    sent, fields = set(request.data), set(serializers.SpeakerNumbers().fields)
+    if not sent <= fields:
+        unknown, allowed = ", ".join(sorted(sent - fields)), ", ".join(sorted(fields))
+        raise ValidationError(
+            f"Unknown fields: {unknown[:100]}. "
+            f"Send {allowed}, as a form or as JSON (with its Content-Type), or nothing."
         )
-    count = shapes.speaker_count(valid(shapes.SpeakerNumbers, request.data))
+    count = serializers.speaker_count(validate(serializers.SpeakerNumbers, request.data))
     if not request_diarization(job_id=job.pk, count=count if sent else None):
         job.refresh_from_db(fields=["status"])
-        return Response({"detail": not_completed(job)}, status=status.HTTP_409_CONFLICT)
+        return Response({"detail": not_completed_message(job)}, status=status.HTTP_409_CONFLICT)
     job.refresh_from_db(fields=["message"])
-    _logger.info("Job %s: who speaks is to be found out anew, %s", job.pk, count)
-    return _started(job)
+    _logger.info("Job %s: diarization requested, %s", job.pk, count)
+    return _started_response(job)
 
 
 @extend_schema(
-    responses={200: shapes.Suspects, 404: shapes.Problem, 409: shapes.Problem},
+    responses={200: serializers.Suspects, 404: serializers.Problem, 409: serializers.Problem},
 )
 @api_view(["GET", "HEAD"])
 def list_suspects(request: Request, job_id: str) -> Response:
-    """What a person should look at in the transcript, and why; `segment_id` is null for speech without text."""
+    """Passages that a person should check, with the reasons; `segment_id` is null for speech without text."""
     job = find_job(job_id)
     if job.status != Job.Status.COMPLETED:
-        return Response({"detail": not_completed(job)}, status=status.HTTP_409_CONFLICT)
-    found = [_suspect(suspect) for suspect in suspects.find_suspects(job=job)]
-    return Response({"suspects": found, "count": len(found)})
+        return Response({"detail": not_completed_message(job)}, status=status.HTTP_409_CONFLICT)
+    documents = [_suspect_document(suspect) for suspect in suspects.find_suspects(job=job)]
+    return Response({"suspects": documents, "count": len(documents)})
 
 
-def _suspect(suspect: suspects.Suspect) -> dict[str, Any]:
+def _suspect_document(suspect: suspects.Suspect) -> dict[str, Any]:
     segment = suspect.segment
     return {
         "segment_id": segment and segment.pk,
@@ -286,10 +289,10 @@ def _suspect(suspect: suspects.Suspect) -> dict[str, Any]:
     }
 
 
-@extend_schema(responses={200: shapes.Debug, 404: shapes.Problem})
+@extend_schema(responses={200: serializers.Debug, 404: serializers.Problem})
 @api_view(["GET", "HEAD"])
 def debug(request: Request, job_id: str) -> Response:
-    """What whoever runs the service wants to know of a job."""
+    """A job's stages, chunks, workers and timings, for the service's administrator."""
     job = find_job(job_id)
     chunks = list(job.chunks.order_by("index").defer("streams", "speech"))
     segments = job.segments.aggregate(n=Count("pk"), latest=Max("end"))
@@ -323,19 +326,22 @@ def debug(request: Request, job_id: str) -> Response:
             "processing_seconds": processing,
             "real_time_factor": real_time_factor(job),
             "created_at": job.created_at.timestamp(),
-            "stages": [{"kind": stage.kind, **_leased(stage)} for stage in job.stages.all()],
+            "stages": [
+                {"kind": stage.kind, **_lease_document(stage)} for stage in job.stages.all()
+            ],
             "chunk_states": {
                 state: sum(chunk.state == state for chunk in chunks)
                 for state in Leased.State.values
             },
             "chunks": [
-                {"index": c.index, "start": c.start, "end": c.end, **_leased(c)} for c in chunks
+                {"index": c.index, "start": c.start, "end": c.end, **_lease_document(c)}
+                for c in chunks
             ],
         }
     )
 
 
-def _leased(row: Leased) -> dict[str, Any]:
+def _lease_document(row: Leased) -> dict[str, Any]:
     return {
         "state": row.state,
         "attempts": row.attempts,

@@ -1,4 +1,4 @@
-"""The pages: upload and the list of jobs, and the review of one. Server-rendered, on the services of the API."""
+"""Server-rendered pages: upload with the list of jobs, and the review of one job. They use the API's services."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from transcription.jobs.installed_models import list_models
 from transcription.jobs.status import status_messages
 from transcription.models import Job, Segment
 from transcription.request_checks import find_job
-from transcription.serializers import MOST_SPEAKERS, TranscriptionRequest
+from transcription.serializers import MAX_SPEAKERS, TranscriptionRequest
 from transcription.speech import catalogue, fetching
 from transcription.speech.diarization.loading import TAKE_A_COUNT
 from transcription.transcript import search
@@ -32,7 +32,7 @@ STATIC = Path(__file__).parent / "static"
 REVIEW_MODULES = sorted(
     path.relative_to(STATIC).as_posix() for path in STATIC.glob("transcription/review/*.js")
 )
-"""Fetched at once by the page: a module that is known only from another's imports would be waited for."""
+"""Preloaded by the page: otherwise each level of imports costs a round trip."""
 FORMAT_TITLES = {
     "srt": "SRT, subtitles",
     "vtt": "VTT, subtitles",
@@ -42,9 +42,9 @@ FORMAT_TITLES = {
     "json": "JSON, as from the API",
 }
 REVIEW_SPEEDS = ("0.5", "0.75", "1", "1.25", "1.5", "1.75", "2", "2.5", "3")
-JOBS_A_PAGE = 20
+JOBS_PER_PAGE = 20
 STATUS_FILTERS: dict[str, tuple[str, tuple[Job.Status, ...]]] = {
-    "active": ("Under way", Job.ACTIVE),
+    "active": ("In progress", Job.ACTIVE),
     "completed": ("Completed", (Job.Status.COMPLETED,)),
     "failed": ("Failed", (Job.Status.FAILED,)),
     "cancelled": ("Cancelled", (Job.Status.CANCELLED,)),
@@ -65,27 +65,27 @@ View = Callable[..., HttpResponse]
 
 
 def page(view: View) -> View:
-    """For whole pages: they run no script but the service's own, are never shown as they once were, and an
-    unknown job is answered for people to read."""
+    """Decorate a view of a whole page: set a Content-Security-Policy, make the browser revalidate its
+    cached copy, and answer an unknown job with an HTML page."""
 
     @wraps(view)
-    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             response = view(request, *args, **kwargs)
         except Http404:
-            response = gone(request)
+            response = job_not_found(request)
         response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         response["Cache-Control"] = "no-cache, private"
         return response
 
-    return require_safe(answer)
+    return require_safe(wrapper)
 
 
-def gone(request: HttpRequest) -> HttpResponse:
-    return render(request, "transcription/gone.html", status=404)
+def job_not_found(request: HttpRequest) -> HttpResponse:
+    return render(request, "transcription/job_not_found.html", status=404)
 
 
-# ---- Upload, and the jobs below
+# ---- Upload and the list of jobs
 
 
 class HtmxRequest(HttpRequest):
@@ -94,14 +94,14 @@ class HtmxRequest(HttpRequest):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A job as the list shows it."""
+    """A job in the list."""
 
     job: Job
     message: str
     duration: timedelta | None
     excerpts: Sequence[search.Excerpt]
     last_segment: int | None
-    """What its listener need not be sent, if it is under way."""
+    """The id of its last segment, if the job is active: its WebSocket starts after that."""
 
     @property
     def is_active(self) -> bool:
@@ -118,22 +118,22 @@ class ModelChoice:
     size_mb: float
     description: str
     languages: str
-    """Codes, with blanks between."""
+    """Codes, separated by spaces."""
 
 
 @page
 @vary_on_headers("HX-Request", "HX-History-Restore-Request")
 def app(request: HtmxRequest) -> HttpResponse:
-    """Upload, and the jobs below; to htmx the list of jobs alone."""
+    """Upload and the list of jobs; for htmx only the list."""
     if request.htmx and not request.htmx.history_restore_request:
-        return render(request, "transcription/_jobs.html", _listed(request))
+        return render(request, "transcription/_jobs.html", _list_context(request))
     takes_count = settings.TRANSCRIBER_DIARIZATION_ENGINE in TAKE_A_COUNT
     context = {
-        **_listed(request),
+        **_list_context(request),
         "statuses": {name: label for name, (label, _) in STATUS_FILTERS.items()},
         "models": _models(downloaded=True),
         "default_model": TranscriptionRequest().fields["model_name"].get_default(),
-        "most_speakers": MOST_SPEAKERS if takes_count else None,
+        "max_speakers": MAX_SPEAKERS if takes_count else None,
         "max_bytes": settings.TRANSCRIBER_MAX_UPLOAD_BYTES,
     }
     return render(request, "transcription/app.html", context)
@@ -141,96 +141,96 @@ def app(request: HtmxRequest) -> HttpResponse:
 
 @require_safe
 def downloadable_models(request: HttpRequest) -> HttpResponse:
-    """The models that would be downloaded, while the hub can be reached. Apart from the page: it may take seconds."""
-    found = _models(downloaded=False)
-    # One stands for all: they lie in the same place, and each that is asked for may take seconds.
-    is_there = bool(found) and fetching.can_download(
-        catalogue.MODELS[found[0].name], engine=settings.TRANSCRIBER_ENGINE
+    """The models that can be downloaded, if the model hub answers. A separate request: that may take seconds."""
+    downloadable = _models(downloaded=False)
+    # Check one model only: all are on the same hub, and each check may take seconds.
+    is_available = bool(downloadable) and fetching.can_download(
+        catalogue.MODELS[downloadable[0].name], engine=settings.TRANSCRIBER_ENGINE
     )
     return render(
-        request, "transcription/_job_models.html", {"downloadable": found if is_there else ()}
+        request,
+        "transcription/_job_models.html",
+        {"downloadable": downloadable if is_available else ()},
     )
 
 
 @require_safe
 def job_row(request: HttpRequest, job_id: str) -> HttpResponse:
-    """A job's row in the list, as it stands now."""
-    return _answer_row(request, job_id)
+    """The job's row in the list."""
+    return _render_row(request, job_id)
 
 
 @require_POST
 def retry(request: HttpRequest, job_id: str) -> HttpResponse:
-    """Begin again with what failed or was cancelled; answers with the row."""
+    """Retry the failed or cancelled parts of a job. Returns the row, or 409 if there are none."""
     job = find_job(job_id)
     if not retry_and_delete.retry_failed(job_id=job.pk):
-        return _refused(job, "there is nothing to try again.")
-    return _answer_row(request, job_id)
+        return _conflict(job, "there is nothing to retry.")
+    return _render_row(request, job_id)
 
 
 @require_POST
 def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
-    """End a job that is under way; answers with the row."""
+    """Cancel an active job. Returns the row, or 409 if the job has ended."""
     job = find_job(job_id)
     if not lifecycle.cancel_job(job_id=job.pk):
-        return _refused(job, "there is nothing to cancel any more.")
-    return _answer_row(request, job_id)
+        return _conflict(job, "it cannot be cancelled.")
+    return _render_row(request, job_id)
 
 
 @require_POST
 def delete(request: HttpRequest, job_id: str) -> HttpResponse:
-    """Delete a job with all that was made of it, and its recording; answers with the list."""
+    """Delete a job with its results and its recording. Returns the list."""
     job = find_job(job_id)
-    retry_and_delete.delete_job(
-        job_id=job.pk
-    )  # False: somebody was first, and nothing is left to do
-    return render(request, "transcription/_jobs.html", _listed(request))
+    retry_and_delete.delete_job(job_id=job.pk)  # False, too, is fine: another request was first
+    return render(request, "transcription/_jobs.html", _list_context(request))
 
 
-def _answer_row(request: HttpRequest, job_id: str) -> HttpResponse:
-    row = _rows([find_job(job_id)], text=_text(request))[0]
+def _render_row(request: HttpRequest, job_id: str) -> HttpResponse:
+    row = _rows([find_job(job_id)], text=_search_text(request))[0]
     return render(request, "transcription/_job.html", {"row": row})
 
 
-def _refused(job: Job, why: str) -> HttpResponse:
-    """409 where somebody was first, or the work itself."""
+def _conflict(job: Job, why: str) -> HttpResponse:
+    """409 with the job's current status: another request, or a worker, may have changed it meanwhile."""
     status = Job.objects.filter(pk=job.pk).values_list("status", flat=True).first() or "deleted"
     return JsonResponse({"detail": f"The job is {status}: {why}"}, status=409)
 
 
-def _listed(request: HttpRequest) -> dict[str, Any]:
-    text, status = _text(request), request.GET.get("status", "")
-    found = search.find_jobs(text=text)
+def _list_context(request: HttpRequest) -> dict[str, Any]:
+    text, status = _search_text(request), request.GET.get("status", "")
+    jobs = search.find_jobs(text=text)
     if status in STATUS_FILTERS:
-        found = found.filter(status__in=STATUS_FILTERS[status][1])
-    shown = Paginator(found, JOBS_A_PAGE).get_page(request.GET.get("page"))
+        jobs = jobs.filter(status__in=STATUS_FILTERS[status][1])
+    jobs_page = Paginator(jobs, JOBS_PER_PAGE).get_page(request.GET.get("page"))
     return {
         "text": text,
         "status": status,
-        "page": shown,
-        "rows": _rows(list(shown), text=text),
+        "page": jobs_page,
+        "rows": _rows(list(jobs_page), text=text),
         "is_filtered": bool(text or status in STATUS_FILTERS),
     }
 
 
-def _text(request: HttpRequest) -> str:
+def _search_text(request: HttpRequest) -> str:
     return request.GET.get("q", "").strip()
 
 
-def _rows(found: Sequence[Job], *, text: str) -> list[Row]:
-    active = [job.pk for job in found if job.status in Job.ACTIVE]
+def _rows(jobs: Sequence[Job], *, text: str) -> list[Row]:
+    active = [job.pk for job in jobs if job.status in Job.ACTIVE]
     segments = Segment.objects.filter(job__in=active).order_by()
-    last: dict[UUID, int] = dict(segments.values_list("job").annotate(Max("pk")))
-    said = search.excerpts(text=text, jobs=found) if text else {}
-    told = status_messages(found)
+    last_segments: dict[UUID, int] = dict(segments.values_list("job").annotate(Max("pk")))
+    excerpts = search.excerpts(text=text, jobs=jobs) if text else {}
+    messages = status_messages(jobs)
     return [
         Row(
             job,
-            told[job.pk],
+            messages[job.pk],
             _whole_seconds(job.recording.known_duration),
-            said.get(job.pk, ()),
-            last.get(job.pk),
+            excerpts.get(job.pk, ()),
+            last_segments.get(job.pk),
         )
-        for job in found
+        for job in jobs
     ]
 
 
@@ -239,7 +239,7 @@ def _whole_seconds(seconds: float | None) -> timedelta | None:
 
 
 def _models(*, downloaded: bool) -> list[ModelChoice]:
-    """The models that the engine can run and whose weights are here, or those whose are not."""
+    """The models that the engine can run and whose weights are, or are not, downloaded."""
     return [
         ModelChoice(
             name=model.name,
@@ -257,7 +257,7 @@ def _models(*, downloaded: bool) -> list[ModelChoice]:
 
 @page
 def review(request: HttpRequest, job_id: str) -> HttpResponse:
-    """One job: its transcript, to be heard and put right."""
+    """One job: play and correct its transcript."""
     job = find_job(job_id)
     context = {
         "job": job,
@@ -265,14 +265,14 @@ def review(request: HttpRequest, job_id: str) -> HttpResponse:
         "facts": _facts(job),
         "modules": REVIEW_MODULES,
         "formats": [(name, FORMAT_TITLES[name]) for name in FORMATS],
-        "most_speakers": MOST_SPEAKERS,
+        "max_speakers": MAX_SPEAKERS,
         "speeds": REVIEW_SPEEDS,
     }
     return render(request, "transcription/review.html", context)
 
 
 def _facts(job: Job) -> dict[str, Any]:
-    """What the page's scripts know of a job from the start."""
+    """The job's data for the page's scripts, embedded in the page as JSON."""
     return {
         "id": str(job.pk),
         "is_active": job.status in Job.ACTIVE,

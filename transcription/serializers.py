@@ -1,4 +1,4 @@
-"""The documented shapes: what requests may hold, and what answers look like (for the schema)."""
+"""Serializers: they validate requests, and describe responses in the API schema."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from transcription.speech.diarization.loading import TAKE_A_COUNT
 from transcription.transcript.exports import FORMATS
 from transcription.transcript.suspects import REASONS
 
-WHAT_IS_ALLOWED = "Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
-MOST_SPEAKERS = 50
-REFUSED_TYPES = ("text/", "image/", "application/pdf")
+ACCEPTED_FILES = "Send audio or video, such as mp3, wav, m4a, flac, ogg, webm or mp4."
+MAX_SPEAKERS = 50
+REJECTED_TYPES = ("text/", "image/", "application/pdf")
 
 
 def _number_of_speakers(help_text: str) -> serializers.IntegerField:
@@ -22,36 +22,36 @@ def _number_of_speakers(help_text: str) -> serializers.IntegerField:
         required=False,
         allow_null=True,
         min_value=1,
-        max_value=MOST_SPEAKERS,
+        max_value=MAX_SPEAKERS,
         help_text=help_text,
     )
 
 
 class BooleanWithDefault(serializers.BooleanField):
-    """A form field that is left out takes its default; REST framework reads it as an unticked box."""
+    """A boolean whose default applies to a missing form field too; REST framework takes that for False."""
 
     default_empty_html = empty
 
 
 class SpeakerNumbers(serializers.Serializer[Any]):
-    num_speakers = _number_of_speakers("How many people speak, if you know.")
-    min_speakers = _number_of_speakers("How many at least.")
-    max_speakers = _number_of_speakers("How many at most.")
+    num_speakers = _number_of_speakers("The number of speakers, if you know it.")
+    min_speakers = _number_of_speakers("The minimum number of speakers.")
+    max_speakers = _number_of_speakers("The maximum number of speakers.")
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         count = speaker_count(values)
         engine = settings.TRANSCRIBER_DIARIZATION_ENGINE
         if count != AUTOMATIC and engine not in TAKE_A_COUNT:
             raise serializers.ValidationError(
-                f"The diarization engine {engine} cannot be told how many people speak: leave the numbers out."
+                f"The diarization engine {engine} takes no number of speakers: leave it out."
             )
         if count.exactly is not None and (count.at_least, count.at_most) != (None, None):
             raise serializers.ValidationError(
                 {
-                    "num_speakers": "Send num_speakers alone, or min_speakers, max_speakers or both without it."
+                    "num_speakers": "Send num_speakers alone, or min_speakers and max_speakers without it."
                 }
             )
-        if (count.at_least or 1) > (count.at_most or MOST_SPEAKERS):
+        if (count.at_least or 1) > (count.at_most or MAX_SPEAKERS):
             raise serializers.ValidationError(
                 {"min_speakers": "min_speakers is larger than max_speakers."}
             )
@@ -59,7 +59,7 @@ class SpeakerNumbers(serializers.Serializer[Any]):
 
 
 def speaker_count(values: dict[str, Any]) -> SpeakerCount:
-    """What a valid SpeakerNumbers says; SpeakerCount() if it says nothing."""
+    """The SpeakerCount of validated SpeakerNumbers; SpeakerCount() without numbers."""
     return SpeakerCount(
         values.get("num_speakers"), values.get("min_speakers"), values.get("max_speakers")
     )
@@ -70,7 +70,7 @@ class RecordingFile(serializers.Serializer[Any]):
         max_length=255,
         help_text="Any audio or video file.",
         error_messages={
-            "required": "Send the recording as a file, with a name, in the form field `file`.",
+            "required": "Send the recording as a file with a name in the form field `file`.",
             "invalid": "Send the recording as a file, in a multipart form.",
             "empty": "The file is empty.",
         },
@@ -78,9 +78,9 @@ class RecordingFile(serializers.Serializer[Any]):
 
     def validate_file(self, file: Any) -> Any:
         declared = (file.content_type or "").lower()
-        if declared.startswith(REFUSED_TYPES):
+        if declared.startswith(REJECTED_TYPES):
             raise serializers.ValidationError(
-                f"The file is declared as {declared}. {WHAT_IS_ALLOWED}"
+                f"The file is declared as {declared}. {ACCEPTED_FILES}"
             )
         return file
 
@@ -96,7 +96,7 @@ class ModelName(serializers.Serializer[Any]):
         if not catalogue.can_run(model, engine=settings.TRANSCRIBER_ENGINE):
             raise serializers.ValidationError(
                 f"The engine {settings.TRANSCRIBER_ENGINE} cannot run {model.name}. "
-                "GET /api/transcribe/models lists what it can."
+                "GET /api/transcribe/models lists the models that it can run."
             )
         return model
 
@@ -107,17 +107,18 @@ class ModelAndLanguage(ModelName):
         allow_blank=True,
         default="",
         max_length=20,
-        help_text="ISO 639-1 code; detected when left out.",
+        help_text="ISO 639-1 code; detected if left out.",
     )
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         values = super().validate(values)
         language, model = catalogue.language_code(values["language"]), values["model_name"]
         if language and not catalogue.supports_language(model, language):
-            known = ", ".join(sorted(catalogue.languages(model)))
+            supported = ", ".join(sorted(catalogue.languages(model)))
             raise serializers.ValidationError(
                 {
-                    "language": f"The model {model.name} does not know the language {language!r}. It knows: {known}."
+                    "language": f"The model {model.name} does not support the language {language!r}. "
+                    f"It supports: {supported}."
                 }
             )
         if model.is_english_only:
@@ -135,11 +136,11 @@ class JobsQuery(serializers.Serializer[Any]):
 
 
 class ResultQuery(serializers.Serializer[Any]):
-    partial = serializers.BooleanField(  # type: ignore[assignment]  # hides an attribute of no use here
-        default=False, help_text="What there is of a job that is not completed."
+    partial = serializers.BooleanField(  # type: ignore[assignment]  # hides an attribute that is not used here
+        default=False, help_text="Return the partial transcript of a job that is not completed."
     )
     words = serializers.BooleanField(
-        default=False, help_text="Each segment with its words, and the transcript's revision."
+        default=False, help_text="Include each segment's words, and the transcript's revision."
     )
 
 
@@ -147,12 +148,12 @@ class ExportQuery(serializers.Serializer[Any]):
     format = serializers.ChoiceField(
         choices=FORMATS,
         error_messages={
-            "invalid_choice": f"Unknown. The formats are {', '.join(FORMATS)}.",
-            "required": f"Say which. The formats are {', '.join(FORMATS)}.",
+            "invalid_choice": f"Unknown format. The formats are {', '.join(FORMATS)}.",
+            "required": f"Choose a format. The formats are {', '.join(FORMATS)}.",
         },
     )
     speakers = serializers.BooleanField(default=True)
-    times = serializers.BooleanField(default=True, help_text="Of txt and docx.")
+    times = serializers.BooleanField(default=True, help_text="For txt and docx.")
     partial = serializers.BooleanField(default=False)  # type: ignore[assignment]  # as above
 
 
@@ -198,20 +199,20 @@ class SegmentObject(serializers.Serializer[Any]):
 class Word(serializers.Serializer[Any]):
     start = serializers.FloatField()
     end = serializers.FloatField()
-    text = serializers.CharField(help_text="With the blank before it.")
+    text = serializers.CharField(help_text="With the space before it.")
     probability = serializers.FloatField(
-        allow_null=True, help_text="Null for a word that a person wrote."
+        allow_null=True, help_text="Null for a word that was edited."
     )
 
 
 class SegmentWithWords(SegmentObject):
     words = Word(many=True)
-    edited = serializers.BooleanField(help_text="Whether the text is another than was heard.")
+    edited = serializers.BooleanField(help_text="Whether the text was edited.")
 
 
 class ResultSegment(SegmentWithWords):
-    words = Word(many=True, required=False, help_text="If they were asked for.")
-    edited = serializers.BooleanField(required=False, help_text="If they were asked for.")
+    words = Word(many=True, required=False, help_text="With words=true.")
+    edited = serializers.BooleanField(required=False, help_text="With words=true.")
 
 
 class Result(serializers.Serializer[Any]):
@@ -219,7 +220,7 @@ class Result(serializers.Serializer[Any]):
     text = serializers.CharField()
     language = serializers.CharField(allow_null=True)
     audio_duration = serializers.FloatField(allow_null=True)
-    revision = serializers.IntegerField(required=False, help_text="If they were asked for.")
+    revision = serializers.IntegerField(required=False, help_text="With words=true.")
 
 
 class Suspect(serializers.Serializer[Any]):
@@ -264,7 +265,7 @@ class Debug(JobStatus):
     device = serializers.CharField()
     language = serializers.CharField()
     diarize = serializers.BooleanField()
-    num_speakers = serializers.IntegerField(allow_null=True, help_text="As it was asked for.")
+    num_speakers = serializers.IntegerField(allow_null=True, help_text="As requested.")
     min_speakers = serializers.IntegerField(allow_null=True)
     max_speakers = serializers.IntegerField(allow_null=True)
     diarization_engine = serializers.CharField(allow_null=True)

@@ -164,7 +164,7 @@ def test_a_job_without_a_full_transcript_is_a_conflict(client: Client, status: s
     Job.objects.filter(pk=job.pk).update(status=status)
     answer = ask(client, transcript=..., job_id=str(job.pk))
     assert answer.status_code == 409
-    assert ("under way" if status in Job.ACTIVE else status) in answer.json()["detail"]
+    assert ("in progress" if status in Job.ACTIVE else status) in answer.json()["detail"]
 
 
 def test_a_job_in_which_nobody_spoke_has_no_words(client: Client) -> None:

@@ -104,7 +104,7 @@ def test_a_transcription_deleted_during_the_request_is_not_found(
 def test_a_transcription_under_way_cannot_be_summarized_yet(client: Client) -> None:
     answer = post(client, {"job_id": str(make_job(diarize=False).pk)})
     assert answer.status_code == 409
-    assert "under way" in answer.json()["detail"]
+    assert "in progress" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

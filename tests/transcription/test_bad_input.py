@@ -258,7 +258,7 @@ def test_a_body_that_is_no_form_is_refused(
         ({"model_name": "x" * 5_000}, ["model_name"]),
         ({"language": "xx", "model_name": "base"}, ["xx", "base", "en", "de"]),
         ({"language": "xx"}, ["xx", "tiny.en"]),
-        ({"language": "de"}, ["de", "tiny.en", "It knows: en"]),
+        ({"language": "de"}, ["de", "tiny.en", "It supports: en"]),
         ({"language": "yue", "model_name": "base"}, ["yue"]),
         ({"language": "\0"}, ["language"]),
     ],

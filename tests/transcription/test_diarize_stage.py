@@ -426,7 +426,7 @@ def test_only_a_completed_job_is_diarized_once_more(client: Client, status: Job.
     answer = client.post(f"/api/transcribe/diarize/{job.pk}")
     assert answer.status_code == 409
     assert list(answer.json()) == ["detail"]
-    advice = "Ask again when" if status in Job.ACTIVE else "Upload the recording again"
+    advice = "Try again when" if status in Job.ACTIVE else "Upload the recording again"
     assert advice in answer.json()["detail"]
     assert now(job).status == status
 
@@ -527,7 +527,7 @@ def test_numbers_for_an_engine_that_takes_none_are_a_400(client: Client) -> None
     diarize_job(job, ALTERNATELY)
     answer = client.post(f"/api/transcribe/diarize/{job.pk}", {"num_speakers": "2"})
     assert answer.status_code == 400
-    assert "senko cannot be told how many" in answer.json()["detail"]
+    assert "senko takes no number of speakers" in answer.json()["detail"]
     assert now(job).status == Job.Status.COMPLETED
 
 

@@ -15,7 +15,7 @@ from transcription.editing import serializers as shapes
 from transcription.editing import services
 from transcription.editing.changes import ConflictError
 from transcription.models import Edit, Job, Segment, SegmentEdit
-from transcription.request_checks import Conflict, find_job, person, valid
+from transcription.request_checks import Conflict, find_job, requester, validate
 from transcription.serializers import Problem, SegmentWithWords
 from transcription.transcript.segments import segment_object
 from transcription.transcript.word_alignment import segment_with_words
@@ -37,10 +37,10 @@ EDITED: dict[int, Any] = {200: shapes.Edited, **PROBLEMS}
 def segment(request: Request, segment_id: int) -> Response:
     """One segment with its words; give it another text or speaker; take it out of the transcript."""
     if request.method == "PATCH":
-        wish = valid(shapes.SegmentWish, request.data)
+        wish = validate(shapes.SegmentWish, request.data)
         return _edited(request, services.change, segment_id=segment_id, **wish)
     if request.method == "DELETE":
-        seen = {"text": valid(shapes.RemoveQuery, request.query_params)["was"]}
+        seen = {"text": validate(shapes.RemoveQuery, request.query_params)["was"]}
         return _edited(request, services.remove, segment_id=segment_id, was=seen)
     found = Segment.objects.filter(pk=segment_id).first()
     if found is None:
@@ -52,7 +52,7 @@ def segment(request: Request, segment_id: int) -> Response:
 @api_view(["POST"])
 def split(request: Request, segment_id: int) -> Response:
     """Cut a segment in two."""
-    wish = valid(shapes.Split, request.data)
+    wish = validate(shapes.Split, request.data)
     return _edited(request, services.split, segment_id=segment_id, **wish)
 
 
@@ -60,7 +60,7 @@ def split(request: Request, segment_id: int) -> Response:
 @api_view(["POST"])
 def merge(request: Request, segment_id: int) -> Response:
     """Join a segment with the one that follows."""
-    wish = valid(shapes.Merge, request.data)
+    wish = validate(shapes.Merge, request.data)
     following = wish["next"]
     return _edited(
         request,
@@ -76,7 +76,7 @@ def merge(request: Request, segment_id: int) -> Response:
 @api_view(["POST"])
 def rename_speaker(request: Request, job_id: str) -> Response:
     """Call a speaker something else everywhere."""
-    job, wish = find_job(job_id), valid(shapes.Rename, request.data)
+    job, wish = find_job(job_id), validate(shapes.Rename, request.data)
     return _edited(request, services.rename, job_id=job.pk, name=wish["from"], new_name=wish["to"])
 
 
@@ -86,7 +86,7 @@ def rename_speaker(request: Request, job_id: str) -> Response:
 @api_view(["GET", "HEAD"])
 def list_edits(request: Request, job_id: str) -> Response:
     """What was edited in a transcript, or in one of its segments, the newest first."""
-    job, query = find_job(job_id), valid(shapes.EditsQuery, request.query_params)
+    job, query = find_job(job_id), validate(shapes.EditsQuery, request.query_params)
     edits = services.history(job=job, segment_id=query.get("segment_id"))
     documents = [
         _document(edit) for edit in edits.prefetch_related(FIRST_CHANGES)[: query["limit"]]
@@ -104,7 +104,7 @@ def undo(request: Request, job_id: str, edit_id: int) -> Response:
 
 def _edited(request: Request, edit: Callable[..., services.Edited], **wish: Any) -> Response:
     try:
-        done = edit(**wish, done_by=person(request))
+        done = edit(**wish, done_by=requester(request))
     except services.NotPossibleError as error:
         raise ValidationError(str(error)) from error
     except ConflictError as error:
