@@ -1,4 +1,4 @@
-"""What the pages play a recording from: its samples as WAV, and the peaks of its waveform."""
+"""Playback on the pages: the recording's samples as WAV, and the peaks of its waveform."""
 
 import struct
 from collections.abc import AsyncIterator
@@ -19,38 +19,38 @@ from transcription.request_checks import find_job
 from transcription.speech.engines.base import SAMPLE_RATE
 
 HEADER_BYTES = 44
-MAX_UINT32 = 2**32 - 1  # what the header can say; 37 hours, after which players count the bytes
+MAX_UINT32 = 2**32 - 1  # the header's largest size: 37 hours; beyond, players use Content-Length
 
 
 @require_safe
 def audio(request: HttpRequest, job_id: str) -> HttpResponseBase:
-    """The recording as WAV, all of it or a range. Its times are those of the transcript.
+    """The recording as WAV, with support for byte ranges.
 
-    Made of the samples that were transcribed, not of the upload: what a browser makes of an MP3's times is
-    its own affair, and it does not play every format.
+    It is built from the transcribed samples, so that its times are exactly those of the transcript. Browsers
+    do not play every uploaded format, and seek inexactly in some, such as MP3.
     """
     job = find_job(job_id)
     if job.recording.duration is None:
-        return _missing(_why_unread(job))
+        return _not_found(_not_read_message(job))
     n_samples = recordings.count_samples(job.recording)
     if n_samples is None:
-        return _missing("The recording is gone. Upload it again.")
-    close_old_connections()  # a client may take hours, and a database has few connections to give
+        return _not_found("The recording's files were deleted. Upload it again.")
+    close_old_connections()  # a download may take hours, and database connections are limited
 
     size = HEADER_BYTES + 2 * n_samples
     etag = f'"{job.recording_id.hex}-{n_samples}"'
-    asked = _asked_range(request, size=size, etag=etag)
-    if asked is not None and not asked:
+    requested = _requested_range(request, size=size, etag=etag)
+    if requested is not None and not requested:
         return _unsatisfiable(size)
-    sent = range(size) if asked is None else asked
+    sent = range(size) if requested is None else requested
     response: HttpResponseBase
     if request.method == "HEAD":
         response = HttpResponse()
     else:
         response = StreamingHttpResponse(_wav(job.recording, n_samples, sent))
-    if asked is not None:
+    if requested is not None:
         response.status_code = 206
-        response["Content-Range"] = f"bytes {asked[0]}-{asked[-1]}/{size}"
+        response["Content-Range"] = f"bytes {requested[0]}-{requested[-1]}/{size}"
     response["Content-Type"] = "audio/wav"
     response["Content-Length"] = str(len(sent))
     response["Accept-Ranges"] = "bytes"
@@ -62,50 +62,52 @@ def audio(request: HttpRequest, job_id: str) -> HttpResponseBase:
 
 @require_safe
 def peaks(request: HttpRequest, job_id: str) -> HttpResponseBase:
-    """A byte for each 1/20 s of the recording, as far as it is prepared."""
+    """The waveform's peaks: one byte per 1/20 s, for as much of the recording as is prepared."""
     job = find_job(job_id)
-    found = recordings.read_peaks(job.recording)
-    if not found:
+    data = recordings.read_peaks(job.recording)
+    if not data:
         unread = job.recording.duration is None
-        return _missing(_why_unread(job) if unread else "There is no waveform of this recording.")
-    response = HttpResponse(found, content_type="application/octet-stream")
+        return _not_found(
+            _not_read_message(job) if unread else "There is no waveform for this recording."
+        )
+    response = HttpResponse(data, content_type="application/octet-stream")
     response["X-Peaks-Per-Second"] = str(recordings.PEAKS_PER_SECOND)
     if job.recording.duration is None:
-        response["Cache-Control"] = "no-store"  # there will be more
+        response["Cache-Control"] = "no-store"  # incomplete: more peaks follow
         return response
-    return _cached(request, response, etag=f'"{job.recording_id.hex}-{len(found)}"')
+    return _cached(request, response, etag=f'"{job.recording_id.hex}-{len(data)}"')
 
 
 def _cached(request: HttpRequest, response: HttpResponseBase, *, etag: str) -> HttpResponseBase:
-    """The response, to be kept by the browser alone; 304 where it has it."""
+    """Let the browser, but no shared cache, store the response; 304 if the ETag matches."""
     response["Cache-Control"] = "private"
     response["ETag"] = etag
-    answer = get_conditional_response(request, etag=etag, response=cast("HttpResponse", response))
-    return cast("HttpResponseBase", answer)
+    result = get_conditional_response(request, etag=etag, response=cast("HttpResponse", response))
+    return cast("HttpResponseBase", result)
 
 
-def _why_unread(job: Job) -> str:
+def _not_read_message(job: Job) -> str:
     if job.status in Job.ACTIVE:
-        return "The recording is still being read. Ask again in a moment."
-    return f"The job is {job.status}: its recording was not read to the end."
+        return "The recording is still being read. Try again in a moment."
+    return f"The job is {job.status}: its recording was not fully read."
 
 
-def _missing(detail: str) -> HttpResponse:
+def _not_found(detail: str) -> HttpResponse:
     return JsonResponse({"detail": detail}, status=404, headers={"Cache-Control": "no-store"})
 
 
 def _unsatisfiable(size: int) -> HttpResponse:
-    detail = f"The range lies behind the end of the {size:,} bytes."
+    detail = f"The range starts after the end of the {size:,} bytes."
     return JsonResponse(
         {"detail": detail}, status=416, headers={"Content-Range": f"bytes */{size}"}
     )
 
 
-def _asked_range(request: HttpRequest, *, size: int, etag: str) -> range | None:
-    """The bytes of the single range that is asked for, empty when it lies behind the end; None for all.
+def _requested_range(request: HttpRequest, *, size: int, etag: str) -> range | None:
+    """The requested byte range, empty if it starts after the end; None for the whole file.
 
-    HTTP wants what is no range, or one of another state of the file, to be answered with all; of several
-    ranges at once it lets that be an answer.
+    RFC 9110, section 14.2: an invalid Range header is ignored, as is one whose If-Range does not match;
+    several ranges may be ignored.
     """
     if request.method != "GET" or request.headers.get("If-Range", etag) != etag:
         return None
@@ -113,7 +115,7 @@ def _asked_range(request: HttpRequest, *, size: int, etag: str) -> range | None:
         first, last = StaticFile.parse_byte_range(request.headers.get("Range", ""))
     except ValueError:
         return None
-    if first < 0:  # so many from the end
+    if first < 0:  # a suffix range: the last bytes
         first = max(first + size, 0)
     if last is None:
         last = size - 1
@@ -122,19 +124,19 @@ def _asked_range(request: HttpRequest, *, size: int, etag: str) -> range | None:
     return range(first, min(last + 1, size))
 
 
-async def _wav(recording: Recording, n_samples: int, asked: range) -> AsyncIterator[bytes]:
-    if asked.start < HEADER_BYTES:
-        yield _header(n_samples)[asked.start : asked.stop]
+async def _wav(recording: Recording, n_samples: int, sent: range) -> AsyncIterator[bytes]:
+    if sent.start < HEADER_BYTES:
+        yield _header(n_samples)[sent.start : sent.stop]
     async for data in recordings.stream_samples(
         recording,
-        begin=max(asked.start - HEADER_BYTES, 0),
-        end=asked.stop - HEADER_BYTES,
+        begin=max(sent.start - HEADER_BYTES, 0),
+        end=sent.stop - HEADER_BYTES,
     ):
         yield data
 
 
 def _header(n_samples: int) -> bytes:
-    """The 44 bytes before the samples: RIFF, one `fmt ` chunk (PCM, mono, 16 bit) and one `data` chunk."""
+    """The 44-byte WAV header: RIFF, one `fmt ` chunk (PCM, mono, 16 bit), the start of the `data` chunk."""
     n_bytes = 2 * n_samples
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",

@@ -1,9 +1,8 @@
-"""Where recordings lie: the uploaded file, and in pieces of a minute its samples and their peaks.
+"""Stored files of recordings: the upload, and its decoded samples and waveform peaks in one-minute pieces.
 
-Pieces, because any storage can write and read whole files, none needs to append or seek; because a range is
-read without the rest; and because a preparation that was broken off goes over what is there at no cost.
-The peaks are what a waveform is drawn from; they are made with the samples, because the web process, which
-hands them out, is to do without numpy.
+Pieces, because every storage can write and read whole files, but some can neither append nor seek; because a
+range is read without the rest; and because an interrupted preparation skips the pieces that it has stored.
+Peaks are computed with the samples, by the worker: the web process, which serves them, does not import numpy.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ PIECE_SECONDS = 60
 PIECE_SAMPLES = PIECE_SECONDS * SAMPLE_RATE
 PIECE_BYTES = 2 * PIECE_SAMPLES
 STORAGE_ID = "storage-id"
-PEAKS_PER_SECOND = 20  # so that a minute has a whole number of them, and no piece shifts the next
+PEAKS_PER_SECOND = 20  # divides a piece evenly: the pieces' peaks can be concatenated
 
 
 def folder(recording: Recording) -> str:
@@ -34,24 +33,24 @@ def folder(recording: Recording) -> str:
 
 
 def storage_id() -> str:
-    """What tells this storage from all others: it is written into it once, by whoever is first to ask.
+    """The random id of the storage, which is created on first use. Machines that share files read the same id.
 
-    Raises OSError when the storage cannot be reached.
+    Raises OSError if the storage cannot be reached.
     """
     if not default_storage.exists(STORAGE_ID):
-        # Of two who come at once, the second one's gets another name, and is not looked at.
+        # In a race the storage gives the second file another name, which nobody reads.
         default_storage.save(STORAGE_ID, ContentFile(uuid4().hex.encode()))
     with default_storage.open(STORAGE_ID) as file:
-        found = bytes(file.read()).decode()
-    if not found:
+        content = bytes(file.read()).decode()
+    if not content:
         raise OSError(
-            f"{STORAGE_ID} is being written, or was when the disk was full: then delete it."
+            f"{STORAGE_ID} is empty: another process is writing it; if it stays empty, delete it."
         )
-    return found
+    return content
 
 
 def store_upload(*, upload: "UploadedFile[Any]", info: AudioInfo) -> Recording:
-    """Move `upload` into the storage. The row is not saved yet: see `jobs.create_job`."""
+    """Move the upload into the storage. Returns an unsaved Recording (`lifecycle.create_job` saves it)."""
     recording = Recording(
         name=upload.name or "recording",
         size=upload.size or 0,
@@ -70,7 +69,7 @@ def store_upload(*, upload: "UploadedFile[Any]", info: AudioInfo) -> Recording:
 
 
 def delete_files(recording: Recording) -> None:
-    """Remove the uploaded file, its samples and their peaks; what is gone already is no error."""
+    """Delete the uploaded file, its samples and peaks. Idempotent."""
     directory = folder(recording)
     names = _stored_names(recording)
     if names is None:
@@ -81,7 +80,7 @@ def delete_files(recording: Recording) -> None:
 
 
 def is_stored(recording: Recording) -> bool:
-    """Whether this storage has anything of it."""
+    """Whether the storage has any file of the recording."""
     return bool(_stored_names(recording))
 
 
@@ -93,7 +92,7 @@ def _stored_names(recording: Recording) -> list[str] | None:
 
 
 class SamplesWriter:
-    """Cuts samples into pieces and stores each, with its peaks, as soon as it is full."""
+    """Stores samples in pieces, each with its peaks, as soon as a piece is full."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -112,7 +111,7 @@ class SamplesWriter:
             self._store(PIECE_SAMPLES)
 
     def flush(self) -> None:
-        """Store what is left; nothing may be written after."""
+        """Store the last, incomplete piece. Nothing may be written afterwards."""
         if self._n_pending:
             self._store(self._n_pending)
 
@@ -123,20 +122,20 @@ class SamplesWriter:
         self._pending = [joined[n_samples:]]
         self._n_pending -= n_samples
         piece = joined[:n_samples]
-        _save(_piece(self._recording, self._n_pieces), piece.astype("<i2").tobytes())
-        _save(_peaks_piece(self._recording, self._n_pieces), _peaks_of(piece))
+        _save(_piece_name(self._recording, self._n_pieces), piece.astype("<i2").tobytes())
+        _save(_peaks_name(self._recording, self._n_pieces), _peaks_of(piece))
         self._n_pieces += 1
 
 
 def _save(name: str, data: bytes) -> None:
     if default_storage.exists(name):
         if default_storage.size(name) == len(data):
-            return  # from a preparation that was broken off
+            return  # stored by an interrupted preparation
         default_storage.delete(name)
     try:
         default_storage.save(name, ContentFile(data))
     except OSError:
-        # On a full disk the part of it that was written would be in others' way.
+        # On a full disk, free the space of the partial file.
         default_storage.delete(name)
         raise
 
@@ -151,7 +150,7 @@ def _peaks_of(samples: Pcm) -> bytes:
 
 
 def read_samples(recording: Recording, span: Span) -> Audio:
-    """The samples from `span.start` to `span.end`, as far as there are any; shape (n_samples,)."""
+    """The samples of the span that are stored, as floats; shape (n_samples,)."""
     import numpy as np
 
     first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
@@ -159,7 +158,7 @@ def read_samples(recording: Recording, span: Span) -> Audio:
     for index in range(first // PIECE_SAMPLES, -(-last // PIECE_SAMPLES)):
         offset = index * PIECE_SAMPLES
         try:
-            with default_storage.open(_piece(recording, index)) as file:
+            with default_storage.open(_piece_name(recording, index)) as file:
                 begin = max(first - offset, 0)
                 file.seek(2 * begin, io.SEEK_SET)
                 data = file.read(2 * (min(last - offset, PIECE_SAMPLES) - begin))
@@ -170,16 +169,16 @@ def read_samples(recording: Recording, span: Span) -> Audio:
 
 
 def has_samples(recording: Recording, span: Span) -> bool:
-    """Whether all of the span can be read."""
+    """Whether all pieces of the span are stored."""
     first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
     pieces = range(first // PIECE_SAMPLES, -(-last // PIECE_SAMPLES))
-    return all(default_storage.exists(_piece(recording, index)) for index in pieces)
+    return all(default_storage.exists(_piece_name(recording, index)) for index in pieces)
 
 
 def count_samples(recording: Recording) -> int | None:
-    """How many samples a prepared recording has. None when some of its pieces are gone."""
+    """The number of samples of a prepared recording; None if pieces are missing."""
     n_pieces = -(-round((recording.duration or 0.0) * SAMPLE_RATE) // PIECE_SAMPLES)
-    pieces = [_piece(recording, index) for index in range(n_pieces)]
+    pieces = [_piece_name(recording, index) for index in range(n_pieces)]
     stored = {f"{folder(recording)}/{name}" for name in _stored_names(recording) or []}
     if not pieces or not stored.issuperset(pieces):
         return None
@@ -187,17 +186,17 @@ def count_samples(recording: Recording) -> int | None:
 
 
 async def stream_samples(recording: Recording, *, begin: int, end: int) -> AsyncIterator[bytes]:
-    """Bytes `begin` to `end` of the samples (16 bit, little-endian), a piece at a time.
+    """Stream bytes `begin` to `end` of the samples (16 bit, little-endian), piece by piece.
 
-    Asynchronous, because Django reads any other iterator to its end before it sends the first of it. Raises
-    FileNotFoundError or EOFError when a piece is gone or cut short.
+    An asynchronous iterator: under ASGI Django consumes a synchronous one before it sends the first byte.
+    Raises FileNotFoundError or EOFError if a piece is missing or truncated.
     """
     while begin < end:
         index, offset = divmod(begin, PIECE_BYTES)
         n_bytes = min(end - begin, PIECE_BYTES - offset)
-        data = await asyncio.to_thread(_read, _piece(recording, index), offset, n_bytes)
+        data = await asyncio.to_thread(_read, _piece_name(recording, index), offset, n_bytes)
         if len(data) < n_bytes:
-            raise EOFError(f"{_piece(recording, index)} is cut short.")
+            raise EOFError(f"{_piece_name(recording, index)} is truncated.")
         yield data
         begin += n_bytes
 
@@ -209,11 +208,11 @@ def _read(name: str, offset: int, n_bytes: int) -> bytes:
 
 
 def read_peaks(recording: Recording) -> bytes:
-    """A byte for each 1/20 s, as far as the recording is prepared: 0 is silence, 255 full scale."""
+    """The peaks of the part that is prepared: one byte per 1/20 s, 0 is silence, 255 full scale."""
     parts: list[bytes] = []
     while True:
         try:
-            with default_storage.open(_peaks_piece(recording, len(parts))) as file:
+            with default_storage.open(_peaks_name(recording, len(parts))) as file:
                 parts.append(file.read())
         except FileNotFoundError:
             return b"".join(parts)
@@ -221,7 +220,7 @@ def read_peaks(recording: Recording) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class StoredSamples:
-    """A prepared recording's samples, read as they are needed."""
+    """A prepared recording's samples, read on demand."""
 
     recording: Recording
 
@@ -230,23 +229,23 @@ class StoredSamples:
         return self.recording.duration or 0.0
 
     def read(self, span: Span) -> Audio:
-        """All samples of the span, shape (n_samples,). Raises FileNotFoundError where some are missing.
+        """All samples of the span, shape (n_samples,). Raises FileNotFoundError if some are missing.
 
-        Without them what was said would come out as silence. The last second is not asked for: a span may end a
-        little after the recording does.
+        Otherwise the missing speech would be transcribed as silence. Up to one second may be missing at the end,
+        because a span may end slightly after the recording.
         """
         samples = read_samples(self.recording, span)
         end = min(span.end, self.recording.duration or span.end)
         if len(samples) < (end - span.start - 1.0) * SAMPLE_RATE or (
             end > span.start and not len(samples)
         ):
-            raise FileNotFoundError("The recording's samples are gone, or cut short.")
+            raise FileNotFoundError("The recording's samples are missing or truncated.")
         return samples
 
 
-def _piece(recording: Recording, index: int) -> str:
+def _piece_name(recording: Recording, index: int) -> str:
     return f"{folder(recording)}/samples-{index:05d}.s16"
 
 
-def _peaks_piece(recording: Recording, index: int) -> str:
+def _peaks_name(recording: Recording, index: int) -> str:
     return f"{folder(recording)}/peaks-{index:05d}.u8"

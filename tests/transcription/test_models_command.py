@@ -35,7 +35,7 @@ def test_the_list_names_every_model() -> None:
 
 
 def test_a_bundled_model_is_made_ready_by_downloading_it(models_dir: Path) -> None:
-    assert "base is here (folder)" in run("download", "openai/whisper-base")
+    assert "base is on this machine (folder)" in run("download", "openai/whisper-base")
     assert "Deleted base: 147.9 MB" in run("delete", "base")
     assert not (models_dir / "base").exists()
 

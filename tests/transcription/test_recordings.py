@@ -218,5 +218,5 @@ def test_samples_that_are_gone_are_an_error_and_not_silence(samples: Pcm) -> Non
     first, *_others = sorted(name for name in names_of(recording) if name.endswith(".s16"))
     default_storage.delete(f"{folder(recording)}/{first}")
     for span in (Span(0.0, 30.0), Span(0.0, 0.5)):
-        with pytest.raises(FileNotFoundError, match="samples are gone"):
+        with pytest.raises(FileNotFoundError, match="samples are missing"):
             stored.read(span)

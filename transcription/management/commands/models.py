@@ -1,4 +1,4 @@
-"""`manage.py models`: see which speech models are here, fetch some, delete some."""
+"""`manage.py models`: list, download and delete the weights of speech models."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
-        actions.add_parser("list", help="show every model and whether it is on this machine")
+        actions.add_parser("list", help="show all models, and which are on this machine")
         for action in ("download", "delete"):
             subparser = actions.add_parser(action, help=f"{action} models by name")
             subparser.add_argument("names", nargs="+", metavar="NAME")
@@ -23,11 +23,11 @@ class Command(BaseCommand):
         if options["action"] == "list":
             self._list()
             return
-        act = self._download if options["action"] == "download" else self._delete
+        action = self._download if options["action"] == "download" else self._delete
         try:
-            # All names first, so that a typing error in the last does not cost a long download.
+            # Resolve all names before the first download, which may be long: one may be misspelt.
             for model in [catalogue.resolve(name) for name in options["names"]]:
-                act(model)
+                action(model)
         except (catalogue.UnknownModelError, SpeechError, OSError) as error:
             raise CommandError(str(error)) from error
 
@@ -41,23 +41,25 @@ class Command(BaseCommand):
             )
 
     def _download(self, model: catalogue.ModelInfo) -> None:
-        told = -1
+        last_percent = -1
 
-        def tell(done: int, total: int) -> None:
-            nonlocal told
+        def write_progress(done: int, total: int) -> None:
+            nonlocal last_percent
             percent = 100 * done // total if total else 0
-            if percent > told:
-                told = percent
+            if percent > last_percent:
+                last_percent = percent
                 self.stdout.write(f"{model.name}: {percent} %")
 
-        found = weights.ensure_weights(
+        downloaded = weights.ensure_weights(
             model,
             engine=settings.TRANSCRIBER_ENGINE,
             models_dir=settings.TRANSCRIBER_MODELS_DIR,
-            on_progress=tell,
+            on_progress=write_progress,
         )
         self.stdout.write(
-            self.style.SUCCESS(f"{model.name} is here ({found.source}): {found.path}")
+            self.style.SUCCESS(
+                f"{model.name} is on this machine ({downloaded.source}): {downloaded.path}"
+            )
         )
 
     def _delete(self, model: catalogue.ModelInfo) -> None:
