@@ -335,7 +335,7 @@ def test_whoever_may_only_look_cannot_act(client: Client, django_user_model: Any
 def test_jobs_are_run_again_from_the_start(admin_client: Client) -> None:
     jobs = [make_job(), make_job(status=Job.Status.FAILED)]
     add_chunk(jobs[0], 0)
-    assert act(admin_client, "run_again", *jobs) == ["2 jobs begun again."]
+    assert act(admin_client, "rerun", *jobs) == ["2 jobs restarted."]
     assert set(Job.objects.values_list("status", "progress")) == {("queued", 0)}
     assert not Chunk.objects.exists()
     assert not Segment.objects.exists()
@@ -346,8 +346,8 @@ def test_what_failed_is_retried_and_the_rest_is_skipped(admin_client: Client) ->
     failed, completed = make_job(status=Job.Status.FAILED), make_job()
     add_chunk(failed, 0)
     add_chunk(failed, 1, state=Leased.State.FAILED, n_segments=0)
-    assert act(admin_client, "retry_what_failed", failed, completed) == [
-        "1 job tried again.",
+    assert act(admin_client, "retry_failed", failed, completed) == [
+        "1 job retried.",
         "1 job skipped: neither failed nor cancelled.",
     ]
     failed.refresh_from_db()
@@ -362,16 +362,16 @@ def test_jobs_under_way_are_cancelled_and_the_rest_is_skipped(admin_client: Clie
         add_chunk(job, 0, state=Leased.State.TODO)
     assert act(admin_client, "cancel", running, queued, make_job()) == [
         "2 jobs cancelled.",
-        "1 job skipped: ended already.",
+        "1 job skipped: already ended.",
     ]
     assert Job.objects.filter(status=Job.Status.CANCELLED).count() == 2
-    assert act(admin_client, "cancel", running) == ["1 job skipped: ended already."]
+    assert act(admin_client, "cancel", running) == ["1 job skipped: already ended."]
 
 
 def test_who_speaks_is_found_out_again_where_there_is_a_transcript(admin_client: Client) -> None:
     completed, running = make_job(), make_job(status=Job.Status.RUNNING)
-    assert act(admin_client, "find_speakers", completed, running) == [
-        "1 job begun.",
+    assert act(admin_client, "run_diarization", completed, running) == [
+        "Diarization requested for 1 job.",
         "1 job skipped: not completed.",
     ]
     assert completed.stages.get(kind=Stage.Kind.DIARIZE).state == Leased.State.TODO
@@ -458,7 +458,7 @@ def test_jobs_without_a_transcript_are_not_exported_and_it_is_said(admin_client:
     assert set(files) == {"first.srt", "second.srt", "skipped.txt"}
     assert "running.flac" in files["skipped.txt"]
     assert "silent.flac" in files["skipped.txt"]
-    said = "2 jobs skipped: not completed, or nothing was said."
+    said = "2 jobs skipped: not completed, or without speech."
     page = admin_client.get(changelist("job"))
     assert [str(message) for message in page.context["messages"]] == [said]
 
@@ -471,10 +471,10 @@ def test_jobs_without_a_transcript_are_not_exported_and_it_is_said(admin_client:
 def test_no_more_transcripts_are_exported_at_once_than_one_can_wait_for(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transcription.admin.jobs.MOST_EXPORTED", 1)
+    monkeypatch.setattr("transcription.admin.jobs.MAX_EXPORTED_JOBS", 1)
     jobs = [make_said("a.flac", "One."), make_said("b.flac", "Two.")]
     assert act(admin_client, "export_txt", *jobs) == [
-        "2 jobs are too many for one archive: at most 1."
+        "2 jobs are too many for one archive: at most 1 are allowed."
     ]
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from tests.effort import cpu_seconds
 from tests.transcription.operated import changelist, page_of
-from transcription.admin.base import MOST_ACTED_ON
+from transcription.admin.base import MAX_ACTION_ROWS
 from transcription.models import (
     Chunk,
     Diarization,
@@ -232,6 +232,6 @@ def assert_that_no_action_is_run_on_all(client: Client, job: Job, bounds: Bounds
             answer: Any = client.post(changelist("job"), data)
         assert answer.status_code == 302
         said = client.get(changelist("job")).context["messages"]
-        assert f"at most {MOST_ACTED_ON}" in str(next(iter(said)))
+        assert f"at most {MAX_ACTION_ROWS}" in str(next(iter(said)))
     assert Job.objects.count() == N_JOBS
     assert Job.objects.filter(status=Job.Status.RUNNING).count() == N_JOBS // len(Job.Status)

@@ -1,4 +1,4 @@
-"""What an operator sees and does. Rows are looked at, not edited, save what a segment says and who said it."""
+"""The Django admin: rows are read-only, except a segment's text and speaker; services do actions and deletion."""
 
 from django.contrib import admin
 from django.urls import reverse_lazy

@@ -1,4 +1,4 @@
-"""What all lists and pages have in common: they read, they are bounded, they lead to one another."""
+"""Base classes of the admin: read-only lists of bounded size, and links between pages."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,14 +16,14 @@ from django.utils.html import format_html
 from transcription.models import Recording
 from transcription.transcript.segments import clock_time
 
-MOST_INLINE_ROWS = 50
-MOST_ACTED_ON = 500
-"""Rows of one action: a request that takes minutes is broken off by whatever stands before the service."""
-MOST_NAMED = 100
-"""Rows that are named one by one when it is asked whether they are to be deleted."""
+MAX_INLINE_ROWS = 50
+MAX_ACTION_ROWS = 500
+"""Rows per action: a reverse proxy would time out a request that takes minutes."""
+MAX_NAMED_ROWS = 100
+"""Rows that the confirmation page of a deletion lists by name."""
 
 
-if TYPE_CHECKING:  # these take type arguments in the stubs alone
+if TYPE_CHECKING:  # generic only in the stubs
     ModelAdmin = admin.ModelAdmin[Any]
     TabularInline = admin.TabularInline[Any, Any]
     InlineFormSet = BaseInlineFormSet[Any, Any, Any]
@@ -36,7 +36,7 @@ else:
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Rows can be looked at, and nothing else unless a subclass says so."""
+    """Rows can only be viewed, unless a subclass allows more."""
 
     show_full_result_count = False
     list_per_page = 50
@@ -46,7 +46,7 @@ class ReadOnlyAdmin(ModelAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        # Without a row it is asked whether actions may be run, which is for the user's rights to say.
+        # Without a row, Django asks whether the user may run actions.
         return obj is None and super().has_change_permission(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -55,13 +55,13 @@ class ReadOnlyAdmin(ModelAdmin):
     def response_action(  # type: ignore[override]  # the stubs are of a later Django
         self, request: HttpRequest, queryset: "QuerySet[Any]"
     ) -> HttpResponse | None:
-        """Run an action, unless it is asked for on more rows at once than can be done while one waits."""
+        """Run an action; refuse it with a message for more than MAX_ACTION_ROWS rows."""
         if request.POST.get("select_across") == "1":
             n = queryset.order_by().count()
-            if n > MOST_ACTED_ON:
+            if n > MAX_ACTION_ROWS:
                 text = (
-                    f"{n:,} {self.opts.verbose_name_plural} are too many at once: at most "
-                    f"{MOST_ACTED_ON}. Nothing was done. A filter makes them fewer."
+                    f"{n:,} {self.opts.verbose_name_plural} are too many for one action: at most "
+                    f"{MAX_ACTION_ROWS} are allowed. Nothing was changed. Narrow the list with a filter."
                 )
                 self.message_user(request, text, messages.ERROR)
                 return HttpResponseRedirect(request.get_full_path())
@@ -91,11 +91,11 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def counted(self, n: int) -> str:
         """The number and the name of the rows, such as "1 job" or "1,000 jobs"."""
-        return f"1 {self.opts.verbose_name}" if n == 1 else f"{n:,} {self.opts.verbose_name_plural}"
+        return counted(n, str(self.opts.verbose_name), str(self.opts.verbose_name_plural))
 
 
 class DeletableAdmin(ReadOnlyAdmin):
-    """Rows that can be deleted, with all that hangs on them, by a function of `operations`."""
+    """Rows can be deleted too, through the service function that `delete_row` calls."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
@@ -103,15 +103,14 @@ class DeletableAdmin(ReadOnlyAdmin):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """What the page that asks for confirmation shows: not every single segment."""
-        found = list(objs)
-        named = [self.name_of(row) for row in found[:MOST_NAMED]]
-        if len(found) > MOST_NAMED:
-            named.append(f"and {len(found) - MOST_NAMED} more")
-        return (named, {str(self.opts.verbose_name_plural): len(found)}, set(), [])
+        """What the confirmation page shows: the rows' names, without the thousands of dependent rows."""
+        rows = list(objs)
+        names = [self.display_name(row) for row in rows[:MAX_NAMED_ROWS]]
+        if len(rows) > MAX_NAMED_ROWS:
+            names.append(f"and {len(rows) - MAX_NAMED_ROWS} more")
+        return (names, {str(self.opts.verbose_name_plural): len(rows)}, set(), [])
 
-    def name_of(self, row: Any) -> str:
-        """What a person knows it by."""
+    def display_name(self, row: Any) -> str:
         return str(row)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
@@ -126,11 +125,11 @@ class DeletableAdmin(ReadOnlyAdmin):
 
 
 class LimitedFormSet(InlineFormSet):
-    """The first rows; the others are in the list of their own."""
+    """Shows the first rows only; the model's own list has all."""
 
     def get_queryset(self) -> "QuerySet[Any]":
         if not hasattr(self, "_first_rows"):
-            self._first_rows = super().get_queryset()[:MOST_INLINE_ROWS]
+            self._first_rows = super().get_queryset()[:MAX_INLINE_ROWS]
         return self._first_rows
 
 
@@ -148,14 +147,14 @@ class ReadOnlyInline(TabularInline):
 
 
 class ValuesFilter(admin.AllValuesFieldListFilter):
-    """A filter by the values that there are, where empty is one of them: the plain one shows it as nothing."""
+    """A filter by the values that occur; shows the empty value as "(none)", for which Django has no label."""
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         for choice in super().choices(changelist):
             yield choice if choice["display"] != "" else {**choice, "display": "(none)"}
 
 
-def shown_duration(recording: Recording) -> str:
+def display_duration(recording: Recording) -> str:
     seconds = recording.duration
     return "" if seconds is None else clock_time(seconds)
 
@@ -165,7 +164,7 @@ def link(url: str, text: str) -> str:
 
 
 def list_url(model: type[Model], query: str) -> str:
-    """The list of those rows of a model that a query finds, such as `job__id__exact=…`."""
+    """The URL of a model's list, filtered by a query such as `job__id__exact=…`."""
     return f"{reverse(_view(model, 'changelist'))}?{query}"
 
 
@@ -178,7 +177,7 @@ def _view(model: type[Model], name: str) -> str:
 
 
 def job_link(job_id: UUID | None) -> str:
-    """A link to a job's page, without a query for the job; empty for None."""
+    """A link to a job's page, made without fetching the job; empty for None."""
     if job_id is None:
         return ""
     return link(reverse("admin:transcription_job_change", args=[job_id]), "job")
@@ -188,10 +187,11 @@ def review_url(job_id: UUID) -> str:
     return reverse("review", args=[job_id])
 
 
-def counted(n: int, what: str) -> str:
-    return f"1 {what}" if n == 1 else f"{n:,} {what}s"
+def counted(n: int, singular: str, plural: str = "") -> str:
+    """A number with its noun, such as "1 job" or "1,000 jobs"; the default plural ends in "s"."""
+    return f"1 {singular}" if n == 1 else f"{n:,} {plural or f'{singular}s'}"
 
 
-def reasons(found: "Counter[str]", what: str) -> list[str]:
-    """Why something was not done, each reason once: how often, and in what words."""
-    return [f"{counted(n, what)} skipped: {reason}" for reason, n in found.most_common()]
+def skipped_messages(reasons: "Counter[str]", noun: str) -> list[str]:
+    """A message for each reason why rows were skipped, with the number of rows."""
+    return [f"{counted(n, noun)} skipped: {reason}" for reason, n in reasons.most_common()]

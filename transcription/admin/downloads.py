@@ -1,4 +1,4 @@
-"""Transcripts of several jobs as one archive."""
+"""Transcripts as downloads: one file, or a zip archive for several jobs."""
 
 import asyncio
 import re
@@ -16,18 +16,18 @@ from django.utils.http import content_disposition_header
 from transcription.models import Job
 from transcription.transcript import exports
 
-BLOCK = 64 * 1024
-MOST_NAME_BYTES = 200
-"""File systems take 255, of which some are for a number and the format."""
+BLOCK_BYTES = 64 * 1024
+MAX_NAME_BYTES = 200
+"""File systems allow 255; the rest is for a number and the suffix."""
 SKIPPED = "skipped.txt"
 
 
 def one_file(*, job: Job, format: str) -> HttpResponseBase:  # noqa: A002  # as `exports` calls it
-    made = exports.export(job=job, format=format, options=exports.Options())
-    disposition = content_disposition_header(True, made.name)
+    file = exports.export(job=job, format=format, options=exports.Options())
+    disposition = content_disposition_header(True, file.name)
     return HttpResponse(
-        made.content,
-        content_type=made.content_type,
+        file.content,
+        content_type=file.content_type,
         headers={"Content-Disposition": disposition or "attachment"},
     )
 
@@ -38,15 +38,15 @@ def archive(
     format: str,  # noqa: A002
     skipped: Iterable[str],
 ) -> HttpResponseBase:
-    """A zip with a file of each job, made on the disk one after the other; `skipped` are lines that name the others."""
+    """A zip file with one file per job, written to a temporary file. `skipped` are the lines of skipped.txt."""
     file = tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115  # `_blocks` closes it
     taken = {SKIPPED}
-    with ZipFile(file, "w", ZIP_DEFLATED) as written:
+    with ZipFile(file, "w", ZIP_DEFLATED) as zip_file:
         for job in jobs:
-            made = exports.export(job=job, format=format, options=exports.Options())
-            written.writestr(_free_name(made.name, taken), made.content)
+            transcript = exports.export(job=job, format=format, options=exports.Options())
+            zip_file.writestr(_unique_name(transcript.name, taken), transcript.content)
         if lines := "".join(f"{line}\n" for line in skipped):
-            written.writestr(SKIPPED, lines)
+            zip_file.writestr(SKIPPED, lines)
     length = file.tell()
     file.seek(0)
     headers = {
@@ -58,18 +58,18 @@ def archive(
 
 async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
     with file:
-        while block := await asyncio.to_thread(file.read, BLOCK):
+        while block := await asyncio.to_thread(file.read, BLOCK_BYTES):
             yield block
 
 
-def _free_name(name: str, taken: set[str]) -> str:
-    """A name like `name` that no system takes for a path, and that is not taken, whatever letters' case counts for."""
+def _unique_name(name: str, taken: set[str]) -> str:
+    """A safe file name that is not in `taken`, even where case is ignored; adds it there."""
     path = PurePath(name)
-    plain = re.sub(r"[^\w (),.+-]", "_", path.stem).encode()[:MOST_NAME_BYTES]
-    stem = plain.decode(errors="ignore").strip(" .") or "transcript"
-    free, number = f"{stem}{path.suffix}", 1
-    while free.casefold() in taken:
+    safe = re.sub(r"[^\w (),.+-]", "_", path.stem).encode()[:MAX_NAME_BYTES]
+    stem = safe.decode(errors="ignore").strip(" .") or "transcript"
+    unique, number = f"{stem}{path.suffix}", 1
+    while unique.casefold() in taken:
         number += 1
-        free = f"{stem} ({number}){path.suffix}"
-    taken.add(free.casefold())
-    return free
+        unique = f"{stem} ({number}){path.suffix}"
+    taken.add(unique.casefold())
+    return unique

@@ -1,4 +1,4 @@
-"""Jobs: what is going on, what went wrong, and what to do about it."""
+"""Jobs in the admin: their state, timeline, and actions (rerun, retry, diarize, cancel, export, delete)."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -28,23 +28,22 @@ from transcription.admin import downloads
 from transcription.admin.base import (
     DeletableAdmin,
     ValuesFilter,
-    counted,
+    display_duration,
     link,
     list_url,
     review_url,
-    shown_duration,
 )
 from transcription.admin.timeline import timeline
 from transcription.jobs import diarize, lifecycle, retry_and_delete, status
 from transcription.models import Chunk, Diarization, Edit, Job, Leased, Segment, Stage
 from transcription.transcript import exports
 
-LONG = timedelta(hours=1)
-IDLE = timedelta(minutes=10)
-RECENT = timedelta(days=1)
-MOST_EXPORTED = 200
-NO_TRANSCRIPT = "not completed, or nothing was said"
-WORK_FOR_A_SECOND = Case(
+LONG_RUNNING = timedelta(hours=1)
+STALLED = timedelta(minutes=10)
+RECENTLY = timedelta(days=1)
+MAX_EXPORTED_JOBS = 200
+NO_TRANSCRIPT = "not completed, or without speech"
+REAL_TIME_FACTOR = Case(
     When(
         status=Job.Status.COMPLETED,
         then=ExpressionWrapper(
@@ -54,35 +53,37 @@ WORK_FOR_A_SECOND = Case(
         ),
     )
 )
-"""The real-time factor, for the database to sort by."""
+"""The real-time factor as a database expression, to sort by."""
 
 
 class AttentionFilter(admin.SimpleListFilter):
-    title = "what to look at"
+    title = "attention"
     parameter_name = "attention"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
             ("failed", "Failed in the last 24 hours"),
-            ("long", "Under way for more than an hour"),
-            ("idle", "Nobody has worked at it for 10 minutes"),
+            ("long", "In progress for more than an hour"),
+            ("idle", "Stalled: no worker has held it for 10 minutes"),
         ]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Job]") -> "QuerySet[Job]":
         if self.value() == "failed":
-            recent = Now() - RECENT
+            recent = Now() - RECENTLY
             return queryset.filter(status=Job.Status.FAILED, finished_at__gte=recent)
         if self.value() == "long":
-            working = Q(status=Job.Status.RUNNING, started_at__lt=Now() - LONG - F("paused"))
-            waiting = Q(status=Job.Status.QUEUED, updated_at__lt=Now() - LONG)
-            return queryset.filter(working | waiting)
+            running = Q(
+                status=Job.Status.RUNNING, started_at__lt=Now() - LONG_RUNNING - F("paused")
+            )
+            queued = Q(status=Job.Status.QUEUED, updated_at__lt=Now() - LONG_RUNNING)
+            return queryset.filter(running | queued)
         if self.value() == "idle":
-            held = {"job": OuterRef("pk"), "state": Leased.State.DOING, "lease_until__gte": Now()}
+            leased = {"job": OuterRef("pk"), "state": Leased.State.DOING, "lease_until__gte": Now()}
             return queryset.filter(
-                ~Exists(Chunk.objects.filter(**held)),
-                ~Exists(Stage.objects.filter(**held)),
+                ~Exists(Chunk.objects.filter(**leased)),
+                ~Exists(Stage.objects.filter(**leased)),
                 status__in=Job.ACTIVE,
-                updated_at__lt=Now() - IDLE,
+                updated_at__lt=Now() - STALLED,
             )
         return queryset
 
@@ -94,7 +95,7 @@ def _export_action(format: str) -> Callable[..., Any]:  # noqa: A002  # as `expo
     ) -> HttpResponseBase | None:
         return model_admin.export(request, queryset, format)
 
-    export.__name__ = f"export_{format}"  # by which the page's form and its choice know it
+    export.__name__ = f"export_{format}"  # Django's name of the action in the form
     return export
 
 
@@ -143,9 +144,9 @@ class JobAdmin(DeletableAdmin):
         ),
     )
     actions = (
-        "run_again",
-        "retry_what_failed",
-        "find_speakers",
+        "rerun",
+        "retry_failed",
+        "run_diarization",
         "cancel",
         *(_export_action(name) for name in exports.FORMATS),
     )
@@ -160,14 +161,14 @@ class JobAdmin(DeletableAdmin):
 
     @admin.display(description="duration", ordering="recording__duration")
     def length(self, job: Job) -> str:
-        return shown_duration(job.recording)
+        return display_duration(job.recording)
 
     @admin.display(description="progress", ordering="progress")
     def percent(self, job: Job) -> str:
         bar = '<progress max="100" value="{0}" style="width: 5em" aria-hidden="true"></progress>'
         return format_html(f'<span style="white-space: nowrap">{bar} {{0}} %</span>', job.progress)
 
-    @admin.display(description="real-time factor", ordering=WORK_FOR_A_SECOND)
+    @admin.display(description="real-time factor", ordering=REAL_TIME_FACTOR)
     def real_time_factor(self, job: Job) -> str | None:
         factor = status.real_time_factor(job)
         return None if factor is None else f"{factor:.3f}"
@@ -194,36 +195,41 @@ class JobAdmin(DeletableAdmin):
     ) -> HttpResponse:
         if obj is not None:
             context |= {
-                "subtitle": self.name_of(obj),
+                "subtitle": self.display_name(obj),
                 "timeline": timeline(obj),
                 "review_url": review_url(obj.pk),
-                "tools": [{"url": url, "text": text.capitalize()} for url, text in _lists(obj)],
+                "tools": [
+                    {"url": url, "text": text.capitalize()} for url, text in _related_lists(obj)
+                ],
             }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.action(
-        description="Run again from the start: transcript and edits go", permissions=["change"]
+        description="Rerun from scratch (deletes transcript and edits)", permissions=["change"]
     )
-    def run_again(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
-        self._act(request, queryset, retry_and_delete.rerun, "{} begun again", "{} no longer there")
+    def rerun(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
+        self._act_on_jobs(
+            request, queryset, retry_and_delete.rerun, "{} restarted", "{} skipped: deleted"
+        )
 
     @admin.action(description="Retry what failed", permissions=["change"])
-    def retry_what_failed(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
+    def retry_failed(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         skipped = "{} skipped: neither failed nor cancelled"
-        self._act(request, queryset, retry_and_delete.retry_failed, "{} tried again", skipped)
+        self._act_on_jobs(request, queryset, retry_and_delete.retry_failed, "{} retried", skipped)
 
-    @admin.action(description="Find out who speaks (again)", permissions=["change"])
-    def find_speakers(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
+    @admin.action(description="Run diarization (again)", permissions=["change"])
+    def run_diarization(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         skipped = "{} skipped: not completed"
-        self._act(request, queryset, diarize.request_diarization, "{} begun", skipped)
+        done = "Diarization requested for {}"
+        self._act_on_jobs(request, queryset, diarize.request_diarization, done, skipped)
 
     @admin.action(description="Cancel", permissions=["change"])
     def cancel(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
-        self._act(
-            request, queryset, lifecycle.cancel_job, "{} cancelled", "{} skipped: ended already"
+        self._act_on_jobs(
+            request, queryset, lifecycle.cancel_job, "{} cancelled", "{} skipped: already ended"
         )
 
-    def _act(
+    def _act_on_jobs(
         self,
         request: HttpRequest,
         queryset: "QuerySet[Job]",
@@ -241,18 +247,20 @@ class JobAdmin(DeletableAdmin):
         queryset: "QuerySet[Job]",
         format: str,  # noqa: A002
     ) -> HttpResponseBase | None:
-        """One job's transcript as its file, several as an archive, which says too whose is missing."""
+        """Download one job's transcript as a file, or several as an archive with a list of the jobs without one."""
         n = queryset.count()
-        if n > MOST_EXPORTED:
-            text = f"{n} jobs are too many for one archive: at most {MOST_EXPORTED}."
+        if n > MAX_EXPORTED_JOBS:
+            text = (
+                f"{n} jobs are too many for one archive: at most {MAX_EXPORTED_JOBS} are allowed."
+            )
             self.message_user(request, text, messages.ERROR)
             return None
-        said = Exists(Segment.objects.filter(job=OuterRef("pk")))
-        chosen = list(queryset.select_related("recording").annotate(has_segments=said))
-        ready = [job for job in chosen if job.status == Job.Status.COMPLETED and job.has_segments]
-        skipped = [job for job in chosen if job not in ready]
+        has_segments = Exists(Segment.objects.filter(job=OuterRef("pk")))
+        jobs = list(queryset.select_related("recording").annotate(has_segments=has_segments))
+        ready = [job for job in jobs if job.status == Job.Status.COMPLETED and job.has_segments]
+        skipped = [job for job in jobs if job not in ready]
         if skipped:
-            text = f"{counted(len(skipped), 'job')} skipped: {NO_TRANSCRIPT}."
+            text = f"{self.counted(len(skipped))} skipped: {NO_TRANSCRIPT}."
             self.message_user(request, text, messages.WARNING)
         if not ready:
             return None
@@ -261,15 +269,15 @@ class JobAdmin(DeletableAdmin):
         lines = [f"{job.recording.name} ({job.pk}): {NO_TRANSCRIPT}" for job in skipped]
         return downloads.archive(jobs=ready, format=format, skipped=lines)
 
-    def name_of(self, row: Job) -> str:
+    def display_name(self, row: Job) -> str:
         return f"{row.recording.name} with {row.model_name}"
 
     def delete_row(self, pk: UUID) -> None:
         retry_and_delete.delete_job(job_id=pk)
 
 
-def _lists(job: Job) -> list[tuple[str, str]]:
-    """Where a job's rows are listed, and what they are called."""
-    of_job = f"job__id__exact={job.pk}"
-    listed = {Chunk: "chunks", Segment: "segments", Diarization: "speakers", Edit: "edits"}
-    return [(list_url(model, of_job), name) for model, name in listed.items()]
+def _related_lists(job: Job) -> list[tuple[str, str]]:
+    """The URLs of the lists of the job's rows, with their labels."""
+    query = f"job__id__exact={job.pk}"
+    labels = {Chunk: "chunks", Segment: "segments", Diarization: "speakers", Edit: "edits"}
+    return [(list_url(model, query), label) for model, label in labels.items()]

@@ -1,4 +1,4 @@
-"""Recordings: what was uploaded, and the jobs that transcribe it."""
+"""Recordings in the admin, with the jobs that transcribe them."""
 
 from typing import Any
 from uuid import UUID
@@ -10,16 +10,16 @@ from django.utils.timesince import timesince
 from transcription.admin.base import (
     DeletableAdmin,
     ValuesFilter,
+    display_duration,
     link,
     list_url,
     page_url,
     review_url,
-    shown_duration,
 )
 from transcription.jobs import retry_and_delete
 from transcription.models import Job, Recording
 
-MOST_JOBS = 20
+MAX_JOBS = 20
 
 
 @admin.register(Recording)
@@ -43,7 +43,7 @@ class RecordingAdmin(DeletableAdmin):
 
     @admin.display(description="duration", ordering="duration")
     def length(self, recording: Recording) -> str:
-        return shown_duration(recording)
+        return display_duration(recording)
 
     @admin.display(description="jobs")
     def jobs_link(self, recording: Recording) -> str:
@@ -51,15 +51,15 @@ class RecordingAdmin(DeletableAdmin):
 
     @admin.display(description="file")
     def stored_as(self, recording: Recording) -> str:
-        """Its name in the storage, which is not served: a field of the form would link to it."""
+        """The file's name as text: a file field would link to its URL, which is not served."""
         return recording.file.name or ""
 
     @admin.display(description="jobs")
     def latest_jobs(self, recording: Recording) -> str:
-        """The newest of them, each with its review."""
+        """The newest jobs, each with links to its page and its review."""
         rows: list[tuple[Any, ...]] = [
             (page_url(job), f"{job.model_name}, {job.status}", review_url(job.pk))
-            for job in recording.jobs.order_by("-created_at")[:MOST_JOBS]
+            for job in recording.jobs.order_by("-created_at")[:MAX_JOBS]
         ]
         return format_html_join(
             "", '<div><a href="{}">{}</a> · <a href="{}">review</a></div>', rows

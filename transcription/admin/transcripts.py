@@ -1,4 +1,4 @@
-"""Segments, which may be put right here too, and what was put right by hand, here and on the pages."""
+"""Segments, whose text and speaker can be edited, and the history of edits, which can be undone."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,10 @@ from transcription.admin.base import (
     ModelAdmin,
     ReadOnlyAdmin,
     ReadOnlyInline,
-    counted,
     link,
     list_url,
-    reasons,
     review_url,
+    skipped_messages,
 )
 from transcription.editing import services
 from transcription.editing.changes import ConflictError
@@ -31,11 +30,11 @@ else:
     SegmentForm = forms.ModelForm
 
 EDITABLE = ("text", "speaker")
-GONE = "This segment is gone: it was removed, or the job was begun again."
+SEGMENT_GONE = "This segment no longer exists: it was removed, or the job was rerun."
 
 
 class SegmentEditForm(SegmentForm):
-    """Text and speaker. What they were when the page was made comes back with them, hidden."""
+    """Text and speaker, with hidden fields of their values when the page was rendered (optimistic locking)."""
 
     class Meta:
         model = Segment
@@ -44,7 +43,9 @@ class SegmentEditForm(SegmentForm):
     def clean_text(self) -> str:
         text = " ".join(self.cleaned_data["text"].split())
         if len(text) > services.MAX_TEXT_LENGTH:
-            raise forms.ValidationError(f"A segment has at most {services.MAX_TEXT_LENGTH:,} letters.")
+            raise forms.ValidationError(
+                f"A segment has at most {services.MAX_TEXT_LENGTH:,} characters."
+            )
         printable(text)
         return text
 
@@ -54,7 +55,7 @@ class SegmentEditForm(SegmentForm):
         return speaker or None
 
     def seen(self) -> dict[str, Any]:
-        """What was changed, as whoever changed it saw it."""
+        """The values of the changed fields that the user saw before the change."""
         data = {name: self.data.get(self[name].html_initial_name, "") for name in self.changed_data}
         lines = {name: value.replace("\r\n", "\n") for name, value in data.items()}
         return {
@@ -64,10 +65,17 @@ class SegmentEditForm(SegmentForm):
 
 @admin.register(Segment)
 class SegmentAdmin(ReadOnlyAdmin):
-    """What was said and by whom may be put right; times and figures are what the model gave."""
+    """Text and speaker can be edited; times and scores come from the model and are read-only."""
 
     form = SegmentEditForm
-    list_display = ("begins", "ends", "short_text", "speaker", "recording_name", "avg_logprob")
+    list_display = (
+        "start_time",
+        "end_time",
+        "short_text",
+        "speaker",
+        "recording_name",
+        "avg_logprob",
+    )
     list_filter = ("job__status", "job__model_name", "job__language", "job__created_at")
     list_select_related = ("job__recording",)
     search_fields = ("job__id", "job__recording__name", "text")
@@ -94,11 +102,11 @@ class SegmentAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).defer("words")
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        # One job's segments as they were said; all jobs' the newest first, which needs no sorting.
+        # One job's segments in order of time; those of all jobs newest first, which needs no sorting.
         return ("start", "pk") if "job__id__exact" in request.GET else ("-pk",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """The speaker too while the job is under way: nobody is named before its end."""
+        """The speaker too while the job is active: speakers are attributed at its end."""
         if obj is not None and obj.job.status in Job.ACTIVE:
             return (*self.readonly_fields, "speaker")
         return self.readonly_fields
@@ -111,11 +119,11 @@ class SegmentAdmin(ReadOnlyAdmin):
         )
 
     @admin.display(description="start", ordering="start")
-    def begins(self, segment: Segment) -> str:
+    def start_time(self, segment: Segment) -> str:
         return display_time(segment.start)
 
     @admin.display(description="end", ordering="end")
-    def ends(self, segment: Segment) -> str:
+    def end_time(self, segment: Segment) -> str:
         return display_time(segment.end)
 
     @admin.display(description="text", ordering="text")
@@ -133,7 +141,7 @@ class SegmentAdmin(ReadOnlyAdmin):
 
     @admin.display
     def edits(self, segment: Segment) -> str:
-        return link(list_url(Edit, f"changes__segment_pk={segment.pk}"), "what was edited in it")
+        return link(list_url(Edit, f"changes__segment_pk={segment.pk}"), "edits of this segment")
 
     def change_view(
         self,
@@ -142,18 +150,18 @@ class SegmentAdmin(ReadOnlyAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The page, and what it sends: nothing of that is written where somebody else was first."""
+        """Show and save the form. A conflict with another user's edit saves nothing and is shown as an error."""
         try:
             return super().change_view(request, object_id, form_url, extra_context)
         except ConflictError as error:
             problem = str(error)
         except Segment.DoesNotExist:
-            problem = GONE
+            problem = SEGMENT_GONE
         self.message_user(request, problem, messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
 
     def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
-        """As an edit that has its place in the history. Raises ConflictError, Segment.DoesNotExist."""
+        """Save as an edit in the history. Raises ConflictError, Segment.DoesNotExist."""
         if form.changed_data:
             services.change(
                 segment_id=obj.pk,
@@ -167,7 +175,7 @@ class SegmentEditInline(ReadOnlyInline):
     model = SegmentEdit
     verbose_name_plural = "segments"
     show_change_link = False
-    fields = ("segment", "said_before", "said_after")
+    fields = ("segment", "before_change", "after_change")
     readonly_fields = fields
 
     @admin.display
@@ -175,12 +183,12 @@ class SegmentEditInline(ReadOnlyInline):
         return change.segment_pk
 
     @admin.display(description="before")
-    def said_before(self, change: SegmentEdit) -> str:
-        return _said(change.before)
+    def before_change(self, change: SegmentEdit) -> str:
+        return _describe(change.before)
 
     @admin.display(description="after")
-    def said_after(self, change: SegmentEdit) -> str:
-        return _said(change.after)
+    def after_change(self, change: SegmentEdit) -> str:
+        return _describe(change.after)
 
 
 @admin.register(Edit)
@@ -213,7 +221,7 @@ class EditAdmin(ReadOnlyAdmin):
     readonly_fields = ("review",)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """A segment's edits too, to which its page leads."""
+        """Allow the filter by segment too, which a segment's page links to."""
         return lookup == "changes__segment_pk" or bool(
             super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
         )
@@ -232,7 +240,7 @@ class EditAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Undo", permissions=["change"])
     def undo(self, request: HttpRequest, queryset: "QuerySet[Edit]") -> None:
-        """The newest first, as the later stand on the earlier."""
+        """Undo the edits newest first, because later edits build on earlier ones."""
         n_done, skipped = 0, Counter[str]()
         for edit in queryset.order_by("-pk").only("job_id"):
             try:
@@ -242,19 +250,21 @@ class EditAdmin(ReadOnlyAdmin):
             except ConflictError as error:
                 skipped[str(error)] += 1
             except (Edit.DoesNotExist, Job.DoesNotExist):
-                skipped["It is gone: the job was deleted or begun again."] += 1
+                skipped["It no longer exists: the job was deleted or rerun."] += 1
             else:
                 n_done += 1
         if n_done:
-            self.message_user(request, f"{counted(n_done, 'edit')} undone.", messages.SUCCESS)
-        for text in reasons(skipped, "edit"):
+            self.message_user(request, f"{self.counted(n_done)} undone.", messages.SUCCESS)
+        for text in skipped_messages(skipped, "edit"):
             self.message_user(request, text, messages.WARNING)
 
 
-def _said(fields: dict[str, Any] | None) -> str:
-    """What a change says of text and speaker."""
+def _describe(fields: dict[str, Any] | None) -> str:
+    """The speaker and text of one side of a change, those that it contains."""
     if fields is None:
         return "(no segment)"
     text, speaker = fields.get("text"), fields.get("speaker")
-    said = [] if text is None else [f"“{Truncator(text).chars(200)}”"]
-    return " — ".join(([speaker or "no speaker"] if "speaker" in fields else []) + said)
+    parts = [speaker or "no speaker"] if "speaker" in fields else []
+    if text is not None:
+        parts.append(f"“{Truncator(text).chars(200)}”")
+    return " — ".join(parts)

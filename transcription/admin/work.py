@@ -1,4 +1,4 @@
-"""The parts of a job that workers hold, one at a time, the workers, and who was heard."""
+"""Stages, chunks, workers and diarizations in the admin."""
 
 from typing import Any
 
@@ -60,13 +60,13 @@ class ChunkAdmin(LeasedAdmin):
         return super().get_queryset(request).defer("streams", "speech")
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        # One job's chunks as they follow each other; all jobs' the newest first.
+        # One job's chunks in order of time; those of all jobs newest first, which needs no sorting.
         return ("index",) if "job__id__exact" in request.GET else ("-pk",)
 
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
-    """Those that were there within the last hour."""
+    """Workers that sent a heartbeat within the last hour; older rows are deleted."""
 
     list_display = ("machine", "role", "model_name", "device", "seen_at", "started_at")
     list_filter = ("role", ("machine", ValuesFilter))
@@ -76,14 +76,14 @@ class WorkerAdmin(ReadOnlyAdmin):
 
 @admin.register(Diarization)
 class DiarizationAdmin(ReadOnlyAdmin):
-    """Who was heard, and for how long; turns and voices are for programs."""
+    """Speakers and how long each speaks. The large fields (turns, centroids) are not shown."""
 
     list_display = ("recording_name", "engine", "model", "device", "created_at")
     list_filter = (("engine", ValuesFilter), ("device", ValuesFilter), "created_at")
     list_select_related = ("job__recording",)
     ordering = ("-pk",)
     search_fields = ("job__id", "job__recording__name")
-    fields = ("job", "engine", "model", "device", "created_at", "heard")
+    fields = ("job", "engine", "model", "device", "created_at", "speaker_times")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
@@ -94,9 +94,9 @@ class DiarizationAdmin(ReadOnlyAdmin):
         return diarization.job.recording.name
 
     @admin.display(description="speakers")
-    def heard(self, diarization: Diarization) -> str:
-        seconds = diarization.seconds_of_speakers()
-        called = diarization.names
+    def speaker_times(self, diarization: Diarization) -> str:
+        names = diarization.names
         return ", ".join(
-            f"{called.get(name, name)} {display_time(heard)}" for name, heard in seconds.items()
+            f"{names.get(label, label)} {display_time(seconds)}"
+            for label, seconds in diarization.seconds_of_speakers().items()
         )
