@@ -94,6 +94,17 @@ class ReadOnlyAdmin(ModelAdmin):
         return counted(n, str(self.opts.verbose_name), str(self.opts.verbose_name_plural))
 
 
+class JobRowAdmin(ReadOnlyAdmin):
+    """Rows that belong to a job, with a column for its recording's name."""
+
+    list_select_related = ("job__recording",)
+
+    @admin.display(description="recording", ordering="job__recording__name")
+    def recording_name(self, row: Any) -> str:
+        name: str = row.job.recording.name
+        return name
+
+
 class DeletableAdmin(ReadOnlyAdmin):
     """Rows can be deleted too, through the service function that `delete_row` calls."""
 

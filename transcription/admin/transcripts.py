@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.text import Truncator
 
 from transcription.admin.base import (
+    JobRowAdmin,
     ModelAdmin,
-    ReadOnlyAdmin,
     ReadOnlyInline,
     link,
     list_url,
@@ -64,7 +64,7 @@ class SegmentEditForm(SegmentForm):
 
 
 @admin.register(Segment)
-class SegmentAdmin(ReadOnlyAdmin):
+class SegmentAdmin(JobRowAdmin):
     """Text and speaker can be edited; times and scores come from the model and are read-only."""
 
     form = SegmentEditForm
@@ -77,7 +77,6 @@ class SegmentAdmin(ReadOnlyAdmin):
         "avg_logprob",
     )
     list_filter = ("job__status", "job__model_name", "job__language", "job__created_at")
-    list_select_related = ("job__recording",)
     search_fields = ("job__id", "job__recording__name", "text")
     readonly_fields = (
         "job",
@@ -129,10 +128,6 @@ class SegmentAdmin(ReadOnlyAdmin):
     @admin.display(description="text", ordering="text")
     def short_text(self, segment: Segment) -> str:
         return Truncator(segment.text).chars(120)
-
-    @admin.display(description="recording", ordering="job__recording__name")
-    def recording_name(self, segment: Segment) -> str:
-        return segment.job.recording.name
 
     @admin.display
     def review(self, segment: Segment) -> str:
@@ -192,7 +187,7 @@ class SegmentEditInline(ReadOnlyInline):
 
 
 @admin.register(Edit)
-class EditAdmin(ReadOnlyAdmin):
+class EditAdmin(JobRowAdmin):
     list_display = (
         "short_summary",
         "kind",
@@ -203,7 +198,6 @@ class EditAdmin(ReadOnlyAdmin):
         "undone_at",
     )
     list_filter = ("kind", ("undone_at", admin.EmptyFieldListFilter), "created_at")
-    list_select_related = ("job__recording",)
     search_fields = ("job__id", "job__recording__name", "summary", "done_by")
     date_hierarchy = "created_at"
     inlines = (SegmentEditInline,)
@@ -229,10 +223,6 @@ class EditAdmin(ReadOnlyAdmin):
     @admin.display(description="edit", ordering="summary")
     def short_summary(self, edit: Edit) -> str:
         return Truncator(edit.summary).chars(120)
-
-    @admin.display(description="recording", ordering="job__recording__name")
-    def recording_name(self, edit: Edit) -> str:
-        return edit.job.recording.name
 
     @admin.display
     def review(self, edit: Edit) -> str:

@@ -7,19 +7,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.text import Truncator
 
-from transcription.admin.base import ReadOnlyAdmin, ValuesFilter
+from transcription.admin.base import JobRowAdmin, ReadOnlyAdmin, ValuesFilter
 from transcription.models import Chunk, Diarization, Stage, Worker
 from transcription.transcript.segments import display_time
 
 
-class LeasedAdmin(ReadOnlyAdmin):
+class LeasedAdmin(JobRowAdmin):
     ordering = ("-pk",)
-    list_select_related = ("job__recording",)
     search_fields = ("job__id", "job__recording__name", "error")
-
-    @admin.display(description="recording", ordering="job__recording__name")
-    def recording_name(self, row: Stage | Chunk) -> str:
-        return row.job.recording.name
 
     @admin.display(description="error", ordering="error")
     def short_error(self, row: Stage | Chunk) -> str:
@@ -75,12 +70,11 @@ class WorkerAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Diarization)
-class DiarizationAdmin(ReadOnlyAdmin):
+class DiarizationAdmin(JobRowAdmin):
     """Speakers and how long each speaks. The large fields (turns, centroids) are not shown."""
 
     list_display = ("recording_name", "engine", "model", "device", "created_at")
     list_filter = (("engine", ValuesFilter), ("device", ValuesFilter), "created_at")
-    list_select_related = ("job__recording",)
     ordering = ("-pk",)
     search_fields = ("job__id", "job__recording__name")
     fields = ("job", "engine", "model", "device", "created_at", "speaker_times")
@@ -88,10 +82,6 @@ class DiarizationAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).defer("turns", "exclusive", "centroids")
-
-    @admin.display(description="recording", ordering="job__recording__name")
-    def recording_name(self, diarization: Diarization) -> str:
-        return diarization.job.recording.name
 
     @admin.display(description="speakers")
     def speaker_times(self, diarization: Diarization) -> str:
