@@ -60,10 +60,10 @@ async def test_a_recording_of_the_microphone_is_transcribed_and_deleted(service:
         await job.get_by_role("button", name="Delete").click()
         question = page.get_by_role("dialog")
         await expect(question).to_contain_text("Dictation")
-        await question.locator("#ask-no").click()
+        await question.locator("#confirm-no").click()
         await expect(job).to_be_visible()
         await job.get_by_role("button", name="Delete").click()
-        await question.locator("#ask-yes").click()
+        await question.locator("#confirm-yes").click()
         await expect(page.locator(f"#job-{job_id}")).to_have_count(0)
     assert service.status(str(job_id))["status"] == "not_found"
     assert set(recordings.glob("*")) == before

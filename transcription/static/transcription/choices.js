@@ -1,4 +1,4 @@
-// Model, language and speakers of what is uploaded next; the browser remembers them.
+// The form with the options of the next uploads: model, language, speakers. The browser remembers them.
 
 import { languageName } from "./shared.js";
 
@@ -7,34 +7,35 @@ const DETECT = "Detect automatically";
 const byId = (id) => document.getElementById(id);
 const form = byId("choices");
 const [model, language, speakers, number] = ["model", "language", "speakers", "number"].map(byId);
-const remembered = { language: "", ...recall() };
+const saved = { language: "", ...load() };
 
-/** The fields of an upload, or null where the form says what is wrong with them. */
-export function chosen() {
+/** The chosen options as fields of an upload; null if the form is invalid, which it then shows. */
+export function chosenOptions() {
   if (!form.reportValidity()) return null;
-  const wish = { model_name: model.value, language: language.value, diarize: String(speakers.value !== "off") };
-  if (speakers.value === "exactly") wish.num_speakers = number.value;
-  return wish;
+  const options = { model_name: model.value, language: language.value, diarize: String(speakers.value !== "off") };
+  if (speakers.value === "exactly") options.num_speakers = number.value;
+  return options;
 }
 
-export function inWords({ model_name: name, language: code, diarize, num_speakers: count }) {
-  const who = diarize === "false" ? "without speakers" : count ? `${count} ${count === "1" ? "speaker" : "speakers"}` : "with speakers";
-  return `${name}, ${code ? languageName(code) : "language detected"}, ${who}`;
+/** The options of an upload as text. */
+export function describeOptions({ model_name: name, language: code, diarize, num_speakers: count }) {
+  const speakersText = diarize === "false" ? "without speakers" : count ? `${count} ${count === "1" ? "speaker" : "speakers"}` : "with speakers";
+  return `${name}, ${code ? languageName(code) : "language detected"}, ${speakersText}`;
 }
 
-function recall() {
+function load() {
   try {
     return JSON.parse(localStorage.getItem(KEY)) ?? {};
   } catch {
-    return {}; // storage is blocked, or holds something else
+    return {}; // storage is blocked, or has invalid content
   }
 }
 
-function remember() {
+function save() {
   try {
-    localStorage.setItem(KEY, JSON.stringify(remembered));
+    localStorage.setItem(KEY, JSON.stringify(saved));
   } catch {
-    // Storage is blocked or full: the choices are those of this page.
+    // Storage is blocked or full: the choices last until the page is closed.
   }
 }
 
@@ -42,16 +43,16 @@ function choose(select, value) {
   if ([...select.options].some((option) => option.value === value)) select.value = value;
 }
 
-function offerLanguages() {
+function showLanguages() {
   const option = model.selectedOptions[0];
   const codes = option?.dataset.languages.split(" ") ?? [];
   const isFixed = codes.length === 1;
-  const named = codes.map((code) => new Option(languageName(code), code));
-  named.sort((one, other) => one.text.localeCompare(other.text));
-  language.replaceChildren(...(isFixed ? [] : [new Option(DETECT, "")]), ...named);
+  const languages = codes.map((code) => new Option(languageName(code), code));
+  languages.sort((one, other) => one.text.localeCompare(other.text));
+  language.replaceChildren(...(isFixed ? [] : [new Option(DETECT, "")]), ...languages);
   language.disabled = isFixed;
-  if (!isFixed) choose(language, remembered.language);
-  byId("model-hint").textContent = option ? hint(option, isFixed) : "No model is here, and the model hub cannot be reached.";
+  if (!isFixed) choose(language, saved.language);
+  byId("model-hint").textContent = option ? hint(option, isFixed) : "No model is downloaded, and the model hub cannot be reached.";
 }
 
 function hint(option, isFixed) {
@@ -61,41 +62,41 @@ function hint(option, isFixed) {
   return parts.join(" ");
 }
 
-function offerNumber() {
+function showNumberField() {
   if (!number) return;
-  const isAsked = speakers.value === "exactly";
-  byId("number-field").hidden = !isAsked;
-  number.disabled = !isAsked;
+  const isShown = speakers.value === "exactly";
+  byId("number-field").hidden = !isShown;
+  number.disabled = !isShown;
 }
 
 model.addEventListener("change", () => {
-  remembered.model = model.value;
-  offerLanguages();
+  saved.model = model.value;
+  showLanguages();
 });
 language.addEventListener("change", () => {
-  remembered.language = language.value;
+  saved.language = language.value;
 });
 speakers.addEventListener("change", () => {
-  remembered.speakers = speakers.value;
-  offerNumber();
+  saved.speakers = speakers.value;
+  showNumberField();
 });
 number?.addEventListener("change", () => {
-  if (number.validity.valid) remembered.number = number.value;
+  if (number.validity.valid) saved.number = number.value;
 });
-form.addEventListener("change", remember);
+form.addEventListener("change", save);
 form.addEventListener("submit", (event) => event.preventDefault());
 
-function begin() {
-  choose(model, remembered.model);
-  choose(speakers, remembered.speakers);
-  if (number && remembered.number) number.value = remembered.number;
-  offerLanguages();
-  offerNumber();
+function init() {
+  choose(model, saved.model);
+  choose(speakers, saved.speakers);
+  if (number && saved.number) number.value = saved.number;
+  showLanguages();
+  showNumberField();
 }
 
-// Those that would be downloaded come later: the model hub was asked first.
+// Models that can be downloaded are added later: checking the model hub takes a while.
 model.addEventListener("htmx:afterSettle", () => {
-  choose(model, remembered.model);
-  offerLanguages();
+  choose(model, saved.model);
+  showLanguages();
 });
-begin();
+init();

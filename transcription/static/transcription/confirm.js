@@ -1,10 +1,10 @@
-// A question before what cannot be taken back.
+// A confirmation dialog before destructive actions.
 
-const dialog = document.getElementById("ask");
-const part = (name) => document.getElementById(`ask-${name}`);
+const dialog = document.getElementById("confirm");
+const part = (name) => document.getElementById(`confirm-${name}`);
 
-/** Whether the person said `yes`, the label of the one button; the other has the focus. */
-export function ask({ title, text, yes, no = "Keep it" }) {
+/** Resolves to true if the user confirms. `yes` and `no` are the buttons' labels; `no` has the focus. */
+export function confirmAction({ title, text, yes, no = "Keep it" }) {
   part("title").textContent = title;
   part("text").textContent = text;
   part("yes").textContent = yes;

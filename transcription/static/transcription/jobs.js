@@ -1,33 +1,33 @@
-// The list of jobs: those under way follow their sockets, and all of it is fetched anew now and then.
+// The list of jobs: active jobs are updated through their WebSockets, and the whole list is polled.
 
-import { ask } from "./confirm.js";
+import { confirmAction } from "./confirm.js";
 import { clock, languageName, listen, notice } from "./shared.js";
 
-const REFRESH_MS = 30_000;
+const POLL_MS = 30_000;
 const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60]];
 const { htmx } = window;
 const byId = (id) => document.getElementById(id);
 const list = () => byId("jobs-list");
 const search = byId("q");
 const rowOf = (id) => byId(`job-${id}`);
-const followed = new Map(); // by the job's id: its latest message, and what stops listening
+const subscriptions = new Map(); // by job id: the latest message, and a function that closes the socket
 
 export function refreshJobs() {
   htmx.trigger(list(), "refresh");
 }
 
-// ---- Those under way
+// ---- Active jobs
 
-function follow({ dataset: { job: id, name, after } }) {
+function subscribe({ dataset: { job: id, name, after } }) {
   const job = { message: "" };
-  followed.set(id, job);
+  subscriptions.set(id, job);
   job.stop = listen(id, {
     onStatus: (status) => {
       job.message = status.message;
       showStatus(id, status);
     },
     onEnd: (reason) => {
-      unfollow(id);
+      unsubscribe(id);
       if (reason === "not_found") {
         notice(`${name} was deleted.`);
         return refreshJobs();
@@ -38,19 +38,19 @@ function follow({ dataset: { job: id, name, after } }) {
   }, { after: after || null });
 }
 
-function unfollow(id) {
-  followed.get(id)?.stop();
-  followed.delete(id);
+function unsubscribe(id) {
+  subscriptions.get(id)?.stop();
+  subscriptions.delete(id);
 }
 
 function showStatus(id, { status, message, progress }) {
   const row = rowOf(id);
-  if (!row || status !== "processing") return; // the whole row comes anew
+  if (!row || status !== "processing") return; // onEnd fetches the whole row
   if (row.dataset.status === "queued" && message !== row.dataset.message) return fetchRow(id);
   const bar = row.querySelector("progress");
   if (bar) bar.value = progress;
-  const said = row.querySelector(".job-message");
-  if (said && said.textContent !== message) said.textContent = message;
+  const text = row.querySelector(".job-message");
+  if (text && text.textContent !== message) text.textContent = message;
 }
 
 function fetchRow(id) {
@@ -58,15 +58,15 @@ function fetchRow(id) {
   if (row) htmx.ajax("GET", row.dataset.row, { source: row, target: row, swap: "outerHTML" });
 }
 
-const observer = new MutationObserver(arrange);
+const observer = new MutationObserver(updateList);
 
-/** After any change of the list, whoever made it. */
-function arrange() {
-  for (const id of followed.keys()) {
-    if (!rowOf(id)?.hasAttribute("data-active")) unfollow(id);
+/** Update subscriptions and displayed values after any change of the list. */
+function updateList() {
+  for (const id of subscriptions.keys()) {
+    if (!rowOf(id)?.hasAttribute("data-active")) unsubscribe(id);
   }
   for (const row of document.querySelectorAll("[data-job][data-active]")) {
-    if (!followed.has(row.dataset.job)) follow(row);
+    if (!subscriptions.has(row.dataset.job)) subscribe(row);
   }
   for (const element of document.querySelectorAll("#jobs [data-language]")) {
     element.textContent = languageName(element.dataset.language);
@@ -75,9 +75,9 @@ function arrange() {
     element.textContent = clock(Number(element.dataset.seconds));
   }
   for (const element of document.querySelectorAll("#jobs time")) showAge(element);
-  const found = byId("jobs-found");
-  if (found.textContent !== list().dataset.found) found.textContent = list().dataset.found; // said only when it changes
-  observer.takeRecords(); // of what was done here
+  const count = byId("jobs-found");
+  if (count.textContent !== list().dataset.found) count.textContent = list().dataset.found; // announced only if it changes
+  observer.takeRecords(); // ignore the changes made here
 }
 
 function showAge(element) {
@@ -92,41 +92,40 @@ function showAge(element) {
 
 // ---- Deleting
 
-async function remove(button) {
+async function deleteJob(button) {
   const { job: id, name, active } = button.closest("[data-job]").dataset;
-  const text = `${name}: its transcript, summaries and recording go for good.${active === undefined ? "" : " It is under way; that ends."}`;
-  if (!(await ask({ title: "Delete this recording?", text, yes: "Delete" }))) return;
+  const text = `${name}: its transcript, summaries and recording are deleted permanently.${active === undefined ? "" : " The job is in progress and is cancelled."}`;
+  if (!(await confirmAction({ title: "Delete this recording?", text, yes: "Delete" }))) return;
   const row = rowOf(id);
   if (!row) return;
   const next = (row.nextElementSibling ?? row.previousElementSibling)?.id;
-  unfollow(id); // what happens is no news
+  unsubscribe(id); // no notice of the user's own deletion
   await htmx.ajax("POST", button.dataset.delete, { source: row, target: "#jobs-list", swap: "outerHTML" });
-  if (rowOf(id)) return; // it was refused, and somebody has said why
+  if (rowOf(id)) return; // it failed, and a notice says why
   (byId(next)?.querySelector("h3 a") ?? byId("jobs-heading")).focus();
 }
 
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("[data-delete]");
-  if (button) remove(button);
+  if (button) deleteJob(button);
 });
 
-// ---- Requests of htmx
+// ---- htmx requests
 
-// Where the focus was in what is gone, it goes to what came in its place.
-let focused = null;
+let focused = null; // the replaced element that had the focus: its replacement gets it
 
 document.addEventListener("htmx:configRequest", ({ detail: { parameters, verb } }) => {
-  // A button that is disabled meanwhile has lost the focus before the next request.
+  // A button that htmx has disabled has already lost the focus.
   if (document.activeElement !== document.body) focused = document.activeElement.closest("[data-job], .paging");
   if (verb !== "get") return;
   for (const [name, value] of [...parameters.entries()]) {
-    if (!value) parameters.delete(name); // addresses stay short
+    if (!value) parameters.delete(name); // keep URLs short
   }
 });
 
 document.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
   notice(detailOf(xhr));
-  if (xhr.status === 404 || xhr.status === 409) refreshJobs(); // what is shown is no longer so
+  if (xhr.status === 404 || xhr.status === 409) refreshJobs(); // the list is outdated
 });
 
 document.addEventListener("htmx:sendError", ({ detail: { requestConfig } }) => {
@@ -150,19 +149,19 @@ document.addEventListener("htmx:afterSettle", () => {
 });
 
 document.addEventListener("htmx:historyRestore", () => {
-  const asked = new URLSearchParams(location.search);
-  search.value = asked.get("q") ?? "";
-  byId("status").value = asked.get("status") ?? "";
+  const parameters = new URLSearchParams(location.search);
+  search.value = parameters.get("q") ?? "";
+  byId("status").value = parameters.get("status") ?? "";
 });
 
-// ---- What others began
+// ---- Polling for other users' jobs
 
-function lookForNew() {
+function poll() {
   const isTyping = document.activeElement === search;
   if (document.visibilityState === "visible" && !isTyping && list().dataset.page === "1") refreshJobs();
 }
 
-setInterval(lookForNew, REFRESH_MS);
-window.addEventListener("focus", lookForNew);
+setInterval(poll, POLL_MS);
+window.addEventListener("focus", poll);
 observer.observe(byId("jobs"), { childList: true, subtree: true });
-arrange();
+updateList();

@@ -1,52 +1,52 @@
-// Recording with the microphone: heard before it is uploaded, and never thrown away unasked.
+// Recording with the microphone, with a preview before the upload; discarding asks for confirmation.
 
-import { ask } from "./confirm.js";
+import { confirmAction } from "./confirm.js";
 import { clock } from "./shared.js";
 import { add } from "./upload.js";
 
 const FORMATS = [["audio/webm;codecs=opus", "webm"], ["audio/mp4", "m4a"], ["audio/ogg;codecs=opus", "ogg"]];
-const PIECE_MS = 1000;
+const TIMESLICE_MS = 1000;
 const PROBLEMS = {
   NotAllowedError: "The browser may not use the microphone. Allow it for this page (beside the address, or in the browser's settings), then try again.",
-  NotFoundError: "There is no microphone.",
+  NotFoundError: "No microphone was found.",
   NotReadableError: "The microphone cannot be opened. Another program may be using it.",
 };
 const byId = (id) => document.getElementById(id);
-const whileRecorded = { recorder: null, pieces: [], elapsed: 0, since: null, timer: null, context: null, lock: null };
-let kept = null; // the blob that waits for a decision
+const session = { recorder: null, pieces: [], elapsed: 0, since: null, timer: null, context: null, lock: null };
+let recording = null; // the finished recording, a blob, until it is uploaded or discarded
 
 async function record() {
-  say("");
-  const problem = whyImpossible();
-  if (problem) return say(problem);
+  showProblem("");
+  const problem = unsupportedReason();
+  if (problem) return showProblem(problem);
   byId("record").disabled = true; // while the browser asks for permission
   try {
     start(await navigator.mediaDevices.getUserMedia({ audio: true }));
   } catch (error) {
-    say(PROBLEMS[error.name] ?? `Recording cannot begin: ${error.message}`);
+    showProblem(PROBLEMS[error.name] ?? `Recording cannot start: ${error.message}`);
   }
   byId("record").disabled = false;
 }
 
-function whyImpossible() {
+function unsupportedReason() {
   if (!window.isSecureContext) {
-    return "Browsers let a page use the microphone over https alone, or on the machine itself (localhost). Record with another program and upload the file.";
+    return "Browsers allow microphone access only over https or on localhost. Record with another program and upload the file.";
   }
-  if (!navigator.mediaDevices?.getUserMedia || !window.MediaRecorder) return "This browser cannot record. Use another, or upload a file.";
+  if (!navigator.mediaDevices?.getUserMedia || !window.MediaRecorder) return "This browser cannot record audio. Use another browser, or upload a file.";
   return "";
 }
 
 function start(stream) {
   const format = FORMATS.find(([type]) => MediaRecorder.isTypeSupported(type));
   const recorder = new MediaRecorder(stream, format ? { mimeType: format[0] } : {});
-  Object.assign(whileRecorded, { recorder, pieces: [], elapsed: 0, since: performance.now() });
-  recorder.addEventListener("dataavailable", ({ data }) => whileRecorded.pieces.push(data));
-  recorder.addEventListener("stop", () => finish(stream, format?.[1] ?? "webm")); // a microphone that is unplugged stops it too
-  recorder.addEventListener("error", ({ error }) => say(`Recording broke off: ${error?.message ?? "the browser does not say why"}.`));
-  recorder.start(PIECE_MS);
-  whileRecorded.timer = setInterval(tick, 200);
-  measure(stream);
-  stayAwake();
+  Object.assign(session, { recorder, pieces: [], elapsed: 0, since: performance.now() });
+  recorder.addEventListener("dataavailable", ({ data }) => session.pieces.push(data));
+  recorder.addEventListener("stop", () => finish(stream, format?.[1] ?? "webm")); // unplugging the microphone stops it too
+  recorder.addEventListener("error", ({ error }) => showProblem(`The recording was interrupted: ${error?.message ?? "unknown reason"}.`));
+  recorder.start(TIMESLICE_MS);
+  session.timer = setInterval(tick, 200);
+  showLevel(stream);
+  requestWakeLock();
   showPart("recording");
   showState();
   byId("stop").focus();
@@ -54,75 +54,75 @@ function start(stream) {
 
 function finish(stream, suffix) {
   stream.getTracks().forEach((track) => track.stop());
-  clearInterval(whileRecorded.timer);
-  whileRecorded.context?.close();
-  whileRecorded.lock?.release();
-  const { pieces, recorder } = whileRecorded;
-  whileRecorded.recorder = null;
-  kept = new Blob(pieces, { type: recorder.mimeType.split(";")[0] });
-  if (!kept.size) {
-    kept = null;
+  clearInterval(session.timer);
+  session.context?.close();
+  session.lock?.release();
+  const { pieces, recorder } = session;
+  session.recorder = null;
+  recording = new Blob(pieces, { type: recorder.mimeType.split(";")[0] });
+  if (!recording.size) {
+    recording = null;
     showPart("record");
-    return say("Nothing was recorded. Does the microphone work?");
+    return showProblem("Nothing was recorded. Does the microphone work?");
   }
-  byId("preview").src = URL.createObjectURL(kept);
-  byId("recorded-name").value = `Recording ${moment()}`;
+  byId("preview").src = URL.createObjectURL(recording);
+  byId("recorded-name").value = `Recording ${timestamp()}`;
   byId("recorded").dataset.suffix = suffix;
   showPart("recorded");
   byId("keep").focus();
 }
 
-/** Date and time of day here, without what file names may not hold. */
-function moment() {
+/** Local date and time without characters that file names must not contain. */
+function timestamp() {
   const now = new Date();
   const local = new Date(now.getTime() - now.getTimezoneOffset() * 60_000).toISOString();
   return local.slice(0, 19).replace("T", " ").replaceAll(":", ".");
 }
 
 function pause() {
-  const { recorder } = whileRecorded;
+  const { recorder } = session;
   if (recorder.state === "recording") {
     recorder.pause();
-    whileRecorded.elapsed = elapsed();
-    whileRecorded.since = null;
+    session.elapsed = elapsed();
+    session.since = null;
   } else {
     recorder.resume();
-    whileRecorded.since = performance.now();
+    session.since = performance.now();
   }
   showState();
 }
 
-const elapsed = () => whileRecorded.elapsed + (whileRecorded.since === null ? 0 : performance.now() - whileRecorded.since);
+const elapsed = () => session.elapsed + (session.since === null ? 0 : performance.now() - session.since);
 
 function upload() {
-  const name = byId("recorded-name").value.trim() || `Recording ${moment()}`;
-  const file = new File([kept], `${name}.${byId("recorded").dataset.suffix}`, { type: kept.type });
-  if (add([file], { isRecording: true })) letGo();
+  const name = byId("recorded-name").value.trim() || `Recording ${timestamp()}`;
+  const file = new File([recording], `${name}.${byId("recorded").dataset.suffix}`, { type: recording.type });
+  if (add([file], { isRecording: true })) reset();
 }
 
 async function discard() {
-  if (await ask({ title: "Discard the recording?", text: "It was not uploaded and exists nowhere else.", yes: "Discard" })) letGo();
+  if (await confirmAction({ title: "Discard the recording?", text: "It was not uploaded and exists nowhere else.", yes: "Discard" })) reset();
 }
 
-function letGo() {
+function reset() {
   URL.revokeObjectURL(byId("preview").src);
   byId("preview").removeAttribute("src");
-  kept = null;
+  recording = null;
   showPart("record");
   byId("record").focus();
 }
 
-// ---- What is to be seen and heard
+// ---- Display
 
 function tick() {
   byId("elapsed").textContent = clock(elapsed() / 1000);
 }
 
 function showState() {
-  const isPaused = whileRecorded.recorder.state === "paused";
+  const isPaused = session.recorder.state === "paused";
   byId("record-state").textContent = isPaused ? "Paused" : "Recording";
   byId("recording").classList.toggle("paused", isPaused);
-  byId("pause").textContent = isPaused ? "Go on" : "Pause";
+  byId("pause").textContent = isPaused ? "Resume" : "Pause";
   tick();
 }
 
@@ -130,41 +130,41 @@ function showPart(name) {
   for (const id of ["record", "recording", "recorded"]) byId(id).hidden = id !== name;
 }
 
-function say(problem) {
+function showProblem(problem) {
   byId("record-problem").textContent = problem;
   byId("record-problem").hidden = !problem;
 }
 
-/** Show how loud it is: silence is noticed before an hour of it is recorded. */
-function measure(stream) {
+/** Show the input level, so that a muted microphone is noticed at once. */
+function showLevel(stream) {
   const context = new AudioContext();
   const analyser = new AnalyserNode(context, { fftSize: 1024 });
   context.createMediaStreamSource(stream).connect(analyser);
   const samples = new Float32Array(analyser.fftSize);
-  whileRecorded.context = context;
-  const look = () => {
+  session.context = context;
+  const draw = () => {
     if (context.state === "closed") return;
     analyser.getFloatTimeDomainData(samples);
     const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
     byId("level").value = Math.max(0, 1 + Math.log10(power + 1e-6) / 6); // from -60 dB to full scale
-    requestAnimationFrame(look);
+    requestAnimationFrame(draw);
   };
-  look();
+  draw();
 }
 
-async function stayAwake() {
+async function requestWakeLock() {
   try {
-    whileRecorded.lock = await navigator.wakeLock?.request("screen"); // phones stop recording when they sleep
+    session.lock = await navigator.wakeLock?.request("screen"); // phones stop recording when the screen turns off
   } catch {
-    whileRecorded.lock = null; // a low battery forbids it
+    session.lock = null; // denied, for example on a low battery
   }
 }
 
 byId("record").addEventListener("click", record);
 byId("pause").addEventListener("click", pause);
-byId("stop").addEventListener("click", () => whileRecorded.recorder.stop());
+byId("stop").addEventListener("click", () => session.recorder.stop());
 byId("keep").addEventListener("click", upload);
 byId("discard").addEventListener("click", discard);
 window.addEventListener("beforeunload", (event) => {
-  if (whileRecorded.recorder || kept) event.preventDefault();
+  if (session.recorder || recording) event.preventDefault();
 });

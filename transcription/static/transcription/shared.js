@@ -1,14 +1,14 @@
-// What all pages share: calls of the API, notices, the live socket.
+// Shared by all pages: API calls, notices, and the live WebSocket of a job.
 
 export class ApiError extends Error {
-  /** @param {number} status 0 where no answer came */
+  /** @param {number} status the HTTP status code; 0 without a response */
   constructor(status, detail) {
     super(detail);
     this.status = status;
   }
 }
 
-/** The answer's JSON. Throws ApiError with what the service says was wrong. */
+/** Call the API and return the response's JSON. Throws ApiError with the service's error message. */
 export async function api(method, path, body) {
   const options = { method, headers: { "X-CSRFToken": csrfToken() } };
   if (body !== undefined) {
@@ -37,7 +37,7 @@ export function csrfToken() {
   return JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
 }
 
-/** Say something for some seconds, to screen readers too. `action` is {label, run}. */
+/** Show a notice for some seconds; screen readers announce it. `action` is {label, run}. */
 export function notice(text, { action } = {}) {
   const element = document.createElement("div");
   element.className = "notice";
@@ -71,28 +71,28 @@ export function languageName(code) {
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const two = (n) => String(n).padStart(2, "0");
-  return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+  const pad = (n) => String(n).padStart(2, "0");
+  return h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
 }
 
-const NORMAL = 1000, NOT_FOUND = 4404, BEGUN_AGAIN = 4409;
-const FIRST_WAIT = 500, LONGEST_WAIT = 10000;
+const NORMAL = 1000, NOT_FOUND = 4404, RESTARTED = 4409; // close codes
+const INITIAL_BACKOFF_MS = 500, MAX_BACKOFF_MS = 10_000;
 
 /**
- * Follow a job until its final status. Connects again whenever the connection breaks, and says what it has.
- * Handlers: onStatus(message), onSegment(segment), onSpeakers({segments, removed}), onBegunAgain(), onEnd(reason)
- * where the reason is "final", "not_found" or "failed". Returns a function that stops listening.
- * `after` is the id of a segment up to which nothing need be sent.
+ * Subscribe to a job until its final status. Reconnects with backoff, and resumes after the last segment received.
+ * Handlers: onStatus(message), onSegment(segment), onSpeakers({segments, removed}), onRestarted(), onEnd(reason)
+ * with the reason "final" or "not_found". Returns a function that closes the connection.
+ * Segments up to the id `after` are not sent.
  */
-export function listen(jobId, handlers, { after: known = null } = {}) {
-  let last = known, wait = FIRST_WAIT, socket = null, timer = null, stopped = false;
+export function listen(jobId, handlers, { after: firstAfter = null } = {}) {
+  let last = firstAfter, backoff = INITIAL_BACKOFF_MS, socket = null, timer = null, stopped = false;
 
   function connect() {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const after = last === null ? "" : `?after=${last}`;
     socket = new WebSocket(`${scheme}://${location.host}/api/transcribe/live/${jobId}${after}`);
     socket.addEventListener("message", (event) => {
-      wait = FIRST_WAIT;
+      backoff = INITIAL_BACKOFF_MS;
       const message = JSON.parse(event.data);
       if (message.type === "status") handlers.onStatus?.(message);
       else if (message.type === "speakers") handlers.onSpeakers?.(message);
@@ -105,12 +105,12 @@ export function listen(jobId, handlers, { after: known = null } = {}) {
       if (stopped) return;
       if (code === NORMAL) return handlers.onEnd?.("final");
       if (code === NOT_FOUND) return handlers.onEnd?.("not_found");
-      if (code === BEGUN_AGAIN) {
+      if (code === RESTARTED) {
         last = null;
-        handlers.onBegunAgain?.();
+        handlers.onRestarted?.();
       }
-      timer = setTimeout(connect, wait);
-      wait = Math.min(2 * wait, LONGEST_WAIT);
+      timer = setTimeout(connect, backoff);
+      backoff = Math.min(2 * backoff, MAX_BACKOFF_MS);
     });
   }
 

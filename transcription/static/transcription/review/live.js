@@ -28,7 +28,7 @@ export function follow() {
       putComing();
       transcript.change(segments, removed);
     },
-    onBegunAgain() {
+    onRestarted() {
       coming = [];
       transcript.clear();
       notice("The job was begun again.");
