@@ -5,6 +5,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,7 +36,11 @@ def running(*, context: int = 2048) -> Iterator[str]:
         url = f"http://127.0.0.1:{port}/v1"
 
         def is_up() -> bool:
-            assert process.poll() is None, "the server of the language model did not start"
+            ended = process.poll()
+            assert ended != -signal.SIGILL, (
+                "xllamacpp needs a processor with AVX2 (its server ended with SIGILL)"
+            )
+            assert ended is None, "the server of the language model did not start"
             try:
                 return httpx.get(f"{url}/models").status_code == 200
             except httpx.TransportError:
