@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -340,7 +341,7 @@ async def test_three_hours_are_summarized_with_work_in_proportion_while_others_a
             await asyncio.sleep(0.01)
             longest_wait = max(longest_wait, time.perf_counter() - began)
 
-    async def work(transcript: Transcript) -> tuple[float, str, list[str]]:
+    async def work(transcript: Transcript) -> tuple[float, str, Sequence[str]]:
         """CPU seconds, summary, topics."""
         began = time.process_time()
         summary = await MODEL.summarize(transcript, style=Style.BULLET_POINTS, max_words=300)

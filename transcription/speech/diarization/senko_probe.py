@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -93,9 +94,9 @@ def _computes_features_on_gpu(device: str) -> bool:
     """senko leaves its library alone where kaldifeat is installed and there is a GPU."""
     if device == "cpu" or find_spec("kaldifeat") is None:
         return False
-    import kaldifeat  # noqa: F401
     import torch
 
+    import_module("kaldifeat")  # untyped, and seldom there
     return torch.cuda.is_available()
 
 
