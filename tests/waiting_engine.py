@@ -1,7 +1,8 @@
 """A speech engine without inference: it waits for events, or for a known time, so that tests decide how far a job gets.
 
 It replaces faster-whisper in processes that have `DJANGO_SETTINGS_MODULE=tests.waiting_settings`. Each stream becomes
-one segment that tells its start, so a recording's transcript is the same however often its chunks are transcribed.
+one segment, whose text is a checksum of the stream's samples: a recording's transcript is the same however often its
+chunks are transcribed, and another one if other samples were read.
 
 - With TEST_GATE, a folder (see `Gate`), chunks pass until the gate's limit, and then wait until it is opened.
 - With TEST_SECONDS_PER_SECOND a chunk takes so many seconds for a second of audio.
@@ -9,10 +10,12 @@ one segment that tells its start, so a recording's transcript is the same howeve
 
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from transcription.speech.engines.base import (
+    SAMPLE_RATE,
     Audio,
     EngineSettings,
     OnProgress,
@@ -74,7 +77,7 @@ class WaitingEngine:
         self._wait(self._rate * sum(stream.duration for stream in streams), on_progress)
         return [
             TranscribedSegment(
-                stream.start, stream.end, f"From {stream.start:.2f} on.", (), -0.1, 0.0, 1.0, 0.0
+                stream.start, stream.end, _checksum(audio, stream), (), -0.1, 0.0, 1.0, 0.0
             )
             for stream in streams
         ]
@@ -85,6 +88,11 @@ class WaitingEngine:
             time.sleep(min(left, STEP_SECONDS))
             if on_progress is not None:
                 on_progress(min(1.0, 1 - left / seconds))
+
+
+def _checksum(audio: Audio, stream: Span) -> str:
+    samples = audio[round(stream.start * SAMPLE_RATE) : round(stream.end * SAMPLE_RATE)]
+    return f"{zlib.crc32(samples.tobytes()):08x}"
 
 
 def _pass(gate: Path, on_progress: OnProgress | None) -> None:

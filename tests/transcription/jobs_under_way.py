@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -14,11 +15,16 @@ Spoken = list[tuple[float, float, str]]
 Row = dict[str, Any]
 
 CANCELLED_WITHIN_SECONDS = 2.0
-GIVEN_UP = "is not wanted any more"
+GIVEN_UP = "was cancelled or lost its lease"
 
 
 def spoken(result: dict[str, Any]) -> Spoken:
     return [(s["start"], s["end"], s["text"]) for s in result["segments"]]
+
+
+def undisturbed(service: Service, path: Path) -> Spoken:
+    """The transcript of the recording in a job that nothing happens to."""
+    return spoken(service.transcribe(path))
 
 
 def patiently(look: Callable[[], Found | None], *, what: str, seconds: float = 120.0) -> Found:

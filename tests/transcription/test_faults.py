@@ -10,6 +10,7 @@ import pytest
 
 from tests import servers
 from tests.service import Service, wait_for
+from tests.transcription.conftest import QUICK_RECOVERY
 from tests.transcription.jobs_under_way import (
     CANCELLED_WITHIN_SECONDS,
     Row,
@@ -22,13 +23,18 @@ from tests.transcription.jobs_under_way import (
     midway,
     seconds_to_cancel,
     spoken,
+    undisturbed,
 )
+from tests.waiting_engine import RATE, SETTINGS
 
 pytestmark = [pytest.mark.slow, pytest.mark.servers]
 
 LEASE_SECONDS = 5
-RECOVERED_WITHIN_SECONDS = 130.0
-"""The schedule looks once a minute, and is itself looked at twice a minute."""
+RECOVERED_WITHIN_SECONDS = 30.0
+JOB_SECONDS = 14
+"""How long the engine that only waits takes for ten minutes: longer than a lease, by two workers too."""
+
+WAITING = {**SETTINGS, RATE: str(JOB_SECONDS / 600)}
 
 
 # ---- PostgreSQL, Redis
@@ -51,7 +57,7 @@ def on_own_servers(
     tmp_path: Path, postgres: servers.Postgres, redis: servers.Redis
 ) -> Iterator[Service]:
     urls = {"DATABASE_URL": servers.create_database(postgres.url), "REDIS_URL": redis.url}
-    with Service(tmp_path / "data", **urls) as service:
+    with Service(tmp_path / "data", **urls, **QUICK_RECOVERY) as service:
         yield service
 
 
@@ -118,7 +124,7 @@ class Listener:
 
 
 @contextmanager
-def machines(folder: Path, **roles: str) -> Iterator[dict[str, Service]]:
+def machines(folder: Path, settings: dict[str, str], **roles: str) -> Iterator[dict[str, Service]]:
     """Services on machines of these names, with these roles, which share servers, a secret key and files."""
     with ExitStack() as running:
         postgres = running.enter_context(servers.Postgres())
@@ -128,6 +134,8 @@ def machines(folder: Path, **roles: str) -> Iterator[dict[str, Service]]:
             "TRANSCRIBER_SECRET_KEY": "the same on all machines",
             "TRANSCRIBER_FILES_DIR": str(folder / "files"),
             "TRANSCRIBER_LEASE_SECONDS": str(LEASE_SECONDS),
+            **QUICK_RECOVERY,
+            **settings,
         }
         yield {
             name: running.enter_context(Service(folder / name, roles=role, machine=name, **shared))
@@ -135,19 +143,18 @@ def machines(folder: Path, **roles: str) -> Iterator[dict[str, Service]]:
         }
 
 
-def test_a_machine_that_is_lost_costs_a_lease(
-    tmp_path: Path, clip: Path, undisturbed_clip: Spoken
-) -> None:
-    with machines(tmp_path, front="web,interactive,speech", back="speech") as found:
+def test_a_machine_that_is_lost_costs_a_lease(tmp_path: Path, reading: Path) -> None:
+    roles = {"front": "web,interactive,speech", "back": "speech"}
+    with machines(tmp_path, WAITING, **roles) as found:
         front, back = found["front"], found["back"]
-        job_id = front.upload(clip)
+        job_id = front.upload(reading)
 
         def held_by_back(chunks: list[Row]) -> bool:
             return any(row["worker"].startswith("back:") for row in in_state(chunks, "doing"))
 
         chunks_when(front, job_id, held_by_back, what="that the other machine works")
         back.kill()
-        assert spoken(completed(front, job_id)) == undisturbed_clip
+        assert spoken(completed(front, job_id)) == undisturbed(front, reading)
         attempts = attempts_of(front, job_id).values()
         assert 2 in attempts, "nothing was lost with it"
         assert max(attempts) == 2
@@ -156,7 +163,7 @@ def test_a_machine_that_is_lost_costs_a_lease(
 def test_two_machines_share_a_job_and_a_cancelled_chunk_stops_on_another_one(
     tmp_path: Path, clip: Path, reading: Path, undisturbed_clip: Spoken
 ) -> None:
-    with machines(tmp_path, front="web,interactive", back="speech") as found:
+    with machines(tmp_path, {}, front="web,interactive", back="speech") as found:
         front, back = found["front"], found["back"]
         job_id = front.upload(clip)
         assert spoken(completed(front, job_id)) == undisturbed_clip
@@ -177,10 +184,11 @@ def test_two_machines_share_a_job_and_a_cancelled_chunk_stops_on_another_one(
 
 @pytest.mark.parametrize("offset", ["60", "-60"])
 def test_a_worker_whose_clock_is_a_minute_off_takes_part_like_any_other(
-    tmp_path: Path, reading: Path, undisturbed_reading: Spoken, offset: str
+    tmp_path: Path, reading: Path, offset: str
 ) -> None:
     """Leases last five seconds: if anybody went by its own clock, each would take the other's chunks."""
-    with machines(tmp_path, front="web,interactive,speech") as found, ExitStack() as running:
+    roles = {"front": "web,interactive,speech"}
+    with machines(tmp_path, WAITING, **roles) as found, ExitStack() as running:
         front = found["front"]
         settings = {
             **front.settings,
@@ -193,7 +201,7 @@ def test_a_worker_whose_clock_is_a_minute_off_takes_part_like_any_other(
             what="that the other machine is there",
         )
         job_id = front.upload(reading)
-        assert spoken(completed(front, job_id)) == undisturbed_reading
+        assert spoken(completed(front, job_id)) == undisturbed(front, reading)
         chunks = front.debug(job_id)["chunks"]
         assert {row["worker"].partition(":")[0] for row in chunks} == {"front", "off"}
         assert {row["attempts"] for row in chunks} == {1}
@@ -205,11 +213,11 @@ def ready_of(service: Service) -> Row:
 
 
 def test_a_machine_that_does_not_share_the_files_is_told_and_does_no_harm(
-    tmp_path: Path, clip: Path, undisturbed_clip: Spoken
+    tmp_path: Path, clip: Path
 ) -> None:
     """It neither reads uploads nor transcribes: both are left to a machine that sees the files."""
     work = "interactive,speech"
-    with machines(tmp_path, front="web") as found:
+    with machines(tmp_path, WAITING, front="web") as found:
         front = found["front"]
         settings = {**front.settings, "TRANSCRIBER_FILES_DIR": str(tmp_path / "other files")}
         with Service(tmp_path / "stray", roles=work, machine="stray", **settings):
@@ -221,5 +229,5 @@ def test_a_machine_that_does_not_share_the_files_is_told_and_does_no_harm(
             assert "Workers on stray have other files" in ready_of(front)["detail"]
             back = Service(tmp_path / "back", roles=work, machine="back", **front.settings)
             with back:
-                assert spoken(completed(front, job_id)) == undisturbed_clip
+                assert spoken(completed(front, job_id)) == undisturbed(front, clip)
                 assert ready_of(front)["status"] == "ready"

@@ -9,20 +9,21 @@ import psutil
 import pytest
 
 from tests.service import Service
+from tests.transcription.conftest import QUICK_RECOVERY
 from tests.transcription.jobs_under_way import (
-    Spoken,
     completed,
     patiently,
     processes_with,
     spoken,
+    undisturbed,
 )
+from tests.waiting_engine import SETTINGS
 
 pytestmark = pytest.mark.slow
 
 ROOM_BYTES = 2_600_000
 """For the first minute of samples and not for the second."""
-RECOVERED_WITHIN_SECONDS = 130.0
-"""The schedule looks once a minute, and is itself looked at twice a minute."""
+RECOVERED_WITHIN_SECONDS = 30.0
 
 
 @pytest.fixture
@@ -39,20 +40,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_recording_that_finds_the_disk_full_waits_for_space(
-    small_disk: Path, clip: Path, undisturbed_clip: Spoken
-) -> None:
-    with Service(small_disk / "data") as service:
-        preparers = processes_with(service, "interactive")
-        for process in preparers:
-            process.suspend()
-        job_id = service.upload(clip)
-        time.sleep(1.0)  # what came in is kept twice until it is answered
-        ballast = small_disk / "ballast"
-        free = psutil.disk_usage(str(small_disk)).free
-        ballast.write_bytes(bytes(free - ROOM_BYTES))
-        for process in preparers:
-            process.resume()
+def test_a_recording_that_finds_the_disk_full_waits_for_space(small_disk: Path, clip: Path) -> None:
+    with Service(small_disk / "data", **SETTINGS, **QUICK_RECOVERY) as service:
+        with service.suspended(processes_with(service, "interactive")):
+            job_id = service.upload(clip)
+            time.sleep(1.0)  # what came in is kept twice until it is answered
+            ballast = small_disk / "ballast"
+            free = psutil.disk_usage(str(small_disk)).free
+            ballast.write_bytes(bytes(free - ROOM_BYTES))
         patiently(
             lambda: "disk is full" in service.status(job_id)["message"], what="that it is told"
         )
@@ -61,4 +56,4 @@ def test_a_recording_that_finds_the_disk_full_waits_for_space(
         assert "is full" in ready.json()["detail"]
         ballast.unlink()
         result = completed(service, job_id, seconds=RECOVERED_WITHIN_SECONDS)
-        assert spoken(result) == undisturbed_clip
+        assert spoken(result) == undisturbed(service, clip)

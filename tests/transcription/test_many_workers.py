@@ -6,25 +6,29 @@ from pathlib import Path
 import pytest
 
 from tests import scaling
-from tests.service import Service
-from tests.transcription.jobs_under_way import Spoken, pid_of_worker, spoken
+from tests.service import Service, wait_for
+from tests.transcription.jobs_under_way import pid_of_worker, spoken, undisturbed
+from tests.waiting_engine import RATE, SETTINGS
 
 pytestmark = [pytest.mark.slow, pytest.mark.both]
 
+JOB_SECONDS = 12
+"""How long one worker with the engine that only waits takes for ten minutes."""
 LEAST_SPEED_UP = 6.5
 N_WORKERS = 8
 
 
-def test_two_workers_share_a_recording_and_nobody_could_tell(
-    tmp_path: Path, reading: Path, undisturbed_reading: Spoken
-) -> None:
-    settings = {"TRANSCRIBER_SPEECH_WORKERS": "2", "TRANSCRIBER_SPEECH_THREADS": "1"}
+def test_two_workers_share_a_recording_and_nobody_could_tell(tmp_path: Path, reading: Path) -> None:
+    settings = {**SETTINGS, RATE: str(JOB_SECONDS / 600), "TRANSCRIBER_SPEECH_WORKERS": "2"}
     with Service(tmp_path / "data", **settings) as service:
+        wait_for(lambda: n_speech_workers(service) == 2, what="two workers")
         job_id = service.upload(reading)
         heard = [message for message in service.listen(job_id) if "id" in message]
         result = service.result(job_id)
         chunks = service.debug(job_id)["chunks"]
-    assert spoken(result) == undisturbed_reading
+        alone = {**SETTINGS, RATE: "0"}
+        with Service(tmp_path / "alone", **alone) as one_worker:
+            assert spoken(result) == undisturbed(one_worker, reading)
     assert heard == result["segments"], "live it is the same, in the same order"
     assert {chunk["attempts"] for chunk in chunks} == {1}
     shares = Counter(pid_of_worker(chunk) for chunk in chunks)
@@ -32,6 +36,12 @@ def test_two_workers_share_a_recording_and_nobody_could_tell(
     assert min(shares.values()) >= len(chunks) / 4, f"one did nearly all: {shares}"
 
 
+def n_speech_workers(service: Service) -> int:
+    workers: int = service.client.get("/health/ready").json()["workers"]["speech"]
+    return workers
+
+
+@pytest.mark.alone
 @pytest.mark.servers
 def test_eight_workers_do_six_and_a_half_times_as_much_as_one() -> None:
     """With an engine that only waits: what is measured is the service. More workers: `python -m bench scale`."""

@@ -20,7 +20,6 @@ from tests.service import Service, wait_for
 from tests.transcription.conftest import QUICK_RECOVERY
 from tests.transcription.jobs_under_way import (
     Row,
-    Spoken,
     assert_not_done_again,
     attempts_of,
     chunks_when,
@@ -31,6 +30,7 @@ from tests.transcription.jobs_under_way import (
     pid_of_worker,
     processes_with,
     spoken,
+    undisturbed,
 )
 from tests.waiting_engine import RATE, SETTINGS, Gate
 
@@ -48,11 +48,6 @@ JOB_SECONDS = 15
 def ids_so_far(service: Service, job_id: str) -> set[int]:
     answer = service.client.get(f"/api/transcribe/result/{job_id}", params={"partial": "true"})
     return {segment["id"] for segment in answer.json()["segments"]}
-
-
-def undisturbed(service: Service, path: Path) -> Spoken:
-    """The transcript of the same recording when nothing is killed. The gate must be open."""
-    return spoken(service.transcribe(path))
 
 
 # ---- Killing
