@@ -280,7 +280,7 @@ def _facts(job: Job) -> dict[str, Any]:
         "has_failed": job.status in (Job.Status.FAILED, Job.Status.CANCELLED),
         "duration": job.recording.known_duration,
         "status": job.status,
-        "is_read": job.recording.duration is not None,
+        "is_decoded": job.recording.duration is not None,
         "model_name": job.model_name,
         "language": job.language,
         "takes_count": settings.TRANSCRIBER_DIARIZATION_ENGINE in TAKE_A_COUNT,

@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 TRANSCRIBED_MS = 120_000
-HEARD_AGAIN_MS = 120_000
+RETRANSLATED_MS = 120_000
 
 
 async def test_from_upload_to_download(service: Service, audio_dir: Path) -> None:
@@ -28,7 +28,7 @@ async def test_from_upload_to_download(service: Service, audio_dir: Path) -> Non
         await _play(page)
         await _edit_and_undo(page)
         await _rename(page)
-        await _hear_again(page)
+        await _retranslate(page)
         await _download(page)
 
 
@@ -101,23 +101,23 @@ async def _rename(page: Page) -> None:
     await expect(page.locator("#legend")).to_contain_text("Interviewer")
 
 
-async def _hear_again(page: Page) -> None:
+async def _retranslate(page: Page) -> None:
     """What was typed is replaced by what is heard: the two differ, whatever a processor makes of the recording."""
     typed = "Nobody said anything like this."
     await _edit(page, typed)
     segment = page.locator("#segments .segment").first
     await segment.locator("[data-do=more]").click()
-    await page.get_by_role("button", name="Hear it again with a better model").click()
-    await page.locator("#again-model").select_option("base")
-    await page.locator("#again-start").click()
+    await page.get_by_role("button", name="Transcribe again with another model").click()
+    await page.locator("#retranslate-model").select_option("base")
+    await page.locator("#retranslate-start").click()
     accept = page.get_by_role("button", name="Accept")
-    await expect(accept).to_be_visible(timeout=HEARD_AGAIN_MS)
-    await expect(page.locator("#again-diff del").first).to_contain_text("Nobody")
+    await expect(accept).to_be_visible(timeout=RETRANSLATED_MS)
+    await expect(page.locator("#retranslate-diff del").first).to_contain_text("Nobody")
     await accept.click()
-    await expect(page.locator("#again-dialog")).to_be_hidden(timeout=15_000)
+    await expect(page.locator("#retranslate-dialog")).to_be_hidden(timeout=15_000)
     await expect(page.locator("#segments")).not_to_contain_text(typed)
     await page.get_by_role("tab", name="History").click()
-    await expect(page.locator("#history-list")).to_contain_text("Heard again")
+    await expect(page.locator("#history-list")).to_contain_text("Transcribed again")
     await expect(page.locator("#history-list")).to_contain_text("Interviewer")
 
 

@@ -1,4 +1,4 @@
-"""Places to look at are stepped through, segments are cut and joined, as a person does it."""
+"""The review page: suspects are stepped through, segments are split and merged."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def job_id(service: Service, audio_dir: Path) -> str:
     return job_id
 
 
-async def test_places_to_look_at_are_stepped_through(service: Service, job_id: str) -> None:
+async def test_suspects_are_stepped_through(service: Service, job_id: str) -> None:
     service.query(
         "update transcription_segment set avg_logprob = -1.5 where job_id = %s",
         job_id.replace("-", ""),
@@ -31,17 +31,17 @@ async def test_places_to_look_at_are_stepped_through(service: Service, job_id: s
     assert suspects
     async with opened(service.url) as page:
         await page.goto(f"/app/jobs/{job_id}/")
-        count = "1 place" if len(suspects) == 1 else f"{len(suspects)} places"
-        await expect(page.locator("#suspects-count")).to_have_text(f"{count} to look at")
+        count = "1 passage" if len(suspects) == 1 else f"{len(suspects)} passages"
+        await expect(page.locator("#suspects-count")).to_have_text(f"{count} to check")
         await page.keyboard.press("n")
         await expect(page.locator("#suspect-here")).to_contain_text("the model was unsure")
         here = page.locator(f".segment[data-id='{suspects[0]['segment_id']}']")
         await expect(here).to_be_focused()
         await page.keyboard.press("r")
-        await expect(page.get_by_role("dialog", name="Hear it again")).to_be_visible()
+        await expect(page.get_by_role("dialog", name="Transcribe again")).to_be_visible()
 
 
-async def test_a_segment_is_cut_and_joined_again(service: Service, job_id: str) -> None:
+async def test_a_segment_is_split_and_merged(service: Service, job_id: str) -> None:
     async with opened(service.url) as page:
         await page.goto(f"/app/jobs/{job_id}/")
         said = page.locator("#segments .said")

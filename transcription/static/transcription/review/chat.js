@@ -1,7 +1,7 @@
-// The chat panel: questions about the transcript; answers come as they are written, with the passages they stand on.
+// The chat panel: questions about the transcript; answers are streamed, with the passages that they cite.
 
 import { clock, csrfToken, detailOf } from "../shared.js";
-import { eventsOf } from "./events.js";
+import { readEvents } from "./events.js";
 import { goTo } from "./follow.js";
 import { byId, element, facts } from "./page.js";
 import { playFrom } from "./player.js";
@@ -11,21 +11,21 @@ const form = byId("chat-form");
 const log = byId("chat-log");
 const question = form.elements.question;
 let messages = [];
-let asking = null;
+let request = null; // the AbortController of the question in progress
 
-async function ask(event) {
+async function submitQuestion(event) {
   event.preventDefault();
   const content = question.value.trim();
-  if (!content || asking) return;
+  if (!content || request) return;
   messages.push({ role: "user", content });
   question.value = "";
   log.append(element("p", { class: "chat-question", text: content }));
   const answer = element("div", { class: "chat-answer" });
   const text = answer.appendChild(element("p", { class: "written" }));
   log.append(answer);
-  working(true);
+  setBusy(true);
   try {
-    await stream(text, answer);
+    await streamAnswer(text, answer);
   } catch (error) {
     const isStopped = error.name === "AbortError";
     const [kind, reason] = isStopped ? ["muted", "Stopped."] : ["problem", error.message];
@@ -34,19 +34,19 @@ async function ask(event) {
   }
   if (text.textContent) messages.push({ role: "assistant", content: text.textContent });
   else text.remove();
-  working(false);
+  setBusy(false);
 }
 
-/** Write the answer as it comes. Throws what went wrong. */
-async function stream(text, answer) {
+/** Send the question and show the answer as it is streamed. Throws an Error with the reason if that fails. */
+async function streamAnswer(text, answer) {
   const response = await fetch("/api/chat/", {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRFToken": csrfToken() },
     body: JSON.stringify({ job_id: facts.id, messages, model_name: form.elements.model_name.value, stream: true }),
-    signal: asking.signal,
+    signal: request.signal,
   });
   if (!response.ok) throw new Error(await detailOf(response));
-  for await (const data of eventsOf(response)) {
+  for await (const data of readEvents(response)) {
     if (data === "[DONE]") return;
     const { choices, error, citations, model } = JSON.parse(data);
     if (error) throw new Error(error.message);
@@ -54,19 +54,19 @@ async function stream(text, answer) {
     if (citations) showSources(answer, citations, model);
     answer.scrollIntoView({ block: "nearest" });
   }
-  throw new Error("The answer broke off: the connection was lost.");
+  throw new Error("The answer is incomplete: the connection was lost.");
 }
 
 function showSources(answer, citations, model) {
-  const items = citations.map((passage) => element("li", {}, citation(passage)));
+  const items = citations.map((citation) => element("li", {}, citationElement(citation)));
   if (items.length) answer.append(element("ul", { class: "citations", "aria-label": "Passages" }, ...items));
   answer.append(element("p", { class: "muted", text: `by ${model}` }));
 }
 
-function citation({ start, speaker, text }) {
-  const said = [speaker, text].filter(Boolean).join(": ");
-  if (start === null) return element("span", { text: said });
-  const button = element("button", { type: "button" }, element("span", { class: "time", text: clock(start) }), said);
+function citationElement({ start, speaker, text }) {
+  const label = [speaker, text].filter(Boolean).join(": ");
+  if (start === null) return element("span", { text: label });
+  const button = element("button", { type: "button" }, element("span", { class: "time", text: clock(start) }), label);
   button.addEventListener("click", () => {
     showTab("transcript");
     goTo(start);
@@ -75,13 +75,13 @@ function citation({ start, speaker, text }) {
   return button;
 }
 
-function working(is) {
-  asking = is ? new AbortController() : null;
-  log.setAttribute("aria-busy", String(is));
-  form.querySelector("[type=submit]").disabled = is;
-  byId("chat-stop").hidden = !is;
-  byId("chat-clear").hidden = is || !messages.length;
-  if (!is) question.focus({ preventScroll: true });
+function setBusy(isBusy) {
+  request = isBusy ? new AbortController() : null;
+  log.setAttribute("aria-busy", String(isBusy));
+  form.querySelector("[type=submit]").disabled = isBusy;
+  byId("chat-stop").hidden = !isBusy;
+  byId("chat-clear").hidden = isBusy || !messages.length;
+  if (!isBusy) question.focus({ preventScroll: true });
 }
 
 function clear() {
@@ -90,8 +90,8 @@ function clear() {
   byId("chat-clear").hidden = true;
 }
 
-form.addEventListener("submit", ask);
-byId("chat-stop").addEventListener("click", () => asking?.abort());
+form.addEventListener("submit", submitQuestion);
+byId("chat-stop").addEventListener("click", () => request?.abort());
 byId("chat-clear").addEventListener("click", clear);
 question.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;

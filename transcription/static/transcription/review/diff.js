@@ -1,15 +1,15 @@
-// What is different between two texts, word by word.
+// A word diff of two texts.
 
 import { element } from "./page.js";
 
-// A word with the blank before it; Han and kana are words by the letter.
+// A word with the space before it; each Han or kana character counts as a word.
 const WORD = /\s*(?:[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}]|[^\s\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}]+)/gu;
 
 /**
- * The parts of two texts in order, as [kind, text], where the kind is "same", "old" or "new".
- * By the longest common subsequence of words (Wagner & Fischer 1974).
+ * The diff as a list of [kind, text], where the kind is "same", "old" or "new".
+ * Computed from the longest common subsequence of words (Wagner & Fischer 1974).
  */
-function differences(before, after) {
+function diff(before, after) {
   const [a, b] = [before.match(WORD) ?? [], after.match(WORD) ?? []];
   const same = (i, j) => a[i].trim() === b[j].trim();
   const width = b.length + 1;
@@ -43,9 +43,9 @@ function differences(before, after) {
   return parts;
 }
 
-/** The same as elements: `del` and `ins`, which say what they are to screen readers too. */
+/** The diff as `del` and `ins` elements, with hidden labels for screen readers. */
 export function diffElements(before, after) {
-  return differences(before, after).map(([kind, text]) => {
+  return diff(before, after).map(([kind, text]) => {
     if (kind === "same") return document.createTextNode(text);
     const [tag, word] = kind === "old" ? ["del", "removed:"] : ["ins", "added:"];
     return element(tag, {}, element("span", { class: "visually-hidden", text: ` ${word} ` }), text);

@@ -1,55 +1,55 @@
-// A segment's text, edited in its place. One at a time; nothing that was typed is lost without a word.
+// The editor of a segment's text, in its place. One is open at a time; unsaved text is never discarded silently.
 
 import { api, notice } from "../shared.js";
 import { diffElements } from "./diff.js";
 import * as edits from "./edits.js";
-import { clone, tell } from "./page.js";
-import { elementOf, finish, hold, letGo, textOf } from "./list.js";
-import { bringIntoView, select } from "./follow.js";
+import { clone, showProblem } from "./page.js";
+import { elementOf, lock, renderAll, textOf, unlock } from "./list.js";
+import { scrollToSegment, select } from "./follow.js";
 import { playPart } from "./player.js";
 import { transcript } from "./transcript.js";
 
-/** The open editor: {id, was, form, field, isBusy}; `was` is the segment as it was when the editor opened. */
+/** The open editor: {id, was, form, field, isBusy}; `was` is the segment when the editor was opened. */
 let open = null;
 
-const isChanged = () => open !== null && written() !== open.was.text;
-const written = () => open.field.value.replace(/\s+/g, " ").trim();
+const isChanged = () => open !== null && editedText() !== open.was.text;
+const editedText = () => open.field.value.replace(/\s+/g, " ").trim();
 
-/** Edit a segment; the caret at `caret`, at the end by default. */
+/** Open the editor of a segment, with the caret at an index of the text, by default at its end. */
 export async function edit(segment, caret = segment.text.length) {
   if (open?.id === segment.id) return open.field.focus();
   if (open && !(await save())) return;
   const fresh = transcript.get(segment.id);
   if (!fresh) return;
-  finish();
+  renderAll();
   select(fresh);
   const form = clone("editor-template");
   open = { id: fresh.id, was: fresh, form, field: form.querySelector("textarea"), isBusy: false };
-  hold(fresh);
+  lock(fresh);
   open.field.value = fresh.text;
   textOf(elementOf(fresh)).replaceChildren(form);
   elementOf(fresh).classList.add("editing");
   listen(form);
-  grow();
+  resizeField();
   open.field.focus({ preventScroll: true });
   open.field.setSelectionRange(caret, caret);
-  bringIntoView(fresh);
+  scrollToSegment(fresh);
 }
 
 function listen(form) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    finishWith(save);
+    runOnce(save);
   });
   form.addEventListener("keydown", onKey);
   form.addEventListener("click", ({ target }) => {
     const action = ACTIONS[target.closest("[data-edit]")?.dataset.edit];
     if (action) action();
   });
-  open.field.addEventListener("input", grow);
+  open.field.addEventListener("input", resizeField);
 }
 
-function grow() {
+function resizeField() {
   open.field.style.height = "auto";
   open.field.style.height = `${open.field.scrollHeight + 2}px`;
 }
@@ -66,38 +66,38 @@ function onKey(event) {
 function actionOf(event, { selectionStart, selectionEnd, value }) {
   const ctrl = event.ctrlKey || event.metaKey;
   const caret = selectionStart === selectionEnd ? selectionStart : null;
-  if (event.key === "Enter" && !event.shiftKey) return ctrl ? ACTIONS.split : () => finishWith(save);
+  if (event.key === "Enter" && !event.shiftKey) return ctrl ? ACTIONS.split : () => runOnce(save);
   if (event.key === "Escape") return ACTIONS.cancel;
-  if (event.code === "Space" && ctrl) return ACTIONS.hear;
-  if (event.key === "ArrowDown" && ctrl) return () => goOn(1);
-  if (event.key === "ArrowUp" && ctrl) return () => goOn(-1);
-  if (event.key === "Backspace" && caret === 0 && !event.repeat) return ACTIONS["join-previous"];
-  if (event.key === "Delete" && caret === value.length && !event.repeat) return ACTIONS["join-next"];
+  if (event.code === "Space" && ctrl) return ACTIONS.play;
+  if (event.key === "ArrowDown" && ctrl) return () => saveAndMove(1);
+  if (event.key === "ArrowUp" && ctrl) return () => saveAndMove(-1);
+  if (event.key === "Backspace" && caret === 0 && !event.repeat) return ACTIONS["merge-previous"];
+  if (event.key === "Delete" && caret === value.length && !event.repeat) return ACTIONS["merge-next"];
   return null;
 }
 
 const ACTIONS = {
-  cancel: () => dropAndClose(),
-  hear: () => playPart(open.was),
-  split: () => finishWith(splitHere),
-  "join-previous": () => finishWith(() => join(-1)),
-  "join-next": () => finishWith(() => join(1)),
-  "keep-mine": () => finishWith(keepMine),
-  "take-theirs": () => dropAndClose(),
+  cancel: () => discard(),
+  play: () => playPart(open.was),
+  split: () => runOnce(splitHere),
+  "merge-previous": () => runOnce(() => merge(-1)),
+  "merge-next": () => runOnce(() => merge(1)),
+  "keep-mine": () => runOnce(keepMine),
+  "take-theirs": () => discard(),
 };
 
-/** Do something once, however often a key is pressed. */
-async function finishWith(work) {
+/** Run an action, unless one is running already: a key may be pressed twice. */
+async function runOnce(action) {
   if (!open || open.isBusy) return;
-  const mine = open;
-  mine.isBusy = true;
-  mine.field.readOnly = true;
-  mine.form.setAttribute("aria-busy", "true");
+  const editor = open;
+  editor.isBusy = true;
+  editor.field.readOnly = true;
+  editor.form.setAttribute("aria-busy", "true");
   try {
-    await work();
+    await action();
   } finally {
-    mine.isBusy = mine.field.readOnly = false;
-    mine.form.removeAttribute("aria-busy");
+    editor.isBusy = editor.field.readOnly = false;
+    editor.form.removeAttribute("aria-busy");
   }
 }
 
@@ -106,139 +106,140 @@ function close() {
   const segment = transcript.get(id);
   elementOf({ id })?.classList.remove("editing");
   open = null;
-  letGo(id);
+  unlock(id);
   if (segment) select(segment, { focus: true });
 }
 
-/** Close without saving; a key pressed by mistake loses nothing. */
-function dropAndClose() {
+/** Close without saving; a notice lets the user restore the text. */
+function discard() {
   const [{ id, field }, wasChanged] = [open, isChanged()];
   close();
   if (!wasChanged) return;
   const run = async () => {
     const segment = transcript.get(id);
-    if (!segment) return notice(`The segment was removed. You had written: ${field.value}`);
+    if (!segment) return notice(`The segment was removed. Your text was: ${field.value}`);
     await edit(segment);
     if (open?.id !== id) return;
     open.field.value = field.value;
-    grow();
+    resizeField();
   };
-  notice("What you had written was not saved.", { action: { label: "Bring it back", run } });
+  notice("Your text was not saved.", { action: { label: "Restore", run } });
 }
 
-/** True if what was written is saved, and the editor closed. */
+/** Save and close the editor. Returns false, with the editor still open, if saving failed. */
 async function save() {
-  if (isChanged() && !(await saved())) return false;
+  if (isChanged() && !(await saveText())) return false;
   close();
   return true;
 }
 
-/** Save, and keep the editor open. */
-async function saved(was = open.was) {
-  const text = written();
+/** Save and keep the editor open. Returns whether it was saved. */
+async function saveText(was = open.was) {
+  const text = editedText();
   if (!text) {
-    problem("A segment has some text. To take it out of the transcript, choose Remove under ⋯.");
+    showEditorProblem("A segment cannot be empty. To remove it from the transcript, choose Remove under ⋯.");
     return false;
   }
   try {
     await edits.change(open.was, { text }, was);
   } catch (error) {
     if (error.status === 409) await showConflict(error);
-    else if (error.status === 404) problem(`${error.message} Copy your text if you need it.`);
-    else problem(`${error.message} Your text is still here: try again.`);
+    else if (error.status === 404) showEditorProblem(`${error.message} Copy your text if you need it.`);
+    else showEditorProblem(`${error.message} Your text is still here: try again.`);
     return false;
   }
   open.was = transcript.get(open.id) ?? open.was;
   return true;
 }
 
-function problem(text) {
-  tell(open.form.querySelector(".editor-problem"), text);
+function showEditorProblem(text) {
+  showProblem(open.form.querySelector(".editor-problem"), text);
 }
 
-// ---- Somebody else was first
+// ---- Conflicts with other users' edits
 
-async function showConflict(refusal) {
+async function showConflict(conflict) {
   let theirs;
   try {
     theirs = await api("GET", `/api/transcribe/segments/${open.id}`);
   } catch (error) {
-    problem(`${error.message} Copy your text if you need it.`);
+    showEditorProblem(`${error.message} Copy your text if you need it.`);
     return;
   }
   transcript.change([theirs]);
-  if (theirs.text === open.was.text) return problem(refusal.message);
+  if (theirs.text === open.was.text) return showEditorProblem(conflict.message);
   open.theirs = theirs;
-  problem("");
-  const place = open.form.querySelector(".conflict");
-  place.querySelector(".conflict-theirs").replaceChildren(...diffElements(written(), theirs.text));
-  place.hidden = false;
-  place.querySelector("[data-edit=keep-mine]").focus();
+  showEditorProblem("");
+  const panel = open.form.querySelector(".conflict");
+  panel.querySelector(".conflict-theirs").replaceChildren(...diffElements(editedText(), theirs.text));
+  panel.hidden = false;
+  panel.querySelector("[data-edit=keep-mine]").focus();
 }
 
 async function keepMine() {
   open.form.querySelector(".conflict").hidden = true;
-  if (await saved(open.theirs)) close();
+  if (await saveText(open.theirs)) close();
 }
 
-// ---- Where segments begin and end
+// ---- Split and merge
 
 async function splitHere() {
   const before = open.field.value.slice(0, open.field.selectionStart);
   const index = before.replace(/\s+/g, " ").trimStart().length;
-  if (isChanged() && !(await saved())) return;
+  if (isChanged() && !(await saveText())) return;
   const { id } = open;
   await restructure(() => edits.split(transcript.get(id), index), () => transcript.after(transcript.get(id)));
 }
 
-async function join(by) {
+async function merge(by) {
   const segment = transcript.get(open.id);
   const other = segment && (by < 0 ? transcript.before(segment) : transcript.after(segment));
-  if (!other) return problem(by < 0 ? "This is the first segment." : "This is the last segment.");
-  if (isChanged() && !(await saved())) return;
-  const mine = transcript.get(open.id);
-  const [first, second] = by < 0 ? [other, mine] : [mine, other];
+  if (!other) return showEditorProblem(by < 0 ? "This is the first segment." : "This is the last segment.");
+  if (isChanged() && !(await saveText())) return;
+  const current = transcript.get(open.id);
+  const [first, second] = by < 0 ? [other, current] : [current, other];
   await restructure(() => edits.merge(first, second), () => transcript.get(first.id), first.text.length);
 }
 
-/** Do it, and go on editing: `pick` says where. */
-async function restructure(ask, pick, caret = 0) {
+/** Send a split or merge, then edit the segment that `pick` returns. */
+async function restructure(request, pick, caret = 0) {
   try {
-    await ask();
+    await request();
   } catch (error) {
-    return problem(error.message);
+    return showEditorProblem(error.message);
   }
   const segment = pick();
   close();
   if (segment) await edit(segment, caret);
 }
 
-async function goOn(by) {
+async function saveAndMove(by) {
   const segment = transcript.get(open.id);
   const next = segment && (by < 0 ? transcript.before(segment) : transcript.after(segment));
-  await finishWith(async () => {
+  await runOnce(async () => {
     if ((await save()) && next) await edit(transcript.get(next.id) ?? next);
   });
 }
 
-export async function joinWithNext(segment) {
+export async function mergeWithNext(segment) {
   const next = transcript.after(segment);
-  if (!next) return notice("This is the last segment: there is none after it.");
-  await attempt(() => edits.merge(segment, next), segment);
+  if (!next) return notice("This is the last segment.");
+  await sendEdit(() => edits.merge(segment, next), segment);
 }
 
 export async function removeSegment(segment) {
-  const following = transcript.after(segment) ?? transcript.before(segment);
-  await attempt(() => edits.remove(segment), segment);
-  select(transcript.get(following?.id), { focus: true });
+  const neighbour = transcript.after(segment) ?? transcript.before(segment);
+  await sendEdit(() => edits.remove(segment), segment);
+  select(transcript.get(neighbour?.id), { focus: true });
 }
 
-async function attempt(ask, segment) {
+/** Send an edit from outside the editor, which is saved first. */
+async function sendEdit(request, segment) {
   if (open && !(await save())) return;
   try {
-    await ask();
+    await request();
   } catch (error) {
-    await edits.tellRefusal(error, segment);
+    await edits.showRejection(error, segment);
   }
 }
 

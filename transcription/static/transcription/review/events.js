@@ -1,7 +1,7 @@
-// Server-sent events of a fetched answer (WHATWG HTML, section 9.2), as the Chat API sends them: one line of data each.
+// Server-sent events in a fetched response (WHATWG HTML, section 9.2), as the Chat API sends them: one data line each.
 
-/** The data of each event, as text. */
-export async function* eventsOf(response) {
+/** Yields the data of each event as text. */
+export async function* readEvents(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

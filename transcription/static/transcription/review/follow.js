@@ -1,45 +1,46 @@
-// What is spoken is lit and kept in view, and what is selected is where keys work: they are the same while it plays.
+// Highlights the segment and word at the player's position and scrolls with it; keeps the selected segment, on which keys
+// act. During playback both are the same segment.
 
 import { byId } from "./page.js";
-import { elementOf, finish, list, segmentOf, wordElements } from "./list.js";
+import { elementOf, list, renderAll, segmentOf, wordElements } from "./list.js";
 import { isPlaying, player, seek, time } from "./player.js";
 import { transcript } from "./transcript.js";
 import { wordAt } from "./words.js";
 
-const SETTLE_MS = 800; // so long our own scrolling may take
-const ROUNDING = 0.01; // a player that is sent to the start of a segment may stand a sample before it
+const SCROLL_MS = 800; // how long a smooth scroll may take
+const ROUNDING = 0.01; // after seeking to a segment's start, the player may be a sample before it
 
-let spoken = null;
-let lit = null;
+let spoken = null; // the segment at the player's position
+let litWord = null; // the element of the word there
 let selected = null;
 let isFollowing = true;
 let scrolledAt = -Infinity;
 
 export const selectedSegment = () => transcript.get(selected?.id) ?? transcript.at(time()) ?? transcript.segments[0];
 
-/** Let keys work on a segment; `focus` for who moves by keys. */
+/** Select a segment; with `focus`, also move the keyboard focus to it. */
 export function select(segment, { focus = false } = {}) {
   if (!segment) return;
   const item = elementOf(segment);
   if (segment.id !== selected?.id) {
-    reachable(elementOf(selected), false);
-    reachable(item, true);
+    setTabbable(elementOf(selected), false);
+    setTabbable(item, true);
   }
   selected = segment;
   if (!focus || !item) return;
   item.focus({ preventScroll: true });
-  bringIntoView(segment);
+  scrollToSegment(segment);
 }
 
-/** Of all segments one is in the order of the tab key. */
-function reachable(item, is) {
+/** Only the selected segment can be reached with the Tab key (roving tabindex). */
+function setTabbable(item, isTabbable) {
   if (!item) return;
-  item.classList.toggle("selected", is);
-  item.tabIndex = is ? 0 : -1;
-  for (const button of item.querySelectorAll(".segment-head button")) button.tabIndex = is ? 0 : -1;
+  item.classList.toggle("selected", isTabbable);
+  item.tabIndex = isTabbable ? 0 : -1;
+  for (const button of item.querySelectorAll(".segment-head button")) button.tabIndex = isTabbable ? 0 : -1;
 }
 
-/** The neighbour of the selected segment, with focus; what is heard goes on there. */
+/** Select and focus the next (1) or previous (-1) segment, and move the player to it. */
 export function step(by) {
   const from = selectedSegment();
   if (!from) return;
@@ -49,17 +50,17 @@ export function step(by) {
   seek(to.start);
 }
 
-/** Go to a time, wherever the person has scrolled to. */
+/** Move the player to a time, and scroll to it. */
 export function goTo(seconds) {
-  finish();
+  renderAll();
   seek(seconds);
   isFollowing = true;
   const segment = transcript.at(seconds) ?? transcript.segments[0];
   select(segment);
-  if (segment) bringIntoView(segment, { middle: true });
+  if (segment) scrollToSegment(segment, { middle: true });
 }
 
-export function bringIntoView(segment, { middle = false } = {}) {
+export function scrollToSegment(segment, { middle = false } = {}) {
   const item = elementOf(segment);
   if (!item || (!middle && isInView(item))) return;
   scrolledAt = performance.now();
@@ -76,7 +77,7 @@ function isNear(item) {
   return Math.abs(item.getBoundingClientRect().top) < 2 * window.innerHeight;
 }
 
-function light() {
+function updateHighlight() {
   const now = time() + ROUNDING;
   const segment = transcript.at(now);
   if (segment?.id !== spoken?.id) {
@@ -84,51 +85,51 @@ function light() {
     elementOf(segment)?.classList.add("spoken");
     if (isPlaying()) {
       select(segment);
-      if (segment && isFollowing && !list.querySelector(".editing")) bringIntoView(segment);
+      if (segment && isFollowing && !list.querySelector(".editing")) scrollToSegment(segment);
     }
   }
   spoken = segment;
   const word = segment && wordElements(segment)[wordAt(segment, now)];
-  if (word !== lit) {
-    lit?.classList.remove("lit");
+  if (word !== litWord) {
+    litWord?.classList.remove("lit");
     word?.classList.add("lit");
-    lit = word;
+    litWord = word;
   }
-  offerReturn();
+  showFollowButton();
 }
 
-function offerReturn() {
-  byId("to-spoken").hidden = isFollowing || !isPlaying();
+function showFollowButton() {
+  byId("follow-playback").hidden = isFollowing || !isPlaying();
 }
 
-// Once the person has scrolled what is spoken out of view, it is left to them where to look.
+// Stop following once the user has scrolled the spoken segment out of view.
 window.addEventListener(
   "scroll",
   () => {
-    if (performance.now() - scrolledAt < SETTLE_MS) return;
+    if (performance.now() - scrolledAt < SCROLL_MS) return;
     const item = elementOf(spoken);
     isFollowing = !item || !isPlaying() || isInView(item);
-    offerReturn();
+    showFollowButton();
   },
   { passive: true },
 );
 
-byId("to-spoken").addEventListener("click", () => goTo(time()));
+byId("follow-playback").addEventListener("click", () => goTo(time()));
 list.addEventListener("focusin", ({ target }) => select(segmentOf(target)));
-player.addEventListener("time", light);
+player.addEventListener("time", updateHighlight);
 player.addEventListener("state", () => {
   if (isPlaying()) select(transcript.at(time()));
-  offerReturn();
+  showFollowButton();
 });
 transcript.addEventListener("change", () => {
-  lit = null;
+  litWord = null;
   spoken = transcript.get(spoken?.id);
   elementOf(spoken)?.classList.add("spoken");
-  light();
+  updateHighlight();
 });
-list.addEventListener("filled", light);
+list.addEventListener("rendered", updateHighlight);
 
-// What is brought into view must not be under the player.
+// CSS keeps segments that are scrolled into view clear of the sticky player.
 new ResizeObserver(([entry]) => {
   document.documentElement.style.setProperty("--player-height", `${Math.ceil(entry.borderBoxSize[0].blockSize)}px`);
 }).observe(byId("player"));

@@ -1,11 +1,11 @@
-// What was done to the transcript, by whom and when: edits and accepted retranslations, each of which can be undone.
+// The history panel: edits and accepted retranslations, by whom and when; each can be undone.
 
 import { api, clock, notice } from "../shared.js";
 import { undoAccepted } from "./retranslate.js";
 import { diffElements } from "./diff.js";
-import { catchUp, edits, undo } from "./edits.js";
+import { edits as editEvents, reload, undo } from "./edits.js";
 import { goTo } from "./follow.js";
-import { byId, element, facts, tell } from "./page.js";
+import { byId, element, facts, showProblem } from "./page.js";
 import { showTab, tabs } from "./tabs.js";
 import { transcript } from "./transcript.js";
 
@@ -13,41 +13,41 @@ const KINDS = {
   text: "Text",
   speaker: "Speaker",
   split: "Split",
-  merge: "Joined",
+  merge: "Merged",
   remove: "Removed",
   rename: "Renamed everywhere",
-  again: "Heard again",
+  retranslation: "Transcribed again",
 };
-let only = null;
+let filter = null; // the segment whose history is shown; null for the whole transcript
 
 export function showHistoryOf(segment) {
-  only = segment;
+  filter = segment;
   showTab("history");
 }
 
 async function load() {
-  const filter = byId("history-filter");
-  filter.hidden = only === null;
-  if (only) filter.firstElementChild.textContent = `Of the segment at ${clock(only.start)}.`;
-  const of = only ? `segment_id=${only.id}` : "";
+  const label = byId("history-filter");
+  label.hidden = filter === null;
+  if (filter) label.firstElementChild.textContent = `Only the segment at ${clock(filter.start)}.`;
+  const query = filter ? `segment_id=${filter.id}` : "";
   try {
-    const [made, heard] = await Promise.all([
-      api("GET", `/api/transcribe/edits/${facts.id}?${of}`),
-      api("GET", `/api/retranslate/?job_id=${facts.id}&${of}`),
+    const [{ edits }, { retranslations }] = await Promise.all([
+      api("GET", `/api/transcribe/edits/${facts.id}?${query}`),
+      api("GET", `/api/retranslate/?job_id=${facts.id}&${query}`),
     ]);
-    const accepted = heard.retranslations.filter(({ decision }) => decision === "accepted").map(asEntry);
-    const all = [...made.edits, ...accepted].sort((a, b) => b.created_at - a.created_at);
-    byId("history-list").replaceChildren(...all.map(entry));
-    tell(byId("history-problem"));
+    const accepted = retranslations.filter(({ decision }) => decision === "accepted").map(asEntry);
+    const all = [...edits, ...accepted].sort((a, b) => b.created_at - a.created_at);
+    byId("history-list").replaceChildren(...all.map(entryElement));
+    showProblem(byId("history-problem"));
     byId("history-none").hidden = all.length > 0;
   } catch (error) {
-    tell(byId("history-problem"), error.message);
+    showProblem(byId("history-problem"), error.message);
   }
 }
 
 const asEntry = ({ id, decided_at, decided_by, text, model_used, changes }) => ({
   id,
-  kind: "again",
+  kind: "retranslation",
   summary: `${model_used}: “${text}”`,
   done_by: decided_by,
   created_at: decided_at,
@@ -59,7 +59,7 @@ const asEntry = ({ id, decided_at, decided_by, text, model_used, changes }) => (
   })),
 });
 
-function entry(edit) {
+function entryElement(edit) {
   const when = new Date(1000 * edit.created_at);
   const shown = when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   const item = element(
@@ -71,7 +71,7 @@ function entry(edit) {
       element("strong", { text: KINDS[edit.kind] ?? edit.kind }),
       ...(edit.undone_at ? [" ", element("span", { class: "tag", text: "undone" })] : []),
     ),
-    what(edit),
+    summaryElement(edit),
     element(
       "p",
       { class: "muted" },
@@ -79,17 +79,17 @@ function entry(edit) {
       edit.done_by ? ` by ${edit.done_by}` : "",
     ),
   );
-  const place = edit.changes.map(({ segment_id }) => transcript.get(segment_id)).find(Boolean);
+  const segment = edit.changes.map(({ segment_id }) => transcript.get(segment_id)).find(Boolean);
   const buttons = element("div", { class: "fields" });
-  if (place) buttons.append(button(`Go to ${clock(place.start)}`, () => goToPlace(place)));
+  if (segment) buttons.append(button(`Go to ${clock(segment.start)}`, () => goToSegment(segment)));
   if (!edit.undone_at) buttons.append(button("Undo", () => undoEntry(edit)));
   item.append(buttons);
   return item;
 }
 
-function what(edit) {
+function summaryElement(edit) {
   const [first] = edit.changes;
-  const isText = (edit.kind === "text" || edit.kind === "again") && edit.changes.length === 1;
+  const isText = (edit.kind === "text" || edit.kind === "retranslation") && edit.changes.length === 1;
   if (!isText) return element("p", { text: edit.summary });
   return element("p", { class: "diff" }, ...diffElements(first.before.text, first.after.text));
 }
@@ -100,13 +100,13 @@ function button(text, run) {
   return made;
 }
 
-function goToPlace(segment) {
+function goToSegment(segment) {
   showTab("transcript");
   goTo(segment.start);
 }
 
 async function undoEntry({ id, kind }) {
-  if (kind === "again") return undoAccepted(id);
+  if (kind === "retranslation") return undoAccepted(id);
   try {
     await undo(id);
   } catch (error) {
@@ -117,17 +117,17 @@ async function undoEntry({ id, kind }) {
 
 const isShown = () => !byId("panel-history").hidden;
 
-/** Another tab, or somebody else, may have edited while nobody looked here. */
-export async function lookForOthers() {
+/** Reload the transcript if it was edited elsewhere. */
+export async function reloadIfChanged() {
   const { revision } = await api("GET", `/api/transcribe/edits/${facts.id}?limit=0`);
   if (revision === transcript.revision) return;
-  await catchUp();
-  edits.dispatchEvent(new Event("done"));
+  await reload();
+  editEvents.dispatchEvent(new Event("done"));
 }
 
 byId("history-filter").querySelector("button").addEventListener("click", () => {
-  only = null;
+  filter = null;
   load();
 });
-edits.addEventListener("done", () => isShown() && load());
+editEvents.addEventListener("done", () => isShown() && load());
 tabs.addEventListener("history", load);

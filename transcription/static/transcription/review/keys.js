@@ -1,24 +1,24 @@
-// Keys outside of text fields, and clicks on segments: one listener for all of them.
+// Keyboard shortcuts outside of text fields, and clicks on segments (delegated to one listener).
 
 import { clock, notice } from "../shared.js";
 import * as edits from "./edits.js";
-import { edit, joinWithNext, removeSegment } from "./editing.js";
-import { hearAgain } from "./retranslate.js";
+import { edit, mergeWithNext, removeSegment } from "./editing.js";
+import { retranslate } from "./retranslate.js";
 import { select, selectedSegment, step } from "./follow.js";
 import { showHistoryOf } from "./history.js";
 import { list, segmentOf, textOf } from "./list.js";
-import { FIELDS, byId, facts } from "./page.js";
-import { STEP, faster, pauseAtUsualSpeed, playFrom, skip, toggle } from "./player.js";
+import { TEXT_FIELDS, byId, facts } from "./page.js";
+import { STEP, faster, pauseAndResetSpeed, playFrom, skip, toggle } from "./player.js";
 import { chooseSpeaker } from "./speakers.js";
 import { stepSuspects } from "./suspects.js";
 import { wordOf } from "./words.js";
 
-const NATIVE = "button, a, summary, [role=tab], input";
-const ELSEWHERE = ".panels, .tabs, details";
+const OWN_ENTER_AND_SPACE = "button, a, summary, [role=tab], input";
+const OWN_ARROW_KEYS = ".panels, .tabs, details";
 
-const onSelected = (act) => () => {
+const onSelected = (action) => () => {
   const segment = selectedSegment();
-  if (segment) act(segment);
+  if (segment) action(segment);
 };
 
 const KEYS = {
@@ -28,18 +28,18 @@ const KEYS = {
   ArrowUp: () => step(-1),
   ArrowDown: () => step(1),
   j: () => skip(-STEP),
-  k: pauseAtUsualSpeed,
+  k: pauseAndResetSpeed,
   l: faster,
   n: (event) => stepSuspects(event.shiftKey ? -1 : 1),
   s: onSelected(chooseSpeaker),
-  r: onSelected(hearAgain),
+  r: onSelected(retranslate),
   Enter: onSelected((segment) => edit(segment)),
   "?": () => byId("keys-dialog").showModal(),
 };
 
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.isComposing || event.altKey) return;
-  if (event.target.closest(FIELDS) || document.querySelector("dialog[open]")) return;
+  if (event.target.closest(TEXT_FIELDS) || document.querySelector("dialog[open]")) return;
   if (event.ctrlKey || event.metaKey) {
     if (event.key.toLowerCase() !== "z" || event.shiftKey) return;
     event.preventDefault();
@@ -47,12 +47,12 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const act = KEYS[key];
-  if (!act) return;
-  if ((key === " " || key === "Enter") && event.target.closest(NATIVE)) return;
-  if (key.startsWith("Arrow") && event.target.closest(ELSEWHERE)) return;
+  const action = KEYS[key];
+  if (!action) return;
+  if ((key === " " || key === "Enter") && event.target.closest(OWN_ENTER_AND_SPACE)) return;
+  if (key.startsWith("Arrow") && event.target.closest(OWN_ARROW_KEYS)) return;
   event.preventDefault();
-  act(event);
+  action(event);
 });
 
 // ---- Clicks on segments
@@ -84,28 +84,28 @@ list.addEventListener("dblclick", (event) => {
   edit(segment, caret ?? segment.text.length);
 });
 
-// Space plays and pauses after a click on a segment's button, and does not press it again.
+// After a click on a segment's button, keep the focus on the segment: Space then toggles playback.
 list.addEventListener("mousedown", (event) => {
   if (!event.target.closest(".segment-head button")) return;
   event.preventDefault();
   event.target.closest(".segment").focus({ preventScroll: true });
 });
 
-/** The index in the text under the pointer. */
-function caretIn(place, { clientX, clientY }) {
-  const found = document.caretPositionFromPoint?.(clientX, clientY);
-  if (!found || !place.contains(found.offsetNode)) return null;
+/** The index of the character under the pointer. */
+function caretIn(container, { clientX, clientY }) {
+  const position = document.caretPositionFromPoint?.(clientX, clientY);
+  if (!position || !container.contains(position.offsetNode)) return null;
   const range = document.createRange();
-  range.setStart(place, 0);
-  range.setEnd(found.offsetNode, found.offset);
+  range.setStart(container, 0);
+  range.setEnd(position.offsetNode, position.offset);
   return range.toString().length;
 }
 
 const MORE = {
   edit: (segment) => edit(segment),
   speaker: chooseSpeaker,
-  again: hearAgain,
-  join: joinWithNext,
+  retranslate,
+  merge: mergeWithNext,
   history: showHistoryOf,
   link: copyLink,
   remove: removeSegment,
@@ -116,8 +116,8 @@ function showMore(segment) {
   byId("more-title").textContent = `Segment at ${clock(segment.start)}`;
   more.returnValue = "";
   more.onclose = () => {
-    const act = MORE[more.returnValue];
-    if (act) act(segment);
+    const action = MORE[more.returnValue];
+    if (action) action(segment);
     else select(segment, { focus: true });
   };
   more.showModal();
@@ -127,9 +127,9 @@ async function copyLink({ start }) {
   const link = new URL(`/app/jobs/${facts.id}/?t=${start.toFixed(2)}`, location.href);
   try {
     await navigator.clipboard.writeText(link.href);
-    notice("The link was copied.");
+    notice("Link copied.");
   } catch {
-    notice(`The browser does not let it be copied: ${link.href}`);
+    notice(`The browser does not allow copying. The link is ${link.href}`);
   }
 }
 

@@ -1,5 +1,5 @@
-// The segments as elements. All are there, so that the browser finds text in them; they stand in groups, of which it
-// renders those near the view alone (content-visibility), and words are made there.
+// The list of segments. All segments have elements, so that the browser's text search finds them. They are in groups: the
+// browser renders only the groups near the viewport (content-visibility), and only those get elements for words.
 
 import { clock } from "../shared.js";
 import { byId, clone, element, facts } from "./page.js";
@@ -11,21 +11,21 @@ const GROUP = 25, FIRST_BATCH = 2 * GROUP, BATCH = 10 * GROUP;
 
 export const list = byId("segments");
 const elements = new Map();
-/** The segment that is being edited: its text is the editor's as long as it is. */
-const held = new Set();
+/** The ids of segments in the editor: their text must not be replaced. */
+const locked = new Set();
 let marks = new Map();
 
-/** Elements near the view whose words are not known yet. */
-const wordless = new Set();
+/** Elements near the viewport whose words are not loaded yet. */
+const awaitingWords = new Set();
 
-function wordsInto(item) {
+function renderWords(item) {
   const segment = transcript.get(item.dataset.id);
   if (!segment?.words) {
-    wordless.add(item);
+    awaitingWords.add(item);
     return;
   }
-  wordless.delete(item);
-  if (!held.has(segment.id) && !textOf(item).childElementCount) showWords(textOf(item), segment);
+  awaitingWords.delete(item);
+  if (!locked.has(segment.id) && !textOf(item).childElementCount) showWords(textOf(item), segment);
 }
 
 list.addEventListener(
@@ -33,42 +33,42 @@ list.addEventListener(
   ({ target: group, skipped }) => {
     group.dataset.near = skipped ? "" : "yes";
     for (const item of group.children) {
-      if (skipped) wordless.delete(item);
-      else wordsInto(item);
+      if (skipped) awaitingWords.delete(item);
+      else renderWords(item);
     }
   },
   { capture: true },
 );
 
-transcript.addEventListener("words", () => wordless.forEach(wordsInto));
+transcript.addEventListener("words", () => awaitingWords.forEach(renderWords));
 
 export const elementOf = (segment) => elements.get(segment?.id);
 export const segmentOf = (inside) => transcript.get(inside?.closest?.(".segment")?.dataset.id);
 export const textOf = (item) => item.querySelector(".said");
 
-/** While a segment is held nothing touches its text, and it stays where it is even if it is removed. */
-export function hold(segment) {
-  held.add(segment.id);
+/** Keep the segment's element and text unchanged while it is edited, even if others remove the segment. */
+export function lock(segment) {
+  locked.add(segment.id);
 }
 
-export function letGo(id) {
-  held.delete(id);
+export function unlock(id) {
+  locked.delete(id);
   const [item, segment] = [elements.get(id), transcript.get(id)];
   if (!item) return;
-  if (segment) fill(item, segment);
-  else drop(id);
+  if (segment) updateItem(item, segment);
+  else removeItem(id);
 }
 
-/** Words of the segment whatever is in view, for who lights them. */
+/** The elements of a segment's words; creates them if necessary. */
 export function wordElements(segment) {
   const item = elements.get(segment.id);
-  if (!item || held.has(segment.id)) return [];
+  if (!item || locked.has(segment.id)) return [];
   const text = textOf(item);
   if (!text.childElementCount) showWords(text, segment);
   return text.children;
 }
 
-/** What is worth a look: a map from ids of segments to the reasons, in words. */
+/** Show the suspects. `reasons` maps segment ids to a text. */
 export function markSuspects(reasons) {
   const before = marks;
   marks = reasons;
@@ -77,7 +77,7 @@ export function markSuspects(reasons) {
   }
 }
 
-function fill(item, segment) {
+function updateItem(item, segment) {
   const [play, speaker] = [item.querySelector(".time"), item.querySelector(".speaker")];
   const from = clock(segment.start);
   play.textContent = from;
@@ -87,40 +87,40 @@ function fill(item, segment) {
   speaker.setAttribute("aria-label", `${name}, change the speaker`);
   item.style.setProperty("--own", `var(${colourOf(segment.speaker)})`);
   showMarks(item, segment);
-  if (held.has(segment.id)) return;
+  if (locked.has(segment.id)) return;
   textOf(item).textContent = segment.text;
-  if (item.parentElement?.dataset.near) wordsInto(item);
+  if (item.parentElement?.dataset.near) renderWords(item);
 }
 
 function showMarks(item, segment) {
   if (!segment) return;
-  const found = [];
-  if (segment.edited) found.push(element("span", { class: "tag", text: "edited" }));
-  if (marks.has(segment.id)) found.push(element("span", { class: "tag suspect", text: marks.get(segment.id) }));
-  item.querySelector(".segment-marks").replaceChildren(...found);
+  const tags = [];
+  if (segment.edited) tags.push(element("span", { class: "tag", text: "edited" }));
+  if (marks.has(segment.id)) tags.push(element("span", { class: "tag suspect", text: marks.get(segment.id) }));
+  item.querySelector(".segment-marks").replaceChildren(...tags);
 }
 
-function make(segment) {
+function createItem(segment) {
   const item = clone("segment-template");
   item.id = `s${segment.id}`;
   item.dataset.id = segment.id;
   elements.set(segment.id, item);
-  fill(item, segment);
+  updateItem(item, segment);
   return item;
 }
 
-function drop(id) {
-  if (held.has(id)) return;
+function removeItem(id) {
+  if (locked.has(id)) return;
   const item = elements.get(id);
   if (!item) return;
-  wordless.delete(item);
+  awaitingWords.delete(item);
   const group = item.parentElement;
   item.remove();
   if (!group.childElementCount) group.remove();
   elements.delete(id);
 }
 
-// ---- Places in the groups
+// ---- Positions in the groups
 
 function append(item) {
   let group = list.lastElementChild;
@@ -134,57 +134,57 @@ function itemAfter(item) {
   return item.nextElementSibling ?? item.parentElement.nextElementSibling?.firstElementChild ?? null;
 }
 
-/** Let an element stand before another, or at the end; one that stands there already keeps the focus. */
-function place(item, next) {
+/** Move an element before another, or to the end. One that is there already is not touched: it keeps the focus. */
+function placeItem(item, next) {
   if (item.parentElement && itemAfter(item) === next) return;
   if (next) next.before(item);
   else append(item);
-  if (item.parentElement.dataset.near) wordsInto(item);
+  if (item.parentElement.dataset.near) renderWords(item);
 }
 
-// ---- Many at once: in batches, between which the page answers
+// ---- Initial rendering, in batches that keep the page responsive
 
 let next = 0; // the index of the first segment that may have no element yet
-let isFilling = false;
+let isRendering = false;
 
-function fillOn(size) {
+function renderBatch(size) {
   const { segments } = transcript;
   const end = Math.min(next + size, segments.length);
   for (; next < end; next += 1) {
-    if (!elements.has(segments[next].id)) append(make(segments[next]));
+    if (!elements.has(segments[next].id)) append(createItem(segments[next]));
   }
-  isFilling = next < segments.length;
-  if (isFilling) setTimeout(() => isFilling && fillOn(BATCH));
-  else list.dispatchEvent(new Event("filled"));
+  isRendering = next < segments.length;
+  if (isRendering) setTimeout(() => isRendering && renderBatch(BATCH));
+  else list.dispatchEvent(new Event("rendered"));
 }
 
-/** All elements are there when this returns. */
-export function finish() {
-  if (isFilling) fillOn(Infinity);
+/** Create all remaining elements at once. */
+export function renderAll() {
+  if (isRendering) renderBatch(Infinity);
 }
 
-transcript.addEventListener("change", ({ detail: { put, removed } }) => {
+transcript.addEventListener("change", ({ detail: { updated, removed } }) => {
   list.hidden = !transcript.segments.length;
-  tellNothing();
-  if (!elements.size && put.length > FIRST_BATCH) {
+  showEmptyMessage();
+  if (!elements.size && updated.length > FIRST_BATCH) {
     next = 0;
-    fillOn(FIRST_BATCH);
+    renderBatch(FIRST_BATCH);
     return;
   }
-  finish();
-  for (const id of removed) drop(id);
-  // From the last to the first: what an element stands before is in its place already.
-  for (const segment of put.toSorted((a, b) => b.start - a.start || b.id - a.id)) {
+  renderAll();
+  for (const id of removed) removeItem(id);
+  // From last to first, so that the next element is in place already.
+  for (const segment of updated.toSorted((a, b) => b.start - a.start || b.id - a.id)) {
     const item = elements.get(segment.id);
-    if (item) fill(item, segment);
-    place(item ?? make(segment), elementOf(transcript.after(segment)) ?? null);
+    if (item) updateItem(item, segment);
+    placeItem(item ?? createItem(segment), elementOf(transcript.after(segment)) ?? null);
   }
 });
 
-export function tellNothing() {
-  const nothing = byId("nothing");
-  nothing.hidden = transcript.segments.length > 0;
-  nothing.textContent = facts.is_active
-    ? "The first segments come in a moment."
-    : "There are no words in this recording.";
+export function showEmptyMessage() {
+  const message = byId("nothing");
+  message.hidden = transcript.segments.length > 0;
+  message.textContent = facts.is_active
+    ? "The first segments will appear in a moment."
+    : "No speech was found in this recording.";
 }

@@ -1,19 +1,19 @@
-// A job that is under way: segments as they come, how far it is, and its end.
+// An active job: receives segments and progress through the WebSocket until the job ends.
 
 import { api, listen, notice } from "../shared.js";
 import { edits } from "./edits.js";
 import { byId, facts } from "./page.js";
-import { makeReady } from "./player.js";
+import { enable } from "./player.js";
 import { transcript } from "./transcript.js";
 import { loadPeaks } from "./waveform.js";
 
-const LOOK_MS = 2000;
+const POLL_MS = 2000;
 
-let coming = [];
-let lookedAt = -Infinity;
+let pending = []; // received segments that are not shown yet
+let polledAt = -Infinity;
 
-/** Follow the job to its end. */
-export function follow() {
+/** Subscribe to the job until it ends. */
+export function subscribe() {
   facts.is_active = true;
   facts.is_completed = false;
   if (facts.status !== "queued") facts.status = "running";
@@ -21,25 +21,25 @@ export function follow() {
   listen(facts.id, {
     onStatus,
     onSegment(segment) {
-      if (!coming.length) setTimeout(putComing, 50);
-      coming.push(segment);
+      if (!pending.length) setTimeout(showPending, 50);
+      pending.push(segment);
     },
     onSpeakers({ segments, removed }) {
-      putComing();
+      showPending();
       transcript.change(segments, removed);
     },
     onRestarted() {
-      coming = [];
+      pending = [];
       transcript.clear();
-      notice("The job was begun again.");
+      notice("The job was restarted.");
     },
     onEnd,
   });
 }
 
-function putComing() {
-  const segments = coming;
-  coming = [];
+function showPending() {
+  const segments = pending;
+  pending = [];
   transcript.change(segments);
 }
 
@@ -52,24 +52,24 @@ function onStatus(message) {
     facts.status = "running";
     showState();
   }
-  lookWhetherRead();
+  pollDecoded();
 }
 
-/** The recording can be heard once it is decoded, long before it is transcribed. */
-async function lookWhetherRead() {
-  if (facts.is_read || performance.now() - lookedAt < LOOK_MS) return;
-  lookedAt = performance.now();
+/** Enable playback as soon as the recording is decoded, long before it is transcribed. */
+async function pollDecoded() {
+  if (facts.is_decoded || performance.now() - polledAt < POLL_MS) return;
+  polledAt = performance.now();
   try {
     const { stages } = await api("GET", `/api/transcribe/debug/${facts.id}`);
-    facts.is_read ||= stages.some(({ kind, state }) => kind === "prepare" && state === "done");
+    facts.is_decoded ||= stages.some(({ kind, state }) => kind === "prepare" && state === "done");
   } catch {
-    return; // the next status asks again
+    return; // polled again on the next status
   }
-  if (facts.is_read) letHear();
+  if (facts.is_decoded) enablePlayback();
 }
 
-export function letHear() {
-  makeReady();
+export function enablePlayback() {
+  enable();
   return loadPeaks();
 }
 
@@ -84,9 +84,9 @@ async function onEnd(reason) {
   }
   facts.is_completed = latest?.status === "completed";
   facts.has_failed = !facts.is_completed;
-  // To the API a cancelled job is a failed one, which says so.
+  // The API calls a cancelled job failed; its message tells the two apart.
   facts.status = facts.is_completed ? "completed" : latest?.message === "Cancelled" ? "cancelled" : "failed";
-  putComing();
+  showPending();
   try {
     const { language } = await transcript.load();
     facts.language = language ?? "";
@@ -94,8 +94,8 @@ async function onEnd(reason) {
     notice(error.message);
   }
   showState();
-  lookedAt = -Infinity;
-  await lookWhetherRead();
+  polledAt = -Infinity;
+  await pollDecoded();
   notice(facts.is_completed ? "The transcript is complete." : `The job ended: ${latest?.message}`);
   edits.dispatchEvent(new Event("done"));
 }

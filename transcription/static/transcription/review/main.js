@@ -1,4 +1,4 @@
-// The review page: fetch the transcript, then let every part do its work.
+// The review page: loads the transcript and starts the other modules.
 
 import { notice } from "../shared.js";
 import "./actions.js";
@@ -6,10 +6,10 @@ import "./chat.js";
 import "./keys.js";
 import "./summary.js";
 import { goTo } from "./follow.js";
-import { lookForOthers } from "./history.js";
-import { follow, letHear, showState } from "./live.js";
-import { tellNothing } from "./list.js";
-import { offerLanguageModels } from "./models.js";
+import { reloadIfChanged } from "./history.js";
+import { enablePlayback, showState, subscribe } from "./live.js";
+import { showEmptyMessage } from "./list.js";
+import { fillLanguageModels } from "./models.js";
 import { byId, facts } from "./page.js";
 import { showLegend } from "./palette.js";
 import { loadSuspects } from "./suspects.js";
@@ -17,46 +17,46 @@ import { transcript } from "./transcript.js";
 
 transcript.addEventListener("change", () => showLegend(byId("legend")));
 
-async function begin() {
+async function init() {
   showState();
-  if (facts.is_read) letHear();
+  if (facts.is_decoded) enablePlayback();
   try {
     await transcript.loadTexts();
-    goToAsked();
-    offerModels();
+    goToLinkedTime();
+    fillModels();
     await transcript.load();
   } catch (error) {
     byId("nothing").hidden = false;
-    byId("nothing").textContent = `The transcript could not be fetched: ${error.message} Load the page again.`;
+    byId("nothing").textContent = `The transcript could not be loaded: ${error.message} Reload the page.`;
     return;
   }
-  tellNothing();
-  if (facts.is_active) follow();
+  showEmptyMessage();
+  if (facts.is_active) subscribe();
   await loadSuspects();
 }
 
-function goToAsked() {
-  const asked = Number.parseFloat(new URLSearchParams(location.search).get("t"));
-  if (Number.isFinite(asked) && asked >= 0) goTo(asked);
+function goToLinkedTime() {
+  const time = Number.parseFloat(new URLSearchParams(location.search).get("t"));
+  if (Number.isFinite(time) && time >= 0) goTo(time);
 }
 
-async function offerModels() {
+async function fillModels() {
   try {
-    await offerLanguageModels(document.querySelectorAll(".language-models"));
+    await fillLanguageModels(document.querySelectorAll(".language-models"));
   } catch (error) {
-    notice(`There is no language model: ${error.message}`);
+    notice(`The language models could not be loaded: ${error.message}`);
   }
 }
 
-async function lookAgain() {
+async function checkForChanges() {
   if (document.visibilityState !== "visible" || facts.is_active || transcript.revision === null) return;
   try {
-    await lookForOthers();
+    await reloadIfChanged();
   } catch {
-    // Whoever edits next is told that the service cannot be reached.
+    // The next edit shows the error.
   }
 }
 
-window.addEventListener("focus", lookAgain);
-document.addEventListener("visibilitychange", lookAgain);
-begin();
+window.addEventListener("focus", checkForChanges);
+document.addEventListener("visibilitychange", checkForChanges);
+init();

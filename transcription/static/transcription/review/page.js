@@ -1,11 +1,11 @@
-// What every part of the page needs: the job's facts, and elements.
+// Helpers of all modules of the review page: the job's data, elements, local storage.
 
-/** id, status, is_active, is_completed, has_failed, duration (seconds or null), is_read, model_name, language, takes_count */
+/** id, status, is_active, is_completed, has_failed, duration (seconds or null), is_decoded, model_name, language, takes_count */
 export const facts = JSON.parse(document.getElementById("facts").textContent);
 
 export const byId = (id) => document.getElementById(id);
 
-/** An element: `text` is its text, everything else an attribute (undefined and false: none). */
+/** Create an element. `text` is its text, everything else an attribute (undefined and false: none). */
 export function element(tag, { text, ...attributes } = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -20,14 +20,14 @@ export function clone(templateId) {
   return byId(templateId).content.firstElementChild.cloneNode(true);
 }
 
-/** Say what went wrong in a place that is there for it; nothing hides it. */
-export function tell(place, text) {
-  place.textContent = text ?? "";
-  place.hidden = !text;
+/** Show an error message in an element; without a text, hide the element. */
+export function showProblem(target, text) {
+  target.textContent = text ?? "";
+  target.hidden = !text;
 }
 
-/** What was chosen here before, kept in this browser; storage may be forbidden. */
-export const kept = {
+/** localStorage, whose absence (it may be blocked) is ignored. */
+export const storage = {
   get(name) {
     try {
       return localStorage.getItem(name);
@@ -39,12 +39,12 @@ export const kept = {
     try {
       localStorage.setItem(name, value);
     } catch {
-      // It is a convenience alone.
+      // Only a convenience.
     }
   },
 };
 
-/** What `input.closest` finds for a place where keys write. */
-export const FIELDS = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
+/** A selector of the fields in which keys type text. */
+export const TEXT_FIELDS = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
 
-export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

@@ -1,23 +1,23 @@
-// Each speaker's colour, by order of appearance: of eight, after which they come again. Names are always there as text.
+// Speakers' colours: eight, assigned in order of appearance, then repeated. Names are always shown as text too.
 
 import { transcript } from "./transcript.js";
 
 const COLOURS = 8;
 const indexes = new Map();
 
-/** The name of the CSS variable. */
+/** The name of the CSS variable of a speaker's colour. */
 export function colourOf(speaker) {
   if (speaker === null || speaker === undefined) return "--speaker-none";
   if (!indexes.has(speaker)) indexes.set(speaker, indexes.size);
   return `--speaker-${(indexes.get(speaker) % COLOURS) + 1}`;
 }
 
-/** Whoever is called something else keeps the colour. */
-export function renamed(from, to) {
+/** Let a renamed speaker keep the colour. */
+export function keepColour(from, to) {
   if (!indexes.has(to) && indexes.has(from)) indexes.set(to, indexes.get(from));
 }
 
-/** Who speaks, as a list with colours. */
+/** Show the list of speakers with their colours. */
 export function showLegend(list) {
   const items = [...transcript.speakers()].map(([name, count]) => {
     const item = document.createElement("li");
@@ -30,5 +30,5 @@ export function showLegend(list) {
   });
   list.replaceChildren(...items);
   list.hidden = !items.length;
-  list.tabIndex = list.scrollWidth > list.clientWidth ? 0 : -1; // who has no pointer scrolls it by keys
+  list.tabIndex = list.scrollWidth > list.clientWidth ? 0 : -1; // can be scrolled by keyboard
 }

@@ -1,56 +1,56 @@
-// The recording, played: own controls around an <audio> whose times are exact.
+// The player: controls around an <audio> element.
 
 import { clock, notice } from "../shared.js";
-import { byId, facts, kept } from "./page.js";
+import { byId, facts, storage } from "./page.js";
 
 const audio = byId("audio");
 const SPEEDS = [...byId("speed").options].map((option) => Number(option.value));
 const SPEED_KEY = "transcriber.speed";
 export const STEP = 5;
 
-/** "time" whenever the position changes (each frame while it plays), "state" when it starts, stops or can be played. */
+/** Dispatches "time" when the position changes (each frame during playback), "state" on start, stop, and once it is ready. */
 export const player = new EventTarget();
 
 let duration = facts.duration ?? 0;
-let wanted = 0; // where to begin once there is something to play
+let startAt = 0; // the position that was chosen before the recording could be played
 let stopAt = null;
 
-export const time = () => (audio.src ? audio.currentTime : wanted);
+export const time = () => (audio.src ? audio.currentTime : startAt);
 export const length = () => (Number.isFinite(audio.duration) ? audio.duration : duration);
 export const isPlaying = () => Boolean(audio.src) && !audio.paused;
 
-/** The recording is decoded: it can be played from now on. */
-export function makeReady() {
+/** Enable playback, once the recording is decoded. */
+export function enable() {
   if (audio.src) return;
   audio.src = `/app/jobs/${facts.id}/audio`;
   audio.playbackRate = audio.defaultPlaybackRate = Number(byId("speed").value);
-  if (wanted) audio.currentTime = wanted;
+  if (startAt) audio.currentTime = startAt;
   for (const id of ["back", "play", "forward"]) byId(id).disabled = false;
   byId("audio-state").hidden = true;
-  tellState();
+  showState();
 }
 
 export function setDuration(seconds) {
   duration = Math.max(duration, seconds ?? 0);
-  tellTime();
+  showTime();
 }
 
 export function seek(seconds) {
   stopAt = null;
-  wanted = Math.min(Math.max(0, seconds), length() || seconds);
-  if (audio.src) audio.currentTime = wanted;
-  tellTime();
+  startAt = Math.min(Math.max(0, seconds), length() || seconds);
+  if (audio.src) audio.currentTime = startAt;
+  showTime();
 }
 
 export const skip = (seconds) => seek(time() + seconds);
 
 export async function play() {
-  if (!audio.src) return notice("The recording is still being read: it cannot be played yet.");
+  if (!audio.src) return notice("The recording is still being read. Try again in a moment.");
   if (audio.ended) audio.currentTime = 0;
   try {
     await audio.play();
   } catch (error) {
-    // A pause, or another place, that came before it began is no failure.
+    // AbortError: paused or moved before playback started.
     if (error.name !== "AbortError") notice(`The recording cannot be played: ${error.message}`);
   }
 }
@@ -67,50 +67,50 @@ export function playFrom(seconds) {
   return play();
 }
 
-/** Play a part, and stop at its end. */
+/** Play from `start` to `end`. */
 export function playPart({ start, end }) {
   seek(start);
   stopAt = end;
   return play();
 }
 
-function setSpeed(speed, { keep = true } = {}) {
+function setSpeed(speed, { save = true } = {}) {
   audio.playbackRate = audio.defaultPlaybackRate = speed;
   byId("speed").value = String(speed);
-  if (keep) kept.set(SPEED_KEY, String(speed));
+  if (save) storage.set(SPEED_KEY, String(speed));
 }
 
-/** l: play, and faster each time. */
+/** Key l: play; if it plays already, faster. */
 export function faster() {
   if (!isPlaying()) return play();
   const next = SPEEDS.find((speed) => speed > audio.playbackRate && speed >= 1);
-  if (next) setSpeed(next, { keep: false });
+  if (next) setSpeed(next, { save: false });
 }
 
-/** k: pause, and the usual speed again. */
-export function pauseAtUsualSpeed() {
+/** Key k: pause, and reset the speed. */
+export function pauseAndResetSpeed() {
   pause();
-  setSpeed(usualSpeed(), { keep: false });
+  setSpeed(savedSpeed(), { save: false });
 }
 
-function usualSpeed() {
-  const speed = Number(kept.get(SPEED_KEY));
+function savedSpeed() {
+  const speed = Number(storage.get(SPEED_KEY));
   return SPEEDS.includes(speed) ? speed : 1;
 }
 
 function tick() {
   if (stopAt !== null && audio.currentTime >= stopAt) pause();
-  tellTime();
+  showTime();
   if (isPlaying()) requestAnimationFrame(tick);
 }
 
-function tellTime() {
+function showTime() {
   byId("now").textContent = clock(time());
   byId("length").textContent = length() ? clock(length()) : "–:––";
   player.dispatchEvent(new Event("time"));
 }
 
-function tellState() {
+function showState() {
   const button = byId("play");
   button.textContent = isPlaying() ? "❚❚" : "▶";
   button.setAttribute("aria-label", isPlaying() ? "Pause" : "Play");
@@ -118,20 +118,20 @@ function tellState() {
 }
 
 audio.addEventListener("play", () => {
-  tellState();
+  showState();
   requestAnimationFrame(tick);
 });
-audio.addEventListener("pause", tellState);
-audio.addEventListener("ended", tellState);
-audio.addEventListener("seeked", tellTime);
-audio.addEventListener("durationchange", tellTime);
+audio.addEventListener("pause", showState);
+audio.addEventListener("ended", showState);
+audio.addEventListener("seeked", showTime);
+audio.addEventListener("durationchange", showTime);
 audio.addEventListener("error", () => {
-  byId("audio-state").textContent = "It cannot be played: its audio is gone, or the service cannot be reached.";
+  byId("audio-state").textContent = "The recording cannot be played: its file was deleted, or the service cannot be reached.";
   byId("audio-state").hidden = false;
 });
 byId("play").addEventListener("click", toggle);
 byId("back").addEventListener("click", () => skip(-STEP));
 byId("forward").addEventListener("click", () => skip(STEP));
 byId("speed").addEventListener("change", ({ target }) => setSpeed(Number(target.value)));
-setSpeed(usualSpeed(), { keep: false });
-tellTime();
+setSpeed(savedSpeed(), { save: false });
+showTime();

@@ -1,120 +1,114 @@
-// "Hear it again": a part transcribed once more with another model, shown as a diff, accepted or rejected.
+// Retranslation: a range is transcribed again with another model; the result is shown as a diff, to accept or reject.
 
 import { api, clock, notice } from "../shared.js";
 import { diffElements } from "./diff.js";
-import { catchUp, edits } from "./edits.js";
-import { offerSpeechModels } from "./models.js";
-import { byId, element, facts, tell } from "./page.js";
+import { edits, reload } from "./edits.js";
+import { openModelDialog } from "./models.js";
+import { byId, element, facts, showProblem } from "./page.js";
 import { length, playPart } from "./player.js";
 
-const LEAST_SECONDS = 0.4;
+const MIN_SECONDS = 0.4;
 
-const dialog = byId("again-dialog");
-/** {id, start, end}: a segment, or a stretch without one (its id a name of its own). */
-let part = null;
+const dialog = byId("retranslate-dialog");
+/** {id, start, end}: a segment, or a range without one (with an id made up here). */
+let range = null;
 let proposal = null;
-let queue = [];
-/** Whoever closes the dialog while it works is told of the result. */
-let round = 0;
+let queue = []; // further proposals to decide
+let round = 0; // counts the dialog's uses: a result of an earlier one is shown as a notice
 
-/** Ask which model is to hear a part, then show what it heard. */
-export async function hearAgain(asked) {
-  begin(asked);
+/** Open the dialog for a range: choose a model, then see its proposal. */
+export async function retranslate(newRange) {
+  openFor(newRange);
   queue = [];
-  show("ask");
-  dialog.showModal();
-  try {
-    await offerSpeechModels(byId("again-model"));
-  } catch (error) {
-    tell(byId("again-problem"), error.message);
-  }
+  showStep("choice");
+  await openModelDialog("retranslate");
 }
 
-/** Show proposals that wait for a decision, one after the other. */
+/** Show undecided proposals, one after the other. */
 export function reviewProposals(proposals) {
   queue = [...proposals];
   showNext();
 }
 
-function begin(asked) {
+function openFor(newRange) {
   round += 1;
-  part = asked;
+  range = newRange;
   proposal = null;
-  byId("again-place").textContent = `${clock(part.start)} – ${clock(part.end)}`;
-  tell(byId("again-problem"));
+  byId("retranslate-place").textContent = `${clock(range.start)} – ${clock(range.end)}`;
+  showProblem(byId("retranslate-problem"));
 }
 
-function show(what) {
-  byId("again-ask").hidden = what !== "ask";
-  byId("again-work").hidden = what !== "work";
-  byId("again-proposal").hidden = what !== "proposal";
-  for (const id of ["again-accept", "again-reject"]) byId(id).hidden = what !== "proposal";
-  byId("again-close").textContent = queue.length > 0 || what === "proposal" ? "Decide later" : "Close";
+function showStep(step) {
+  byId("retranslate-choice").hidden = step !== "choice";
+  byId("retranslate-work").hidden = step !== "work";
+  byId("retranslate-proposal").hidden = step !== "proposal";
+  for (const id of ["retranslate-accept", "retranslate-reject"]) byId(id).hidden = step !== "proposal";
+  byId("retranslate-close").textContent = queue.length > 0 || step === "proposal" ? "Decide later" : "Close";
 }
 
 async function start() {
-  const [own, model_name] = [round, byId("again-model").value];
-  tell(byId("again-problem"));
-  byId("again-message").textContent = `${model_name} listens. This may take a minute or more.`;
-  show("work");
-  const wish = { segment_id: String(part.id), ...heardTimes(part), model_name };
+  const [startedIn, model_name] = [round, byId("retranslate-model").value];
+  showProblem(byId("retranslate-problem"));
+  byId("retranslate-message").textContent = `Transcribing with ${model_name}. This may take a minute or more.`;
+  showStep("work");
+  const body = { segment_id: String(range.id), ...requestTimes(range), model_name };
   try {
-    const { id } = await api("POST", `/api/retranslate/segment-from-full?job_id=${facts.id}`, wish);
-    const found = await api("GET", `/api/retranslate/${id}`);
-    if (own === round && dialog.open) showProposal(found);
-    else tellOfResult(found);
+    const { id } = await api("POST", `/api/retranslate/segment-from-full?job_id=${facts.id}`, body);
+    const result = await api("GET", `/api/retranslate/${id}`);
+    if (startedIn === round && dialog.open) showProposal(result);
+    else showResultNotice(result);
     edits.dispatchEvent(new Event("proposed"));
   } catch (error) {
-    if (own !== round || !dialog.open) return notice(error.message);
-    show("ask");
-    tell(byId("again-problem"), error.message);
+    if (startedIn !== round || !dialog.open) return notice(error.message);
+    showStep("choice");
+    showProblem(byId("retranslate-problem"), error.message);
   }
 }
 
-/** A word may be said to have no length; nothing can be heard in that. */
-function heardTimes({ start, end }) {
-  const missing = Math.max(0, LEAST_SECONDS - (end - start)) / 2;
+/** The times to send: a range may have no length, so it is padded to MIN_SECONDS. */
+function requestTimes({ start, end }) {
+  const missing = Math.max(0, MIN_SECONDS - (end - start)) / 2;
   return { start_time: Math.max(0, start - missing), end_time: Math.min(end + missing, length()) };
 }
 
-function tellOfResult(found) {
-  const action = { label: "Look", run: () => reviewProposals([found]) };
-  notice(`${clock(found.start_time)} was heard again.`, { action });
+function showResultNotice(result) {
+  const action = { label: "Show", run: () => reviewProposals([result]) };
+  notice(`The part at ${clock(result.start_time)} was transcribed again.`, { action });
 }
 
 function showNext() {
   const next = queue.shift();
   if (!next) return dialog.close();
-  begin({ id: next.segment_id, start: next.start_time, end: next.end_time });
+  openFor({ id: next.segment_id, start: next.start_time, end: next.end_time });
   if (!dialog.open) dialog.showModal();
   showProposal(next);
 }
 
-function showProposal(found) {
-  proposal = found;
-  const changes = found.changes.filter(({ old_text, new_text }) => old_text !== new_text);
+function showProposal(result) {
+  proposal = result;
+  const changes = result.changes.filter(({ old_text, new_text }) => old_text !== new_text);
   const lines = changes.map(({ old_text, new_text }) => element("p", {}, ...diffElements(old_text ?? "", new_text ?? "")));
-  if (!lines.length) lines.push(element("p", { text: `The same was heard: ${found.text}` }));
-  byId("again-diff").replaceChildren(...lines);
-  const sure = found.confidence === null ? "" : `, ${Math.round(100 * found.confidence)} % sure on average`;
+  if (!lines.length) lines.push(element("p", { text: `The text is the same: ${result.text}` }));
+  byId("retranslate-diff").replaceChildren(...lines);
+  const confidence = result.confidence === null ? "" : `, average confidence ${Math.round(100 * result.confidence)} %`;
   const more = queue.length ? ` ${queue.length} more after this one.` : "";
-  byId("again-facts").textContent = `Heard by ${found.model_used}${sure}.${more}`;
-  show("proposal");
-  byId("again-accept").hidden = !changes.length;
-  (changes.length ? byId("again-accept") : byId("again-reject")).focus();
+  byId("retranslate-facts").textContent = `Transcribed by ${result.model_used}${confidence}.${more}`;
+  showStep("proposal");
+  byId("retranslate-accept").hidden = !changes.length;
+  (changes.length ? byId("retranslate-accept") : byId("retranslate-reject")).focus();
 }
 
 async function decide(decision) {
-  tell(byId("again-problem"));
+  showProblem(byId("retranslate-problem"));
   const { id } = proposal;
   try {
     await api("POST", `/api/retranslate/${id}/${decision}`);
   } catch (error) {
-    return tell(byId("again-problem"), error.message);
+    return showProblem(byId("retranslate-problem"), error.message);
   }
   if (decision === "accept") {
-    await catchUp();
-    notice("What was heard again is in the transcript.", { action: { label: "Undo", run: () => undoAccepted(id) } });
+    await reload();
+    notice("The proposal was accepted.", { action: { label: "Undo", run: () => undoAccepted(id) } });
   }
   edits.dispatchEvent(new Event("done"));
   showNext();
@@ -126,11 +120,11 @@ export async function undoAccepted(id) {
   } catch (error) {
     return notice(error.message);
   }
-  await catchUp();
+  await reload();
   edits.dispatchEvent(new Event("done"));
 }
 
-byId("again-start").addEventListener("click", start);
-byId("again-accept").addEventListener("click", () => decide("accept"));
-byId("again-reject").addEventListener("click", () => decide("reject"));
-byId("again-hear").addEventListener("click", () => playPart(part));
+byId("retranslate-start").addEventListener("click", start);
+byId("retranslate-accept").addEventListener("click", () => decide("accept"));
+byId("retranslate-reject").addEventListener("click", () => decide("reject"));
+byId("retranslate-play").addEventListener("click", () => playPart(range));

@@ -1,9 +1,9 @@
-// Who speaks: for one segment, or a speaker's name everywhere.
+// The speaker dialog: set the speaker of one segment, or rename a speaker everywhere.
 
 import { notice } from "../shared.js";
 import * as edits from "./edits.js";
 import { select } from "./follow.js";
-import { byId, element, tell } from "./page.js";
+import { byId, element, showProblem } from "./page.js";
 import { colourOf } from "./palette.js";
 import { transcript } from "./transcript.js";
 
@@ -23,7 +23,7 @@ export function chooseSpeaker(chosen) {
   field.value = "";
   byId("speaker-everywhere").hidden = speaker === null;
   byId("speaker-everywhere").textContent = `Rename ${speaker} everywhere`;
-  tell(byId("speaker-problem"));
+  showProblem(byId("speaker-problem"));
   dialog.showModal();
   (choices.querySelector("[aria-pressed=true]") ?? field).focus();
 }
@@ -33,16 +33,16 @@ function choice(name, label, count) {
   swatch.style.setProperty("--own", `var(${colourOf(name)})`);
   const button = element("button", { type: "button", "aria-pressed": String(name === segment.speaker) }, swatch, label);
   if (count) button.append(element("span", { class: "muted", text: `${count}×` }));
-  button.addEventListener("click", () => run(() => edits.change(segment, { speaker: name })));
+  button.addEventListener("click", () => submit(() => edits.change(segment, { speaker: name })));
   return button;
 }
 
-async function run(ask) {
+async function submit(request) {
   try {
-    await ask();
+    await request();
   } catch (error) {
-    if (error.status === 409 || error.status === 404) await edits.catchUp();
-    if (dialog.open) tell(byId("speaker-problem"), error.message);
+    if (error.status === 409 || error.status === 404) await edits.reload();
+    if (dialog.open) showProblem(byId("speaker-problem"), error.message);
     else notice(error.message);
     segment = transcript.get(segment.id) ?? segment;
     return;
@@ -52,19 +52,19 @@ async function run(ask) {
 
 function newName() {
   const name = field.value.trim();
-  tell(byId("speaker-problem"), name ? "" : "Write a name.");
+  showProblem(byId("speaker-problem"), name ? "" : "Enter a name.");
   if (!name) field.focus();
   return name;
 }
 
 function setHere() {
   const name = newName();
-  if (name) run(() => edits.change(segment, { speaker: name }));
+  if (name) submit(() => edits.change(segment, { speaker: name }));
 }
 
 function renameEverywhere() {
   const name = newName();
-  if (name) run(() => edits.rename(segment.speaker, name));
+  if (name) submit(() => edits.rename(segment.speaker, name));
 }
 
 byId("speaker-here").addEventListener("click", setHere);

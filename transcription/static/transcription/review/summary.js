@@ -1,47 +1,47 @@
-// The summary panel: ask for one, wait, show it.
+// The summary panel: request a summary, poll its status, show it.
 
 import { api, notice } from "../shared.js";
-import { byId, element, facts, pause, tell } from "./page.js";
+import { byId, element, facts, sleep, showProblem } from "./page.js";
 
-const LOOK_MS = 700;
+const POLL_MS = 700;
 const form = byId("summary-form");
 
 async function summarize(event) {
   event.preventDefault();
   const { format, max_length, model_name } = form.elements;
-  tell(byId("summary-problem"));
+  showProblem(byId("summary-problem"));
   byId("summary-result").hidden = true;
-  working(true);
-  const wish = {
+  setBusy(true);
+  const body = {
     job_id: facts.id,
     format: format.value,
     max_length: Number(max_length.value),
     model_name: model_name.value,
   };
   try {
-    show(await made(await api("POST", "/api/summary/", wish)));
+    show(await waitForSummary(await api("POST", "/api/summary/", body)));
   } catch (error) {
-    tell(byId("summary-problem"), error.message);
+    showProblem(byId("summary-problem"), error.message);
   }
-  working(false);
+  setBusy(false);
 }
 
-/** The summary, once it is there. */
-async function made(status) {
+/** Poll until the summary is completed, and return it. Throws an Error if it failed. */
+async function waitForSummary(status) {
   while (status.status === "processing") {
     byId("summary-message").textContent = status.message;
     if (status.progress) byId("summary-progress").value = status.progress;
-    await pause(LOOK_MS);
+    await sleep(POLL_MS);
     status = await api("GET", `/api/summary/status/${status.job_id}`);
   }
   if (status.status === "failed") throw new Error(`The summary failed: ${status.message}`);
   return api("GET", `/api/summary/${status.job_id}`);
 }
 
-function working(is) {
-  byId("summary-work").hidden = !is;
+function setBusy(isBusy) {
+  byId("summary-work").hidden = !isBusy;
   byId("summary-progress").removeAttribute("value");
-  form.querySelector("[type=submit]").disabled = is;
+  form.querySelector("[type=submit]").disabled = isBusy;
 }
 
 function show({ summary, topics, length, model_used }) {
@@ -54,9 +54,9 @@ function show({ summary, topics, length, model_used }) {
 async function copy() {
   try {
     await navigator.clipboard.writeText(byId("summary-text").textContent);
-    notice("The summary was copied.");
+    notice("Summary copied.");
   } catch {
-    notice("The browser does not let it be copied: select the text instead.");
+    notice("The browser does not allow copying. Select the text instead.");
   }
 }
 

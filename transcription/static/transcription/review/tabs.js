@@ -1,8 +1,8 @@
-// The tabs: the transcript is one of them where the page is narrow, and beside the panels where it is wide.
+// The tabs. On narrow pages the transcript is one of them, on wide pages it is beside the panels.
 
 import { byId } from "./page.js";
 
-/** An event named like the panel whenever one is shown. */
+/** Dispatches an event with the panel's name when it is shown. */
 export const tabs = new EventTarget();
 
 const NAMES = ["transcript", "summary", "chat", "history"];
@@ -23,7 +23,7 @@ export function showTab(name, { focus = false } = {}) {
   tabs.dispatchEvent(new Event(name));
 }
 
-const offered = () => NAMES.filter((name) => !(wide.matches && name === "transcript"));
+const visibleTabs = () => NAMES.filter((name) => !(wide.matches && name === "transcript"));
 
 for (const name of NAMES) tab(name).addEventListener("click", () => showTab(name));
 
@@ -31,13 +31,13 @@ document.querySelector("[role=tablist]").addEventListener("keydown", (event) => 
   const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!by) return;
   event.preventDefault();
-  const names = offered();
+  const names = visibleTabs();
   showTab(names[(names.indexOf(shown) + by + names.length) % names.length], { focus: true });
 });
 
-function fit() {
+function adaptToWidth() {
   if (wide.matches && shown === "transcript") showTab("summary");
   if (!wide.matches && shown === "summary") showTab("transcript");
 }
-wide.addEventListener("change", fit);
-fit();
+wide.addEventListener("change", adaptToWidth);
+adaptToWidth();

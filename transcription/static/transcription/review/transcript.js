@@ -1,5 +1,5 @@
-// The transcript as data: segments in order of time. Whoever shows it listens to "change", and to "words" for words
-// that are known of segments which stay as they are.
+// The transcript's data: segments in order of time. Dispatches "change", and "words" if only words were loaded for
+// segments that are otherwise unchanged.
 
 import { api } from "../shared.js";
 import { facts } from "./page.js";
@@ -16,7 +16,7 @@ class Transcript extends EventTarget {
   }
 
   indexOf(segment) {
-    const index = this.#place(segment);
+    const index = this.#position(segment);
     return this.segments[index]?.id === segment.id ? index : -1;
   }
 
@@ -28,12 +28,12 @@ class Transcript extends EventTarget {
     return this.segments[this.indexOf(segment) + 1];
   }
 
-  /** The segment that is spoken at a time, or was the last before it. */
+  /** The segment at a time, or the last one before it. */
   at(time) {
-    return this.segments[this.#place({ start: time, id: Infinity }) - 1];
+    return this.segments[this.#position({ start: time, id: Infinity }) - 1];
   }
 
-  /** The names of speakers, in order of appearance, and how many segments each has. */
+  /** The speakers in order of appearance: a map from names to numbers of segments. */
   speakers() {
     const counts = new Map();
     for (const { speaker } of this.segments) {
@@ -42,13 +42,13 @@ class Transcript extends EventTarget {
     return counts;
   }
 
-  /** Fetch what was said, without words: of three hours it comes in a third of the time. */
+  /** Fetch the segments without words: for three hours, this takes a third of the time. */
   async loadTexts() {
     const { segments } = await api("GET", `/api/transcribe/result/${facts.id}?partial=true`);
     this.change(segments);
   }
 
-  /** Fetch all of it; what is the same already stays untouched. */
+  /** Fetch the whole transcript with words; unchanged segments are kept. */
   async load() {
     const path = `/api/transcribe/result/${facts.id}?partial=true&words=true`;
     const { segments, revision, ...rest } = await api("GET", path);
@@ -63,52 +63,52 @@ class Transcript extends EventTarget {
     this.change([], this.segments.map(({ id }) => id));
   }
 
-  /** Put segments in, new ones and others in place of what they were, and take some out. */
-  change(segments, removed = []) {
-    const gone = removed.map(Number).filter((id) => this.#byId.has(id));
+  /** Add or replace `segments`, and remove those with the ids `removedIds`. */
+  change(segments, removedIds = []) {
+    const removed = removedIds.map(Number).filter((id) => this.#byId.has(id));
     const whole = segments.map((segment) => this.#withWords(segment));
-    const put = whole.filter((segment) => this.#isNews(segment));
-    if (whole.length > put.length) this.#learnWords(whole);
-    if (!gone.length && !put.length) return;
-    const touched = new Set([...gone, ...put.map(({ id }) => id)]);
-    const wereThere = new Set(put.filter(({ id }) => this.#byId.has(id)).map(({ id }) => id));
-    if (wereThere.size || gone.length) {
+    const updated = whole.filter((segment) => this.#isChanged(segment));
+    if (whole.length > updated.length) this.#updateWords(whole);
+    if (!removed.length && !updated.length) return;
+    const touched = new Set([...removed, ...updated.map(({ id }) => id)]);
+    const replaced = new Set(updated.filter(({ id }) => this.#byId.has(id)).map(({ id }) => id));
+    if (replaced.size || removed.length) {
       this.segments = this.segments.filter(({ id }) => !touched.has(id));
     }
-    for (const id of gone) this.#byId.delete(id);
-    for (const segment of put) this.#byId.set(segment.id, segment);
-    if (put.length > 20) {
-      this.segments = this.segments.concat(put).sort((a, b) => a.start - b.start || a.id - b.id);
+    for (const id of removed) this.#byId.delete(id);
+    for (const segment of updated) this.#byId.set(segment.id, segment);
+    if (updated.length > 20) {
+      this.segments = this.segments.concat(updated).sort((a, b) => a.start - b.start || a.id - b.id);
     } else {
-      for (const segment of put) this.segments.splice(this.#place(segment), 0, segment);
+      for (const segment of updated) this.segments.splice(this.#position(segment), 0, segment);
     }
-    this.dispatchEvent(new CustomEvent("change", { detail: { put, removed: gone } }));
+    this.dispatchEvent(new CustomEvent("change", { detail: { updated, removed } }));
   }
 
-  /** Live messages have no words: those that are known stay while the text is the same. */
+  /** Live messages have no words: keep the known ones while the text is the same. */
   #withWords(segment) {
     const known = this.#byId.get(segment.id);
     if (segment.words || !known?.words || known.text !== segment.text) return segment;
     return { ...segment, words: known.words, edited: known.edited };
   }
 
-  #isNews(segment) {
+  #isChanged(segment) {
     const known = this.#byId.get(segment.id);
     if (!known || Boolean(known.edited) !== Boolean(segment.edited)) return true;
     return SHOWN.some((name) => known[name] !== segment[name]);
   }
 
-  /** Take the words of segments that are the same otherwise. */
-  #learnWords(segments) {
+  /** Store the words of segments that are otherwise unchanged. */
+  #updateWords(segments) {
     for (const segment of segments) {
       const known = this.#byId.get(segment.id);
-      if (known && !this.#isNews(segment)) Object.assign(known, segment);
+      if (known && !this.#isChanged(segment)) Object.assign(known, segment);
     }
     this.dispatchEvent(new Event("words"));
   }
 
-  /** The index at which a segment stands, or would. */
-  #place({ start, id }) {
+  /** The index of a segment, or where it would be inserted (binary search). */
+  #position({ start, id }) {
     let [low, high] = [0, this.segments.length];
     while (low < high) {
       const middle = (low + high) >> 1;

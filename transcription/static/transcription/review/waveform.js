@@ -1,4 +1,4 @@
-// The recording's waveform in the speakers' colours: seen as a whole, sought in by pointer and keys.
+// The waveform of the whole recording in the speakers' colours; a slider for pointer and keyboard.
 
 import { clock } from "../shared.js";
 import { byId, facts } from "./page.js";
@@ -7,34 +7,34 @@ import { STEP, isPlaying, length, player, seek, setDuration, skip, time } from "
 import { transcript } from "./transcript.js";
 
 const LONG_STEP = 30;
-const LOUD = 0.98; // the share of peaks that fit: one clap does not flatten all speech
+const FULL_HEIGHT_QUANTILE = 0.98; // of the peaks; louder ones are clipped, so that a clap does not flatten all speech
 
 const slider = byId("waveform");
 const canvas = slider.querySelector("canvas");
 const position = slider.querySelector(".position");
 let peaks = new Uint8Array(0);
 let peaksPerSecond = 20;
-let isDrawingDue = false;
+let isDrawScheduled = false;
 
 export async function loadPeaks() {
   let response;
   try {
     response = await fetch(`/app/jobs/${facts.id}/peaks`);
   } catch {
-    return; // the player says that the service cannot be reached
+    return; // the player shows the error
   }
   if (!response.ok) return;
   peaksPerSecond = Number(response.headers.get("X-Peaks-Per-Second")) || peaksPerSecond;
   peaks = new Uint8Array(await response.arrayBuffer());
   setDuration(peaks.length / peaksPerSecond);
-  drawSoon();
+  scheduleDraw();
 }
 
-function drawSoon() {
-  if (isDrawingDue) return;
-  isDrawingDue = true;
+function scheduleDraw() {
+  if (isDrawScheduled) return;
+  isDrawScheduled = true;
   requestAnimationFrame(() => {
-    isDrawingDue = false;
+    isDrawScheduled = false;
     draw();
   });
 }
@@ -53,38 +53,38 @@ function draw() {
   };
   const seconds = length();
   if (!seconds) return;
-  const loud = loudness();
+  const fullHeight = fullHeightLevel();
   const middle = canvas.height / 2;
-  const speaking = speakersInOrder();
+  const colourAt = colourLookup();
   for (let x = 0; x < canvas.width; x += 1) {
     const [start, end] = [(x / canvas.width) * seconds, ((x + 1) / canvas.width) * seconds];
-    const half = Math.max(scale / 2, Math.min(1, loudest(start, end) / loud) * (middle - 1));
-    context.fillStyle = colour(speaking((start + end) / 2));
+    const half = Math.max(scale / 2, Math.min(1, maxPeak(start, end) / fullHeight) * (middle - 1));
+    context.fillStyle = colour(colourAt((start + end) / 2));
     context.fillRect(x, middle - half, 1, 2 * half);
   }
 }
 
-function loudest(start, end) {
+function maxPeak(start, end) {
   const first = Math.floor(start * peaksPerSecond);
   const last = Math.max(first + 1, Math.floor(end * peaksPerSecond));
-  let most = 0;
-  for (let index = first; index < last && index < peaks.length; index += 1) most = Math.max(most, peaks[index]);
-  return most;
+  let max = 0;
+  for (let index = first; index < last && index < peaks.length; index += 1) max = Math.max(max, peaks[index]);
+  return max;
 }
 
-function loudness() {
+function fullHeightLevel() {
   const counts = new Uint32Array(256);
   for (const peak of peaks) counts[peak] += 1;
   let [sum, level] = [0, 0];
-  while (level < 255 && sum + counts[level] < LOUD * peaks.length) {
+  while (level < 255 && sum + counts[level] < FULL_HEIGHT_QUANTILE * peaks.length) {
     sum += counts[level];
     level += 1;
   }
   return Math.max(level, 16);
 }
 
-/** A function from times, asked in order, to colours: one walk along the segments. */
-function speakersInOrder() {
+/** A function from times to colours. Times must ascend: it walks along the segments once. */
+function colourLookup() {
   const { segments } = transcript;
   let index = 0;
   return (seconds) => {
@@ -95,15 +95,15 @@ function speakersInOrder() {
   };
 }
 
-let said = -1;
+let announced = -1; // the second that screen readers were told last
 function showPosition() {
   const [now, all] = [time(), length()];
   position.hidden = !all;
   if (!all) return;
   position.style.transform = `translateX(${(now / all) * slider.clientWidth}px)`;
   const whole = Math.floor(now);
-  if (whole === said && isPlaying()) return;
-  said = whole;
+  if (whole === announced && isPlaying()) return;
+  announced = whole;
   const speaker = transcript.at(now)?.speaker;
   slider.setAttribute("aria-valuemax", Math.floor(all));
   slider.setAttribute("aria-valuenow", whole);
@@ -141,10 +141,10 @@ slider.addEventListener("keydown", (event) => {
 });
 
 player.addEventListener("time", showPosition);
-transcript.addEventListener("change", drawSoon);
+transcript.addEventListener("change", scheduleDraw);
 new ResizeObserver(() => {
-  drawSoon();
+  scheduleDraw();
   showPosition();
 }).observe(slider);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawSoon);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", scheduleDraw);
 showPosition();
