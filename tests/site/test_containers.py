@@ -1,4 +1,4 @@
-"""The container files cannot be built here: what they say is read, and each command in them exists."""
+"""Dockerfile and compose.yaml, parsed but not built: their commands, targets and settings exist."""
 
 import re
 import shlex
@@ -31,11 +31,11 @@ def dockerfile() -> list[dict[str, Any]]:
     return structure
 
 
-def of_kind(dockerfile: list[dict[str, Any]], kind: str) -> list[str]:
+def values_of(dockerfile: list[dict[str, Any]], kind: str) -> list[str]:
     return [str(line["value"]) for line in dockerfile if line["instruction"] == kind]
 
 
-def assert_is_a_command_of_ours(command: list[str]) -> None:
+def assert_runs_manage_py(command: list[str]) -> None:
     """`python manage.py serve …`, with options that it takes."""
     assert command[:2] == ["python", "manage.py"]
     assert (ROOT / command[1]).is_file()
@@ -48,19 +48,19 @@ def assert_is_a_command_of_ours(command: list[str]) -> None:
 
 def test_the_dockerfile_has_a_web_and_a_worker_target(dockerfile: list[dict[str, Any]]) -> None:
     assert {line["instruction"] for line in dockerfile} <= KNOWN_INSTRUCTIONS
-    assert of_kind(dockerfile, "FROM") == ["python:3.11-slim AS web", "web AS worker"]
+    assert values_of(dockerfile, "FROM") == ["python:3.11-slim AS web", "web AS worker"]
 
 
 def test_each_target_runs_a_command_that_exists(dockerfile: list[dict[str, Any]]) -> None:
-    commands = [yaml.safe_load(value) for value in of_kind(dockerfile, "CMD")]
+    commands = [yaml.safe_load(value) for value in values_of(dockerfile, "CMD")]
     assert len(commands) == 2
     for command in commands:
-        assert_is_a_command_of_ours(command)
+        assert_runs_manage_py(command)
 
 
-def test_what_it_runs_while_it_is_built_is_known(dockerfile: list[dict[str, Any]]) -> None:
+def test_build_steps_use_known_programs_and_extras(dockerfile: list[dict[str, Any]]) -> None:
     extras = (ROOT / "pyproject.toml").read_text()
-    for value in of_kind(dockerfile, "RUN"):
+    for value in values_of(dockerfile, "RUN"):
         for part in value.split("&&"):
             words = shlex.split(part)
             assert words[0] in SHELL_PROGRAMS
@@ -81,18 +81,18 @@ def test_neither_target_runs_as_root(dockerfile: list[dict[str, Any]]) -> None:
 def test_the_services_are_built_from_targets_and_run_commands_that_exist(
     compose: dict[str, Any], dockerfile: list[dict[str, Any]]
 ) -> None:
-    targets = {value.rpartition(" ")[2] for value in of_kind(dockerfile, "FROM")}
+    targets = {value.rpartition(" ")[2] for value in values_of(dockerfile, "FROM")}
     assert set(compose["services"]) == {*OWN, "postgres", "redis"}
     for name in OWN:
         service = compose["services"][name]
         assert service["build"]["target"] in targets
         assert (ROOT / service["build"]["context"]).resolve() == ROOT
         if "command" in service:
-            assert_is_a_command_of_ours(service["command"])
+            assert_runs_manage_py(service["command"])
             assert service["command"][-1] == name
 
 
-def test_the_services_have_settings_that_exist_and_share_what_must_be_shared(
+def test_the_services_have_existing_settings_and_share_files_and_secret_key(
     compose: dict[str, Any],
 ) -> None:
     for name in OWN:
@@ -113,7 +113,7 @@ def test_the_services_have_settings_that_exist_and_share_what_must_be_shared(
 
 
 def test_what_is_copied_into_the_image_is_there(dockerfile: list[dict[str, Any]]) -> None:
-    assert of_kind(dockerfile, "COPY") == [". ."]
+    assert values_of(dockerfile, "COPY") == [". ."]
     ignored = set((ROOT / ".dockerignore").read_text().split())
     for needed in ("manage.py", "pyproject.toml", "README.md", "templates", "transcriber_site"):
         assert Path(ROOT / needed).exists()

@@ -23,7 +23,7 @@ async def test_responses_of_the_asgi_handler_have_them_too(async_client: AsyncCl
 
 
 @pytest.mark.parametrize("sent", ["trace-1", "A" * 128, "a.b_c-d"])
-def test_a_sane_id_of_the_caller_is_kept(client: Client, sent: str) -> None:
+def test_a_valid_id_of_the_client_is_kept(client: Client, sent: str) -> None:
     assert client.get("/health", headers={"X-Request-ID": sent})["X-Request-ID"] == sent
 
 
@@ -41,12 +41,12 @@ def test_any_origin_may_read_any_answer(client: Client, path: str) -> None:
 
 
 def test_a_preflight_is_answered_and_traced(client: Client) -> None:
-    asked = {
+    headers = {
         "Origin": "https://notes.example.org",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "X-Request-ID",
     }
-    response = client.options("/api/transcribe/", headers=asked)
+    response = client.options("/api/transcribe/", headers=headers)
     assert response.status_code == 200
     assert response["Access-Control-Allow-Origin"] == "*"
     assert "x-request-id" in response["Access-Control-Allow-Headers"]
@@ -59,7 +59,7 @@ def test_paths_answer_with_and_without_trailing_slash(client: Client, path: str)
     assert client.get(path).status_code == 200
 
 
-def test_health_tells_that_and_when(client: Client) -> None:
+def test_health_has_a_status_and_a_timestamp(client: Client) -> None:
     body = client.get("/health").json()
     assert body["status"] == "healthy"
     assert isinstance(body["timestamp"], float)

@@ -1,4 +1,4 @@
-"""Whether the service can do its work: asked by whoever sends it work, and by whoever is woken at night."""
+"""The readiness endpoint: each part of the service, its problems and warnings."""
 
 import shutil
 import time
@@ -80,13 +80,13 @@ def test_a_service_with_all_its_parts_is_ready(client: Client, workers: list[Wor
     assert document["disk"][0]["free_bytes"] > 0
 
 
-def test_health_asks_nobody(client: Client, django_assert_num_queries: Any) -> None:
+def test_health_makes_no_query(client: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert client.get("/health").json()["status"] == "healthy"
 
 
 @pytest.mark.parametrize("role", readiness.ROLES)
-def test_without_a_worker_of_each_role_it_is_not(
+def test_without_a_worker_of_each_role_it_is_not_ready(
     client: Client, workers: list[Worker], role: str
 ) -> None:
     gone = timezone.now() - timedelta(seconds=61)
@@ -94,7 +94,7 @@ def test_without_a_worker_of_each_role_it_is_not(
     assert problems(client) == f"No {role} worker was seen within the last minute."
 
 
-def test_without_a_database_it_is_not(
+def test_without_a_database_it_is_not_ready(
     client: Client, workers: list[Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> Any:
@@ -110,7 +110,7 @@ def test_without_a_database_it_is_not(
     assert "workers" not in document
 
 
-def test_without_room_on_the_disk_it_is_not(
+def test_with_a_full_disk_it_is_not_ready(
     client: Client, workers: list[Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
@@ -118,7 +118,9 @@ def test_without_room_on_the_disk_it_is_not(
     assert "is full: 1 MB are free" in problems(client)
 
 
-def test_workers_that_do_not_belong_to_it_are_named(client: Client, workers: list[Worker]) -> None:
+def test_workers_with_another_secret_or_other_files_are_named(
+    client: Client, workers: list[Worker]
+) -> None:
     add_worker("speech", machine="attic", secret_id="another")
     add_worker("speech", machine="cellar", files_id="another", model_name="base")
     answer = client.get(READY)
@@ -130,12 +132,12 @@ def test_workers_that_do_not_belong_to_it_are_named(client: Client, workers: lis
     assert "Workers on attic have another secret key" in secret
     assert "Workers on cellar have other files" in files
     workers[0].delete()
-    told = problems(client)
-    assert "No speech worker was seen" in told
-    assert "Workers on cellar have other files" in told
+    detail = problems(client)
+    assert "No speech worker was seen" in detail
+    assert "Workers on cellar have other files" in detail
 
 
-def test_a_worker_reports_itself_and_is_forgotten_when_it_is_gone() -> None:
+def test_a_worker_sends_heartbeats_and_is_deleted_when_they_stop() -> None:
     send_heartbeat(role=registry.SPEECH, capabilities=capabilities())
     send_heartbeat(role=registry.SPEECH, capabilities=capabilities())
     worker = Worker.objects.get()
@@ -151,7 +153,7 @@ def test_a_worker_reports_itself_and_is_forgotten_when_it_is_gone() -> None:
     assert not Worker.objects.exists()
 
 
-def test_a_secret_key_is_told_apart_and_not_told() -> None:
+def test_secret_keys_are_compared_without_revealing_them() -> None:
     ids = {secret_id()}
     with override_settings(SECRET_KEY="another"):
         ids.add(secret_id())
@@ -165,7 +167,7 @@ def test_another_method_is_refused(client: Client, method: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_service_becomes_ready_and_tells_what_it_has_loaded(
+def test_the_service_becomes_ready_and_names_its_loaded_models(
     service: Service, audio_dir: Path
 ) -> None:
     service.transcribe(audio_dir / "jfk.flac")
@@ -174,7 +176,7 @@ def test_the_service_becomes_ready_and_tells_what_it_has_loaded(
         document: dict[str, Any] = service.client.get(READY).json()
         return document if document["models"] else None
 
-    document = wait_for(loaded, what="that the model is told")
+    document = wait_for(loaded, what="a loaded model")
     assert document["status"] == "ready", document
     assert document["models"] == ["tiny.en"]
     assert document["workers"] == {"speech": 1, "interactive": 2}

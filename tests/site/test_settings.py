@@ -155,10 +155,10 @@ def test_a_value_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_postgresql_without_redis_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
     with override_settings(REDIS_URL=""):
-        [warning] = checks.check_one_without_the_other(None)
+        [warning] = checks.check_postgresql_without_redis(None)
     assert warning.id == "transcriber.W006"
     with override_settings(REDIS_URL="redis://somewhere"):
-        assert checks.check_one_without_the_other(None) == []
+        assert checks.check_postgresql_without_redis(None) == []
 
 
 def test_files_may_lie_elsewhere(tmp_path: Path) -> None:
