@@ -22,7 +22,10 @@ Fields = dict[str, Any]
 """Fields of a segment's row, without its id and its job."""
 
 CHANGED_SINCE = "This part of the transcript was changed since: undo that first."
-MERGED_AROUND = "The segments before and after it were merged since: undo that, or split the merged segment there, first."
+MERGED_AROUND = (
+    "The segments before and after it were merged since: "
+    "undo that, or split the merged segment there, first."
+)
 BATCH = 500
 DECODER_FIELDS = ("avg_logprob", "no_speech_prob", "compression_ratio", "temperature")
 FIELDS = (

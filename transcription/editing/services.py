@@ -1,7 +1,7 @@
 """Edits of a transcript by hand: text, speakers, splitting and merging segments; each can be undone.
 
 Editing is optimistic: the client sends what it saw (`was`). If the segment was changed meanwhile, nothing is written
-and ConflictError is raised. Each edit plans `changes.Change`s and hands them to `_save`, which applies and records them.
+and ConflictError is raised. Each edit plans a list of `Change` and hands it to `_save`, which applies and records it.
 """
 
 from collections.abc import Sequence
