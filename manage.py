@@ -11,7 +11,7 @@ def main() -> None:
     from django.core.management import execute_from_command_line
 
     try:
-        import transcriber_site.settings  # noqa: F401  a wrong setting is told in one line, not in a stack trace
+        import transcriber_site.settings  # noqa: F401  an invalid setting exits with one line, not a traceback
     except ImproperlyConfigured as error:
         sys.exit(f"Wrong setting: {error}")
     execute_from_command_line(sys.argv)
