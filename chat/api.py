@@ -13,9 +13,8 @@ from rest_framework.decorators import api_view, parser_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import serializers as shapes
-from chat import services
-from chat.events import Pieces, events
+from chat import serializers, services
+from chat.events import AnswerStream, encode_events
 from chat.llm import loading
 from chat.llm.base import Answer, LanguageModelError, Message, Question
 from transcription.parsers import JSONParser
@@ -25,21 +24,21 @@ from transcription.serializers import Problem
 _logger = logging.getLogger(__name__)
 
 
-@extend_schema(responses={200: shapes.ChatModels, 503: Problem})
+@extend_schema(responses={200: serializers.ChatModels, 503: Problem})
 @api_view(["GET", "HEAD"])
 def models(request: Request) -> Response:
-    """The language models: what the provider lists, and the built-in one."""
+    """List the language models: those of the provider, then the built-in one."""
     try:
-        found = async_to_sync(loading.listing)(services.provider())
+        cards = async_to_sync(loading.list_models)(services.provider())
     except LanguageModelError as error:
         raise services.api_error(error) from error
-    return Response({"models": shapes.ModelShape(found, many=True).data})
+    return Response({"models": serializers.ModelShape(cards, many=True).data})
 
 
 @extend_schema(
-    request=shapes.ChatRequest,
+    request=serializers.ChatRequest,
     responses={
-        200: shapes.ChatAnswer,
+        200: serializers.ChatAnswer,
         (200, "text/event-stream"): OpenApiTypes.STR,
         400: Problem,
         404: Problem,
@@ -51,28 +50,28 @@ def models(request: Request) -> Response:
 @api_view(["POST"])
 @parser_classes([JSONParser])
 def chat(request: Request) -> HttpResponseBase:
-    """Ask about a transcript."""
-    # The view waits in a thread of its own; what is waited for runs in the event loop, and is cancelled there
-    # when the client goes away.
-    wish = validate(shapes.ChatRequest, request.data)
+    """Answer a question about a transcript."""
+    # This view blocks its own thread. The call to the model runs in the event loop, which cancels it when the
+    # client disconnects.
+    data = validate(serializers.ChatRequest, request.data)
     question = Question(
-        messages=tuple(Message(m["role"], m["content"]) for m in wish["messages"]),
-        transcript=services.transcript_of(wish),
-        temperature=wish["temperature"],
-        max_tokens=wish["max_tokens"],
+        messages=tuple(Message(m["role"], m["content"]) for m in data["messages"]),
+        transcript=services.transcript_of(data),
+        temperature=data["temperature"],
+        max_tokens=data["max_tokens"],
     )
-    services.let_go_of_the_database()
+    services.release_database_connection()
     try:
-        if wish["stream"]:
-            return _streamed(wish["model_name"], question)
-        answer = async_to_sync(services.answer)(model_name=wish["model_name"], question=question)
+        if data["stream"]:
+            return _stream_response(data["model_name"], question)
+        answer = async_to_sync(services.answer)(model_name=data["model_name"], question=question)
     except LanguageModelError as error:
-        _logger.warning("No answer by %s: %s", wish["model_name"], error)
+        _logger.warning("Model %r gave no answer: %s", data["model_name"], error)
         raise services.api_error(error) from error
-    return Response(document(answer))
+    return Response(_answer_document(answer))
 
 
-def document(answer: Answer) -> dict[str, Any]:
+def _answer_document(answer: Answer) -> dict[str, Any]:
     usage = answer.usage
     return {
         "message": {"role": "assistant", "content": answer.text},
@@ -87,20 +86,23 @@ def document(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _streamed(model_name: str, question: Question) -> StreamingHttpResponse:
-    """The answer as it comes. What goes wrong before its first piece has a status code of its own."""
-    pieces = Pieces(services.stream(model_name=model_name, question=question))
+def _stream_response(model_name: str, question: Question) -> StreamingHttpResponse:
+    """Stream the answer as server-sent events.
 
-    async def begin() -> str:
+    Raises LanguageModelError before the first delta, so that such an error has a status code.
+    """
+    answer = AnswerStream(services.stream(model_name=model_name, question=question))
+
+    async def start() -> str:
         model = await services.model_id(model_name)
-        await pieces.begin()
+        await answer.start()
         return model
 
-    # In one call: a client that goes away cancels the first that its view makes.
-    model = async_to_sync(begin)()
+    # One async_to_sync call for both: a client's disconnect cancels only the first one in a view.
+    model = async_to_sync(start)()
     response = StreamingHttpResponse(
-        events(pieces, model=model), content_type="text/event-stream; charset=utf-8"
+        encode_events(answer, model=model), content_type="text/event-stream; charset=utf-8"
     )
     response["Cache-Control"] = "no-cache"
-    response["X-Accel-Buffering"] = "no"  # a proxy would hold the pieces back
+    response["X-Accel-Buffering"] = "no"  # keeps nginx from buffering the stream
     return response

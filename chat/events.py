@@ -13,42 +13,42 @@ from typing import Any
 from chat.llm.base import Answer, LanguageModelError
 
 _logger = logging.getLogger(__name__)
-TAKEN_SECONDS = 5.0
+CONSUME_TIMEOUT_SECONDS = 5.0
 
 
-class Pieces:
-    """An answer's pieces, begun in one task and gone on with in another.
+class AnswerStream:
+    """An answer's text deltas and then the Answer: started in one task, consumed in another.
 
-    If nobody goes on with them, because the client went away in between, they are closed: whoever makes them
-    is not kept at it until the garbage collector comes by.
+    A stream that nobody consumes within CONSUME_TIMEOUT_SECONDS, because the client disconnected in between, is
+    closed: the provider's connection must not stay open until garbage collection.
     """
 
-    def __init__(self, pieces: AsyncGenerator[str | Answer, None]) -> None:
-        self._pieces = pieces
-        self._is_taken = False
+    def __init__(self, deltas: AsyncGenerator[str | Answer, None]) -> None:
+        self._deltas = deltas
+        self._is_consumed = False
         self._closing: asyncio.Task[None] | None = None
 
-    async def begin(self) -> None:
-        """Wait for the first piece."""
-        self._first = await anext(self._pieces)
-        asyncio.get_running_loop().call_later(TAKEN_SECONDS, self._close_unless_taken)
+    async def start(self) -> None:
+        """Wait for the first delta. Raises LanguageModelError."""
+        self._first = await anext(self._deltas)
+        asyncio.get_running_loop().call_later(CONSUME_TIMEOUT_SECONDS, self._close_if_unconsumed)
 
-    async def all(self) -> AsyncGenerator[str | Answer, None]:
-        self._is_taken = True
-        async with aclosing(self._pieces):
+    async def consume(self) -> AsyncGenerator[str | Answer, None]:
+        self._is_consumed = True
+        async with aclosing(self._deltas):
             yield self._first
-            async for piece in self._pieces:
-                yield piece
+            async for delta in self._deltas:
+                yield delta
 
-    def _close_unless_taken(self) -> None:
-        if not self._is_taken:
-            self._closing = asyncio.ensure_future(self._pieces.aclose())
+    def _close_if_unconsumed(self) -> None:
+        if not self._is_consumed:
+            self._closing = asyncio.ensure_future(self._deltas.aclose())
 
 
-async def events(answer: Pieces, *, model: str) -> AsyncIterator[str]:
-    """A chunk for each piece of text, one that says why it ended, one with usage and citations, then [DONE].
+async def encode_events(answer: AnswerStream, *, model: str) -> AsyncIterator[str]:
+    """Yield an event for each text delta, one with the finish reason, one with usage and citations, then [DONE].
 
-    An answer that breaks off ends with an object `error`, and without [DONE].
+    An answer that fails midway ends with an `error` object and without [DONE].
     """
     head = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
@@ -57,21 +57,21 @@ async def events(answer: Pieces, *, model: str) -> AsyncIterator[str]:
         "model": model,
     }
     try:
-        async with aclosing(answer.all()) as pieces:
+        async with aclosing(answer.consume()) as deltas:
             yield _event(head | _choice({"role": "assistant", "content": ""}))
-            async for piece in pieces:
-                if isinstance(piece, Answer):
-                    yield _event(head | _choice({}, finish_reason=piece.finish_reason))
-                    yield _event(head | {"model": piece.model} | _ending(piece))
+            async for delta in deltas:
+                if isinstance(delta, Answer):
+                    yield _event(head | _choice({}, finish_reason=delta.finish_reason))
+                    yield _event(head | {"model": delta.model} | _usage_and_citations(delta))
                     yield "data: [DONE]\n\n"
                 else:
-                    yield _event(head | _choice({"content": piece}))
+                    yield _event(head | _choice({"content": delta}))
     except LanguageModelError as error:
-        _logger.warning("An answer by %s broke off: %s", model, error)
+        _logger.warning("The answer stream of model %r failed: %s", model, error)
         yield _event({"error": {"message": str(error), "type": error.problem}})
     except Exception:
-        _logger.exception("An answer by %s broke off.", model)
-        reason = "Something went wrong here. Whoever runs the service finds the reason in its log."
+        _logger.exception("The answer stream of model %r failed.", model)
+        reason = "Internal error. The service's log has the details."
         yield _event({"error": {"message": reason, "type": "internal"}})
 
 
@@ -79,7 +79,7 @@ def _choice(delta: dict[str, str], *, finish_reason: str | None = None) -> dict[
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
 
 
-def _ending(answer: Answer) -> dict[str, Any]:
+def _usage_and_citations(answer: Answer) -> dict[str, Any]:
     usage = answer.usage and {
         "prompt_tokens": answer.usage.prompt,
         "completion_tokens": answer.usage.completion,

@@ -1,4 +1,4 @@
-"""The documented shapes of the Chat API, and what the Summary API shares with it."""
+"""The serializers of the Chat API, and the fields that the Summary API shares with it."""
 
 import math
 from typing import Any
@@ -10,13 +10,13 @@ from chat.llm.base import Passage
 from chat.llm.loading import DEFAULT_MODEL
 from chat.llm.text import well_formed
 
-MOST_TOKENS = 100_000
-MOST_MESSAGES = 1000
-MOST_SECONDS = 1e9
+MAX_TOKENS = 100_000
+MAX_MESSAGES = 1000
+MAX_TIME_SECONDS = 1e9
 
 
 class SegmentShape(serializers.Serializer[Any]):
-    """A segment as GET /api/transcribe/result/{job_id} has it; what else it holds is ignored."""
+    """A segment as GET /api/transcribe/result/{job_id} returns it; other fields are ignored."""
 
     start = serializers.FloatField(allow_null=True, required=False)
     end = serializers.FloatField(allow_null=True, required=False)
@@ -26,23 +26,24 @@ class SegmentShape(serializers.Serializer[Any]):
 
 @extend_schema_field(SegmentShape(many=True))
 class SegmentsField(serializers.Field[list[Passage], Any, Any, Any]):
-    """Segments of a transcript; thousands of nested serializers would take seconds."""
+    """Segments of a transcript, parsed by hand: thousands of nested serializers would take seconds."""
 
     default_error_messages = {"not_a_list": "Send a list of segments."}
 
     def to_internal_value(self, data: Any) -> list[Passage]:
         if not isinstance(data, list):
             self.fail("not_a_list")
-        found = [_segment(item, index) for index, item in enumerate(data)]
-        if all(passage.start is not None for passage in found):
-            found.sort(key=lambda passage: passage.start or 0.0)
-        return found
+        segments = [_parse_segment(item, index) for index, item in enumerate(data)]
+        if all(segment.start is not None for segment in segments):
+            segments.sort(key=lambda segment: segment.start or 0.0)
+        return segments
 
 
-def _segment(item: Any, index: int) -> Passage:
-    problem = _problem(item)
-    if problem:
-        raise serializers.ValidationError(f"Segment {index}: {problem}")
+def _parse_segment(item: Any, index: int) -> Passage:
+    """Parse one segment. Raises ValidationError."""
+    error = _segment_error(item)
+    if error:
+        raise serializers.ValidationError(f"Segment {index}: {error}")
     start, end = item.get("start"), item.get("end")
     speaker = item.get("speaker")
     return Passage(
@@ -53,32 +54,37 @@ def _segment(item: Any, index: int) -> Passage:
     )
 
 
-def _problem(item: Any) -> str:
+def _segment_error(item: Any) -> str:
+    """What is wrong with a segment; empty if it is valid."""
     if not isinstance(item, dict) or not isinstance(item.get("text"), str):
-        return 'a segment is an object such as {"start": 0.0, "end": 1.2, "text": "..."}.'
+        return 'a segment must be an object such as {"start": 0.0, "end": 1.2, "text": "..."}.'
     for name in ("start", "end"):
         if not _is_time(item.get(name)):
-            return f"{name} is a number of seconds, 0 or more, or null."
+            return f"{name} must be a number of seconds, 0 or more, or null."
     start, end = item.get("start"), item.get("end")
     if start is not None and end is not None and end < start:
-        return "it ends before it starts."
+        return "end must not be before start."
     if not isinstance(item.get("speaker"), str | None):
-        return "speaker is a text or null."
+        return "speaker must be a string or null."
     return ""
 
 
 def _is_time(value: Any) -> bool:
     if value is None:
         return True
-    return type(value) in (int, float) and 0 <= value <= MOST_SECONDS  # NaN is not
+    return type(value) in (int, float) and 0 <= value <= MAX_TIME_SECONDS  # false for NaN
 
 
 class TextField(serializers.CharField):
+    """A string without NUL and lone surrogates."""
+
     def to_internal_value(self, data: Any) -> str:
         return well_formed(super().to_internal_value(data))
 
 
 class FiniteFloatField(serializers.FloatField):
+    """A number that is neither infinite nor NaN."""
+
     def to_internal_value(self, data: Any) -> float:
         value = super().to_internal_value(data)
         if not math.isfinite(value):
@@ -87,7 +93,7 @@ class FiniteFloatField(serializers.FloatField):
 
 
 class TranscriptFields(serializers.Serializer[Any]):
-    """What a question or a summary is about; services.transcript_of reads it."""
+    """The transcript that a question or a summary is about; services.transcript_of loads it."""
 
     transcript = SegmentsField(required=False, allow_null=True)
     full_text = TextField(
@@ -95,10 +101,10 @@ class TranscriptFields(serializers.Serializer[Any]):
         allow_blank=True,
         allow_null=True,
         default="",
-        help_text="The transcript as text; not needed where `transcript` is sent, which has times.",
+        help_text="The transcript as text. Ignored if `transcript` is sent, which has times.",
     )
     job_id = serializers.UUIDField(
-        required=False, allow_null=True, help_text="A completed transcription, in place of both."
+        required=False, allow_null=True, help_text="A completed transcription, instead of both."
     )
     model_name = TextField(
         default=DEFAULT_MODEL,
@@ -108,10 +114,10 @@ class TranscriptFields(serializers.Serializer[Any]):
     )
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
-        sent = bool(values.get("transcript")) or bool((values.get("full_text") or "").strip())
-        if values.get("job_id") and sent:
-            raise serializers.ValidationError("Send either a transcript or a job_id.")
-        if not values.get("job_id") and not sent:
+        has_text = bool(values.get("transcript")) or bool((values.get("full_text") or "").strip())
+        if values.get("job_id") and has_text:
+            raise serializers.ValidationError("Send either a transcript or a job_id, not both.")
+        if not values.get("job_id") and not has_text:
             raise serializers.ValidationError(
                 "Send a transcript: `transcript` (segments), `full_text`, "
                 "or the `job_id` of a completed transcription."
@@ -128,18 +134,18 @@ class ChatRequest(TranscriptFields):
     messages = MessageShape(
         many=True,
         allow_empty=False,
-        max_length=MOST_MESSAGES,  # type: ignore[call-arg]  # of the list
+        max_length=MAX_MESSAGES,  # type: ignore[call-arg]  # an argument of ListSerializer
     )
     temperature = FiniteFloatField(default=0.7, min_value=0.0, max_value=2.0)
-    max_tokens = serializers.IntegerField(default=500, min_value=1, max_value=MOST_TOKENS)
+    max_tokens = serializers.IntegerField(default=500, min_value=1, max_value=MAX_TOKENS)
     stream = serializers.BooleanField(
         default=False,
-        help_text="Answer with server-sent events, in the shape of OpenAI's chunks.",
+        help_text="Stream the answer as server-sent events in OpenAI's format.",
     )
 
     def validate_messages(self, messages: list[dict[str, str]]) -> list[dict[str, str]]:
         if messages[-1]["role"] != "user":
-            raise serializers.ValidationError("The last message must be the user's.")
+            raise serializers.ValidationError("The last message must have the role user.")
         return messages
 
 
@@ -154,7 +160,7 @@ class ChatModels(serializers.Serializer[Any]):
 
 
 class Usage(serializers.Serializer[Any]):
-    """Tokens; null where the provider does not tell."""
+    """Token counts; null if the provider does not report them."""
 
     prompt = serializers.IntegerField(allow_null=True)
     completion = serializers.IntegerField(allow_null=True)
@@ -178,4 +184,6 @@ class ChatAnswer(serializers.Serializer[Any]):
     model_used = serializers.CharField()
     usage = Usage()
     citations = Citation(many=True)
-    finish_reason = serializers.CharField(help_text="stop, or length where max_tokens ended it.")
+    finish_reason = serializers.CharField(
+        help_text="`stop`, or `length` if max_tokens cut the answer."
+    )

@@ -1,4 +1,4 @@
-"""What the Chat API does: find the transcript that is talked about, and the model that answers."""
+"""What the Chat API does: load the transcript that a question is about, and ask the model."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -22,18 +22,15 @@ from chat.llm.base import (
 )
 from chat.llm.text import sentences
 from transcription.models import Job
-from transcription.request_checks import Unavailable, find_job, not_completed_message
+from transcription.request_checks import Conflict, Unavailable, find_job, not_completed_message
 
 
-class NotCompleted(exceptions.APIException):
-    status_code = status.HTTP_409_CONFLICT
-
-
-class Refused(exceptions.APIException):
+class BadRequest(exceptions.APIException):
     status_code = status.HTTP_400_BAD_REQUEST
 
 
 def provider() -> Provider:
+    """The language-model provider that the settings configure."""
     return Provider(
         api_key=settings.OPENAI_API_KEY,
         base_url=settings.OPENAI_BASE_URL,
@@ -44,7 +41,7 @@ def provider() -> Provider:
 
 
 def transcript_of(values: dict[str, Any]) -> Transcript:
-    """What a valid TranscriptFields speaks of. Raises Http404, or an APIException that says what is wrong."""
+    """Load the transcript that validated TranscriptFields name. Raises Http404, Conflict, or BadRequest."""
     if values.get("job_id"):
         transcript = _transcript_of_job(values["job_id"])
     elif values.get("transcript"):
@@ -53,44 +50,45 @@ def transcript_of(values: dict[str, Any]) -> Transcript:
         text = values.get("full_text", "")
         transcript = passages.of_segments(Passage(sentence) for sentence in sentences(text))
     if not transcript.passages:
-        raise Refused("There are no words in the transcript.")
+        raise BadRequest("There are no words in the transcript.")
     return transcript
 
 
 def _transcript_of_job(job_id: UUID) -> Transcript:
     job = find_job(str(job_id))
     if job.status != Job.Status.COMPLETED:
-        raise NotCompleted(not_completed_message(job))
+        raise Conflict(not_completed_message(job))
     return passages.of_job(job)
 
 
 def api_error(error: LanguageModelError) -> exceptions.APIException:
-    """How the API tells that a language model gave no answer."""
+    """Translate a LanguageModelError: 503 if the provider failed, else 400."""
     if error.problem is Problem.PROVIDER:
         return Unavailable(str(error))
-    return Refused(str(error))
+    return BadRequest(str(error))
 
 
 async def model_id(name: str) -> str:
-    """What runs when `name` is asked for."""
+    """The id of the model that `name` stands for. Raises LanguageModelError."""
     return await loading.resolve(name, provider())
 
 
 async def answer(*, model_name: str, question: Question) -> Answer:
-    async with loading.opened(model_name, provider()) as model:
+    """Answer a question. Raises LanguageModelError."""
+    async with loading.open_model(model_name, provider()) as model:
         return await model.answer(question)
 
 
 async def stream(*, model_name: str, question: Question) -> AsyncGenerator[str | Answer, None]:
-    """The answer's text in pieces, then the whole of it."""
+    """Yield the answer's text in deltas, then the whole Answer. Raises LanguageModelError."""
     async with (
-        loading.opened(model_name, provider()) as model,
-        aclosing(model.stream(question)) as pieces,
+        loading.open_model(model_name, provider()) as model,
+        aclosing(model.stream(question)) as deltas,
     ):
-        async for piece in pieces:
-            yield piece
+        async for delta in deltas:
+            yield delta
 
 
-def let_go_of_the_database() -> None:
-    """An answer may take minutes, and a database has few connections to give."""
+def release_database_connection() -> None:
+    """Close this thread's database connection: an answer may take minutes, and connections are few."""
     close_old_connections()

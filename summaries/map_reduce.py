@@ -88,7 +88,7 @@ def _summarize(summary: Summary, lease: Lease) -> None:
 @contextmanager
 def _open_model(summary: Summary, lease: Lease, runner: asyncio.Runner) -> Iterator[LanguageModel]:
     stack = AsyncExitStack()
-    context = loading.opened(summary.model_name, provider())
+    context = loading.open_model(summary.model_name, provider())
     try:
         yield runner.run(_await_while_leased(lease, stack.enter_async_context(context)))
     finally:

@@ -1,4 +1,4 @@
-"""What every language model here can do: answer questions about a transcript, and summarize one."""
+"""The interface of a language model: answer questions about a transcript, and summarize one."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -9,16 +9,16 @@ Role = Literal["system", "user", "assistant"]
 
 
 class Problem(StrEnum):
-    """What kind of failure a LanguageModelError is."""
+    """The kinds of a LanguageModelError."""
 
-    PROVIDER = "provider"  # it cannot be reached, refuses the key, fails, answers nonsense
+    PROVIDER = "provider"  # unreachable, rejects the key, fails, or returns an invalid response
     UNKNOWN_MODEL = "unknown model"
-    TOO_LONG = "too long"  # does not fit the model's context, and cannot be made to
-    REQUEST = "request"  # the provider says that what was asked for is wrong
+    TOO_LONG = "too long"  # does not fit the model's context window, even when shortened
+    REQUEST = "request"  # the provider rejects the request as invalid
 
 
 class LanguageModelError(Exception):
-    """A language model gave no answer. The message is a sentence for whoever asked."""
+    """A language model gave no answer. The message is shown to the user."""
 
     def __init__(
         self, message: str, *, problem: Problem = Problem.PROVIDER, can_retry: bool = False
@@ -26,12 +26,12 @@ class LanguageModelError(Exception):
         super().__init__(message)
         self.problem = problem
         self.can_retry = can_retry
-        """Whether the same may succeed a little later."""
+        """Whether the same request may succeed later."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What one person said without a break. Times are seconds; None where the transcript has none."""
+    """What one speaker said without a pause. Times are seconds; None if the transcript has none."""
 
     text: str
     start: float | None = None
@@ -42,9 +42,9 @@ class Passage:
 @dataclass(frozen=True)
 class Transcript:
     passages: tuple[Passage, ...]
-    """In order of time."""
+    """Ordered by start."""
     language: str = ""
-    """ISO 639-1; empty: not known."""
+    """ISO 639-1; empty if unknown."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Question:
-    """The talk so far, which ends with what the user asks now, and what it is about."""
+    """A conversation that ends with the user's question, and the transcript that it is about."""
 
     messages: tuple[Message, ...]
     transcript: Transcript
@@ -65,7 +65,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens."""
+    """Token counts."""
 
     prompt: int
     completion: int
@@ -79,13 +79,13 @@ class Usage:
 class Answer:
     text: str
     model: str
-    """What answered."""
+    """The id of the model that answered."""
     usage: Usage | None
-    """None where the provider did not tell."""
+    """None if the provider does not report it."""
     citations: tuple[Passage, ...] = ()
-    """What the answer stands on, in order of time."""
+    """The passages that support the answer, ordered by start."""
     finish_reason: str = "stop"
-    """`stop`, or `length` where max_tokens ended it."""
+    """`stop`, or `length` if max_tokens cut the answer."""
 
 
 class Style(StrEnum):
@@ -100,22 +100,22 @@ class ModelCard:
     name: str
     description: str
     context_tokens: int | None = field(default=None, compare=False)
-    """How many tokens it reads at once, where its provider tells."""
+    """The context window in tokens; None if the provider does not report it."""
 
 
 @dataclass(frozen=True)
 class Provider:
-    """An OpenAI-compatible server: where it is, and how to talk to it."""
+    """The address, key and limits of an OpenAI-compatible server."""
 
     api_key: str = field(default="", repr=False)
     base_url: str = ""
     """Empty: OpenAI's own, if there is a key."""
     default_model: str = ""
-    """Empty: `gpt-3.5-turbo` where it is known, else the first that the provider lists."""
+    """Empty: `gpt-3.5-turbo` if the provider lists it, else the first model that it lists."""
     context_tokens: int = 0
-    """0: ask the provider."""
+    """The context window; 0: use the one that the provider reports."""
     timeout_seconds: float = 300.0
-    """The longest that one answer may take, with all its retries."""
+    """The timeout of one answer, retries included."""
 
     @property
     def is_configured(self) -> bool:
@@ -123,31 +123,31 @@ class Provider:
 
 
 class LanguageModel(Protocol):
-    """Every method raises LanguageModelError when there is no answer."""
+    """Every async method raises LanguageModelError if it gets no answer."""
 
     @property
     def name(self) -> str:
-        """What is told as `model_used`."""
+        """The model id that the API reports as `model_used`."""
         ...
 
     async def answer(self, question: Question) -> Answer: ...
 
     def stream(self, question: Question) -> AsyncGenerator[str | Answer, None]:
-        """The answer's text in pieces, then the whole Answer."""
+        """Yield the answer's text in deltas, then the whole Answer."""
         ...
 
     async def parts(self, transcript: Transcript) -> Sequence[Transcript]:
-        """The transcript in pieces that can be summarized at once; one piece if it fits as it is."""
+        """Split the transcript into parts that fit the context window; one part if it fits whole."""
         ...
 
     async def condense(self, part: Transcript) -> Sequence[Passage]:
-        """What matters of one part, several times shorter, to be summarized together with that of the others."""
+        """Condense one part to notes, several times shorter; the notes of all parts are summarized together."""
         ...
 
     async def summarize(self, transcript: Transcript, *, style: Style, max_words: int) -> str:
-        """A summary of what `parts` gives back in one piece, of at most so many words (text.count_words)."""
+        """Summarize a transcript of one part in at most `max_words` words (see text.count_words)."""
         ...
 
     async def topics(self, transcript: Transcript, *, summary: str) -> Sequence[str]:
-        """3 to 8 short phrases."""
+        """Name 3 to 8 topics as short phrases."""
         ...

@@ -1,4 +1,4 @@
-"""Making a talk or a transcript fit into what a language model reads at once."""
+"""Fit a conversation and a transcript into the context window of a language model."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,135 +7,137 @@ from dataclasses import dataclass, replace
 from chat.llm import prompts, retrieval, text
 from chat.llm.base import LanguageModelError, Message, Passage, Problem, Question, Transcript
 
-FRAME_TOKENS = 64
-"""The delimiters and the lines around them."""
-# Gaps and defused signs take room that the selection does not know of: it is given a little less, then less.
-_SHARES = (0.95, 0.8, 0.5, 0.25)
+OVERHEAD_TOKENS = 64
+"""The tokens of the delimiters and the lines around them."""
+# Gap marks and escaped characters take tokens that the selection does not count, so it gets a share of the budget,
+# and a smaller one if the result is still too long.
+_BUDGET_SHARES = (0.95, 0.8, 0.5, 0.25)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Prompt:
     messages: Sequence[Message]
-    sent: Transcript
-    """What of the transcript is in them."""
+    transcript: Transcript
+    """The part of the transcript that the messages contain."""
     n_tokens: int
-    """Of all messages, by our estimate."""
+    """The estimated tokens of all messages."""
 
 
-def plan(question: Question, *, room: int) -> Plan:
-    """
-    The prompt for a question, of at most `room` tokens: the latest of the talk, and as much of the transcript as
-    matters. Raises LanguageModelError when the question itself is too long.
+def build_prompt(question: Question, *, max_tokens: int) -> Prompt:
+    """Build the prompt for a question: the last messages that fit, and the relevant passages of the transcript.
+
+    Raises LanguageModelError if the question itself is too long.
     """
     transcript = question.transcript
-    system = prompts.instructions(question.messages, transcript)
-    turns = prompts.talk(question.messages)
-    left = room - prompts.count_tokens([Message("system", system)]) - FRAME_TOKENS
-    turns = _latest(turns, left // 2)
-    n_talk = prompts.count_tokens(turns)
-    passages = _chosen(question, left - n_talk)
-    if n_talk > left or (transcript.passages and not passages):
+    system = prompts.system_prompt(question.messages, transcript)
+    messages = prompts.alternate_roles(question.messages)
+    available = max_tokens - prompts.count_tokens([Message("system", system)]) - OVERHEAD_TOKENS
+    messages = _last_messages(messages, available // 2)
+    n_conversation = prompts.count_tokens(messages)
+    passages = _select_passages(question, available - n_conversation)
+    if n_conversation > available or (transcript.passages and not passages):
+        n_tokens = n_conversation + max_tokens - available
         raise LanguageModelError(
-            f"The question is too long: with its instructions it has about {n_talk + room - left} tokens,"
-            f" and the model has room for {max(0, room)} with the transcript. Ask in fewer words,"
-            " for a shorter answer (max_tokens), or use a model that reads more at once.",
+            f"The question is too long: with its instructions it has about {n_tokens} tokens,"
+            f" and the model accepts {max(0, max_tokens)}, transcript included. Ask a shorter question,"
+            " lower max_tokens, or use a model with a larger context window.",
             problem=Problem.TOO_LONG,
         )
-    messages = prompts.about(turns, system=system, passages=passages, of=transcript)
-    return Plan(messages, replace(transcript, passages=passages), prompts.count_tokens(messages))
+    prompt = prompts.chat_prompt(messages, system=system, passages=passages, transcript=transcript)
+    return Prompt(prompt, replace(transcript, passages=passages), prompts.count_tokens(prompt))
 
 
-def cut(transcript: Transcript, *, room: int) -> list[Transcript]:
-    """The transcript in pieces of at most `room` tokens each, cut between passages if those are short enough."""
-    pieces: list[Transcript] = []
-    kept: list[Passage] = []
+def split(transcript: Transcript, *, max_tokens: int) -> list[Transcript]:
+    """Split the transcript into parts of at most `max_tokens` tokens, between passages unless one is too long."""
+    parts: list[Transcript] = []
+    current: list[Passage] = []
     n_tokens = 0
-    for passage in _short_passages(transcript.passages, room):
-        cost = passage_tokens(passage)
-        if kept and n_tokens + cost > room:
-            pieces.append(replace(transcript, passages=tuple(kept)))
-            kept, n_tokens = [], 0
-        kept.append(passage)
-        n_tokens += cost
-    return [*pieces, replace(transcript, passages=tuple(kept))]
+    for passage in _split_long_passages(transcript.passages, max_tokens):
+        n_added = passage_tokens(passage)
+        if current and n_tokens + n_added > max_tokens:
+            parts.append(replace(transcript, passages=tuple(current)))
+            current, n_tokens = [], 0
+        current.append(passage)
+        n_tokens += n_added
+    return [*parts, replace(transcript, passages=tuple(current))]
 
 
-def halves(transcript: Transcript) -> list[Transcript]:
-    """The transcript in two, or one that cannot be divided."""
+def halve(transcript: Transcript) -> list[Transcript]:
+    """Split the transcript into two parts; one if it cannot be split further."""
     n_tokens = sum(passage_tokens(each) for each in transcript.passages)
     if len(transcript.passages) == 1:
-        return cut(transcript, room=math.ceil(n_tokens * 0.6))
+        return split(transcript, max_tokens=math.ceil(n_tokens * 0.6))
     middle = len(transcript.passages) // 2
     first, second = transcript.passages[:middle], transcript.passages[middle:]
     return [replace(transcript, passages=first), replace(transcript, passages=second)]
 
 
 def passage_tokens(passage: Passage) -> int:
-    """What a passage takes in a prompt, with its line break."""
-    return text.count_tokens(prompts.defused_line(passage)) + 1
+    """The estimated tokens of a passage in a prompt, its line break included."""
+    return text.count_tokens(prompts.escaped_line(passage)) + 1
 
 
-def _latest(turns: Sequence[Message], room: int) -> list[Message]:
-    """As many of the last messages as fit, the very last in any case."""
-    kept = list(turns[-1:])
-    for turn in reversed(turns[:-1]):
-        if prompts.count_tokens([turn, *kept]) > room:
+def _last_messages(messages: Sequence[Message], max_tokens: int) -> list[Message]:
+    """The last messages that fit; always at least the very last one."""
+    kept = list(messages[-1:])
+    for message in reversed(messages[:-1]):
+        if prompts.count_tokens([message, *kept]) > max_tokens:
             break
-        kept.insert(0, turn)
+        kept.insert(0, message)
     return kept
 
 
-def _chosen(question: Question, room: int) -> tuple[Passage, ...]:
-    """The passages that are sent; none where nothing fits."""
+def _select_passages(question: Question, max_tokens: int) -> tuple[Passage, ...]:
+    """Select all passages if they fit, else the relevant ones; empty if none fits."""
     passages = question.transcript.passages
-    if sum(passage_tokens(each) for each in passages) <= room:
+    if sum(passage_tokens(each) for each in passages) <= max_tokens:
         return passages
-    for share in _SHARES:
-        max_tokens = int(room * share)
-        if max_tokens < 1:
+    for share in _BUDGET_SHARES:
+        budget = int(max_tokens * share)
+        if budget < 1:
             break
-        found = retrieval.select(question.transcript, question.messages, max_tokens=max_tokens)
-        block = prompts.transcript_block(found.passages, of=question.transcript)
-        if found.passages and text.count_tokens(block) <= room + FRAME_TOKENS // 2:
-            return found.passages
+        selected = retrieval.select(question.transcript, question.messages, max_tokens=budget)
+        block = prompts.transcript_block(selected.passages, transcript=question.transcript)
+        if selected.passages and text.count_tokens(block) <= max_tokens + OVERHEAD_TOKENS // 2:
+            return selected.passages
     return ()
 
 
-def _short_passages(passages: Sequence[Passage], room: int) -> Iterator[Passage]:
-    """The passages; one with more tokens than there is room for in several, which end where sentences do."""
+def _split_long_passages(passages: Sequence[Passage], max_tokens: int) -> Iterator[Passage]:
+    """Yield the passages, those over `max_tokens` split at the ends of sentences."""
     for passage in passages:
-        if passage_tokens(passage) <= room:
+        if passage_tokens(passage) <= max_tokens:
             yield passage
             continue
-        around = passage_tokens(replace(passage, text=""))
-        for chunk in _chunks(passage.text, max(1, room - around)):
-            yield replace(passage, text=chunk)
+        n_prefix = passage_tokens(replace(passage, text=""))
+        for part in _split_text(passage.text, max(1, max_tokens - n_prefix)):
+            yield replace(passage, text=part)
 
 
-def _chunks(content: str, room: int) -> Iterator[str]:
-    kept = ""
+def _split_text(content: str, max_tokens: int) -> Iterator[str]:
+    current = ""
     for sentence in text.sentences(content):
-        for piece in _divided(sentence, room):
-            longer = f"{kept} {piece}".lstrip()
-            if kept and _n_tokens(longer) > room:
-                yield kept
-                longer = piece
-            kept = longer
-    if kept:
-        yield kept
+        for part in _split_sentence(sentence, max_tokens):
+            longer = f"{current} {part}".lstrip()
+            if current and _text_tokens(longer) > max_tokens:
+                yield current
+                longer = part
+            current = longer
+    if current:
+        yield current
 
 
-def _divided(sentence: str, room: int) -> Iterator[str]:
-    """The sentence, in halves of halves until each has room; between words where there are any."""
-    if _n_tokens(sentence) <= room or len(sentence) < 2:
+def _split_sentence(sentence: str, max_tokens: int) -> Iterator[str]:
+    """Halve the sentence until each part fits, between words if it has spaces."""
+    if _text_tokens(sentence) <= max_tokens or len(sentence) < 2:
         yield sentence
         return
     middle = len(sentence) // 2
-    blank = sentence.rfind(" ", 1, middle + 1)
-    at = blank if blank > 0 else middle
-    yield from _divided(sentence[:at].strip(), room)
-    yield from _divided(sentence[at:].strip(), room)
+    space = sentence.rfind(" ", 1, middle + 1)
+    at = space if space > 0 else middle
+    yield from _split_sentence(sentence[:at].strip(), max_tokens)
+    yield from _split_sentence(sentence[at:].strip(), max_tokens)
 
 
-def _n_tokens(content: str) -> int:
+def _text_tokens(content: str) -> int:
     return passage_tokens(Passage(content))

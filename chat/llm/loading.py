@@ -1,4 +1,4 @@
-"""Which language models there are, which one a name means, and opening it."""
+"""List the language models, resolve a name to one of them, and open it."""
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,14 +12,14 @@ from chat.llm.base import LanguageModel, LanguageModelError, ModelCard, Problem,
 from chat.llm.openai_compatible import OpenAICompatible
 
 DEFAULT_MODEL = "gpt-3.5-turbo"
-CACHED_SECONDS = 60.0
-MAX_NAMES_TOLD = 20
-SMALLEST_CONTEXT = 4096
-"""Where nothing tells: Ollama's default, which cuts what is longer without a word."""
+CACHE_SECONDS = 60.0
+MAX_NAMES_IN_ERROR = 20
+FALLBACK_CONTEXT_TOKENS = 4096
+"""The context window if the provider reports none: Ollama's default. Ollama silently truncates longer prompts."""
 
 _OPENAI_HOST = "api.openai.com"
-_OPENAI_CONTEXTS = {"gpt-3.5-turbo": 16_385, "gpt-4": 8_192}
-_OPENAI_CONTEXT = 128_000
+_OPENAI_CONTEXT_TOKENS = {"gpt-3.5-turbo": 16_385, "gpt-4": 8_192}
+_OPENAI_DEFAULT_CONTEXT_TOKENS = 128_000
 _CONTEXT_FIELDS = (
     "max_model_len",  # vLLM
     "context_length",  # OpenRouter, Together
@@ -30,31 +30,33 @@ _CONTEXT_FIELDS = (
 
 
 class UnknownModelError(LanguageModelError):
-    """No model has this name; the message tells those that have one."""
+    """No model has this name. The message lists the available names."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        told = ", ".join(known[:MAX_NAMES_TOLD])
-        more = len(known) - MAX_NAMES_TOLD
-        rest = f", and {more} more" if more > 0 else ""
+        names = ", ".join(known[:MAX_NAMES_IN_ERROR])
+        n_more = len(known) - MAX_NAMES_IN_ERROR
+        rest = f", and {n_more} more" if n_more > 0 else ""
         super().__init__(
-            f"There is no language model {name!r}. Known: {told}{rest}.",
+            f"There is no language model {name!r}. Available: {names}{rest}.",
             problem=Problem.UNKNOWN_MODEL,
         )
 
 
 @dataclass(frozen=True)
-class _Listed:
+class _Listing:
     cards: tuple[ModelCard, ...]
     is_complete: bool
-    """False: the provider has no listing, and may know any name."""
-    asked_at: float
+    """False if the provider has no model list, so that any name may exist."""
+    fetched_at: float
+    """By time.monotonic."""
 
 
-_listed: dict[tuple[str, str], _Listed] = {}
+_listings: dict[tuple[str, str], _Listing] = {}
+"""The cache, by the provider's address and key."""
 
 
-async def listing(provider: Provider) -> list[ModelCard]:
-    """What the provider lists, then the built-in model."""
+async def list_models(provider: Provider) -> list[ModelCard]:
+    """List the provider's models, then the built-in one. Raises LanguageModelError."""
     if not provider.is_configured:
         return [extractive.CARD]
     cards = await _cards(provider)
@@ -62,9 +64,10 @@ async def listing(provider: Provider) -> list[ModelCard]:
 
 
 async def resolve(name: str, provider: Provider) -> str:
-    """
-    The id of the model that runs for a name; the empty name and DEFAULT_MODEL mean the one that is set or found.
-    Raises UnknownModelError, and LanguageModelError when the provider cannot be asked.
+    """Resolve a name to a model id.
+
+    The empty name and DEFAULT_MODEL stand for the default model: the configured one, else the first listed.
+    Raises UnknownModelError, and LanguageModelError if the provider cannot list its models.
     """
     if name == extractive.NAME:
         return name
@@ -75,21 +78,21 @@ async def resolve(name: str, provider: Provider) -> str:
         raise UnknownModelError(name, [extractive.NAME])
     if provider.default_model and (is_default or name == provider.default_model):
         return provider.default_model
-    listed = await _ask(provider)
-    ids = [card.id for card in listed.cards if card.id != extractive.NAME]
-    wanted = name or DEFAULT_MODEL
-    # Ollama lists "llama3.2:latest" for what everybody calls "llama3.2".
-    for known in (wanted, f"{wanted}:latest"):
-        if known in ids or not listed.is_complete:
-            return known
+    listing = await _fetch_listing(provider)
+    ids = [card.id for card in listing.cards if card.id != extractive.NAME]
+    name = name or DEFAULT_MODEL
+    # Ollama lists "llama3.2" as "llama3.2:latest".
+    for candidate in (name, f"{name}:latest"):
+        if candidate in ids or not listing.is_complete:
+            return candidate
     if is_default and ids:
         return ids[0]
-    raise UnknownModelError(wanted, [*ids, extractive.NAME])
+    raise UnknownModelError(name, [*ids, extractive.NAME])
 
 
 @asynccontextmanager
-async def opened(name: str, provider: Provider) -> AsyncIterator[LanguageModel]:
-    """The model that a name means, with a connection of its own to the provider that ends with the block."""
+async def open_model(name: str, provider: Provider) -> AsyncIterator[LanguageModel]:
+    """Open the model that `name` stands for, with its own connection to the provider, closed at the end."""
     model = await resolve(name, provider)
     if model == extractive.NAME:
         yield extractive.Extractive()
@@ -100,48 +103,48 @@ async def opened(name: str, provider: Provider) -> AsyncIterator[LanguageModel]:
 
 
 async def _context_tokens(model: str, provider: Provider) -> int:
-    """How many tokens the model reads at once."""
+    """The size of the model's context window."""
     if urlsplit(provider_client.base_url(provider)).hostname == _OPENAI_HOST:
-        return _OPENAI_CONTEXTS.get(model, _OPENAI_CONTEXT)
+        return _OPENAI_CONTEXT_TOKENS.get(model, _OPENAI_DEFAULT_CONTEXT_TOKENS)
     cards = await _cards(provider)
     ids = (model, f"{model}:latest")
-    told = [card.context_tokens for card in cards if card.id in ids and card.context_tokens]
-    return told[0] if told else SMALLEST_CONTEXT
+    reported = [card.context_tokens for card in cards if card.id in ids and card.context_tokens]
+    return reported[0] if reported else FALLBACK_CONTEXT_TOKENS
 
 
 async def _cards(provider: Provider) -> list[ModelCard]:
-    listed = await _ask(provider)
-    if listed.is_complete or not provider.default_model:
-        return list(listed.cards)
+    listing = await _fetch_listing(provider)
+    if listing.is_complete or not provider.default_model:
+        return list(listing.cards)
     return [_card({"id": provider.default_model}, provider)]
 
 
-async def _ask(provider: Provider) -> _Listed:
-    """What the provider lists, asked once a minute; a failure is not remembered."""
+async def _fetch_listing(provider: Provider) -> _Listing:
+    """Fetch the provider's model list, cached for CACHE_SECONDS; failures are not cached."""
     key = (provider.base_url, provider.api_key)
-    known = _listed.get(key)
+    cached = _listings.get(key)
     now = time.monotonic()
-    if known and now - known.asked_at < CACHED_SECONDS:
-        return known
+    if cached and now - cached.fetched_at < CACHE_SECONDS:
+        return cached
     async with provider_client.connect(provider) as connection:
         entries = await connection.models()
     cards = tuple(_card(entry, provider) for entry in entries or ())
-    _listed[key] = _Listed(cards, entries is not None, now)
-    return _listed[key]
+    _listings[key] = _Listing(cards, entries is not None, now)
+    return _listings[key]
 
 
 def _card(entry: Mapping[str, Any], provider: Provider) -> ModelCard:
-    name = str(entry["id"])
-    context_tokens = _told_context(entry)
-    size = f" It reads {context_tokens} tokens at once." if context_tokens else ""
+    model_id = str(entry["id"])
+    context_tokens = _reported_context(entry)
+    size = f" Context window: {context_tokens} tokens." if context_tokens else ""
     description = f"Served by {provider_errors.host(provider)}.{size}"
-    told = entry.get("name")
+    name = entry.get("name")
     return ModelCard(
-        name, told if isinstance(told, str) and told else name, description, context_tokens
+        model_id, name if isinstance(name, str) and name else model_id, description, context_tokens
     )
 
 
-def _told_context(entry: Mapping[str, Any]) -> int | None:
+def _reported_context(entry: Mapping[str, Any]) -> int | None:
     meta = entry.get("meta")
     values = [entry.get(field) for field in _CONTEXT_FIELDS]
     values.append(meta.get("n_ctx") if isinstance(meta, dict) else None)  # llama.cpp

@@ -1,4 +1,4 @@
-"""Talking to an OpenAI-compatible server: requests that adapt to it, limits in time, answers checked."""
+"""The client of an OpenAI-compatible server: adapts requests to it, enforces timeouts, validates responses."""
 
 import asyncio
 import importlib
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from chat.llm import provider_errors, text
 from chat.llm.base import LanguageModelError, Message, Provider, Usage
-from chat.llm.replies import Thinking, without_thoughts
+from chat.llm.replies import ReasoningFilter, strip_reasoning
 
 if TYPE_CHECKING:
     import openai
@@ -25,12 +25,12 @@ OPENAI_URL = "https://api.openai.com/v1"
 MAX_RETRIES = 2
 CONNECT_SECONDS = 10.0
 LISTING_SECONDS = 30.0
-MAX_NAME = 200
-MAX_CHARACTERS = 1_000_000
-"""Of an answer: more than that is a server that does not stop."""
+MAX_MODEL_ID_LENGTH = 200
+MAX_ANSWER_CHARACTERS = 1_000_000
+"""Of an answer. A server that sends more does not stop."""
 
-# Which of our parameters a server may refuse, and the words by which its refusal tells.
-_REFUSABLE = {
+# The parameters that some servers reject, and the words that identify them in an error message.
+_OPTIONAL_PARAMETERS = {
     "max_tokens": ("max_tokens",),
     "temperature": ("temperature",),
     "response_format": ("response_format", "json_schema", "grammar"),
@@ -39,19 +39,19 @@ _REFUSABLE = {
 
 
 class TimeLimit:
-    """How long one answer may take. Only the time that the provider takes counts, not that of the reader."""
+    """The timeout of one answer. Counts only the time spent waiting for the provider, not for our own client."""
 
     def __init__(self, seconds: float) -> None:
-        self.left = seconds
+        self.remaining = seconds
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
-        """Raises TimeoutError."""
+        """Await within the remaining time. Raises TimeoutError."""
         began = time.monotonic()
         try:
-            async with asyncio.timeout(max(0.0, self.left)):
+            async with asyncio.timeout(max(0.0, self.remaining)):
                 return await awaitable
         finally:
-            self.left -= time.monotonic() - began
+            self.remaining -= time.monotonic() - began
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,17 @@ class Request:
 class Reply:
     text: str
     model: str
-    """What the provider says it ran, else what was asked for."""
+    """The model that the provider reports, else the requested one."""
     usage: Usage | None
     finish_reason: str
 
 
-_refused_by: dict[tuple[str, str], set[str]] = {}
-"""Which parameters a model at an address does not take: found out once, not with each question."""
+_rejected_by: dict[tuple[str, str], set[str]] = {}
+"""A cache of rejected parameters, by the provider's address and the model."""
 
 
 class Connection:
-    """One client of a provider; every method raises LanguageModelError."""
+    """A client of one provider. Every async method raises LanguageModelError."""
 
     def __init__(self, provider: Provider, client: "openai.AsyncOpenAI") -> None:
         self.provider = provider
@@ -87,14 +87,14 @@ class Connection:
         return TimeLimit(self.provider.timeout_seconds)
 
     async def models(self) -> list[dict[str, Any]] | None:
-        """The entries that the provider lists; None if it has no listing."""
+        """Fetch the provider's model list; None if it has none."""
         import openai
 
         seconds = min(LISTING_SECONDS, self.provider.timeout_seconds)
         try:
-            with self._telling(""):
-                listed = self._client.get("/models", cast_to=object)
-                answered = _json(await TimeLimit(seconds).wait(listed))
+            with self._translated_errors(""):
+                request = self._client.get("/models", cast_to=object)
+                response = _json(await TimeLimit(seconds).wait(request))
         except LanguageModelError as error:
             cause = error.__cause__
             if isinstance(cause, openai.APIStatusError) and cause.status_code in (404, 405):
@@ -102,64 +102,69 @@ class Connection:
             if isinstance(cause, TimeoutError):
                 raise provider_errors.timed_out(self.provider, seconds) from cause
             raise
-        entries = answered.get("data") if isinstance(answered, dict) else answered
+        entries = response.get("data") if isinstance(response, dict) else response
         if not isinstance(entries, list):
-            raise provider_errors.nonsense(self.provider, "something that is no list of models")
-        return [each for each in entries if isinstance(each, dict) and _is_name(each.get("id"))]
+            raise provider_errors.invalid_response(
+                self.provider, "something other than a list of models"
+            )
+        return [each for each in entries if isinstance(each, dict) and _is_model_id(each.get("id"))]
 
     async def complete(self, request: Request, limit: TimeLimit) -> Reply:
-        with self._telling(request.model):
-            answered = _json(await limit.wait(self._send(request)))
-        if not isinstance(answered, dict):
-            raise provider_errors.nonsense(self.provider, "something that is not JSON")
-        choice = _first(answered.get("choices"))
+        """Request a whole answer."""
+        with self._translated_errors(request.model):
+            response = _json(await limit.wait(self._send(request)))
+        if not isinstance(response, dict):
+            raise provider_errors.invalid_response(self.provider, "something that is not JSON")
+        choice = _first(response.get("choices"))
         message = _mapping(choice.get("message"))
         if not choice or not message:
-            raise provider_errors.nonsense(self.provider, "JSON that holds no answer")
+            raise provider_errors.invalid_response(self.provider, "JSON without an answer")
         finish = str(choice.get("finish_reason") or "stop")
-        content = without_thoughts(_string(message.get("content")))
+        content = strip_reasoning(_string(message.get("content")))
         self._check_length(content)
         if not content:
-            raise self._nothing(request, _string(message.get("refusal")), finish)
-        return self._reply(request, answered, content, finish)
+            raise self._no_content_error(request, _string(message.get("refusal")), finish)
+        return self._reply(request, response, content, finish)
 
     async def stream(self, request: Request, limit: TimeLimit) -> AsyncGenerator[str | Reply, None]:
-        """The answer in pieces, then the Reply. Whoever closes this closes the connection to the provider."""
-        with self._telling(request.model):
+        """Yield the answer's text in deltas, then the Reply. Closing this generator closes the connection."""
+        with self._translated_errors(request.model):
             events = cast(
                 "openai.AsyncStream[object]", await limit.wait(self._send(request, stream=True))
             )
-        heard = _Heard(request.model)
+        state = _StreamState(request.model)
         try:
-            while (event := await self._next(events, request, limit)) is not None:
-                if piece := heard.take(event):
-                    self._check_length(heard.text)
-                    yield piece
+            while (event := await self._next_event(events, request, limit)) is not None:
+                if delta := state.add(event):
+                    self._check_length(state.text)
+                    yield delta
         finally:
             await events.close()
-        if not heard.has_events:
-            raise provider_errors.nonsense(self.provider, "no stream of events")
-        if not heard.finish_reason:
-            raise provider_errors.cut_off(self.provider)
-        if rest := heard.thinking.end():
-            heard.text += rest
+        if not state.has_events:
+            raise provider_errors.invalid_response(
+                self.provider, "something other than an event stream"
+            )
+        if not state.finish_reason:
+            raise provider_errors.interrupted(self.provider)
+        if rest := state.reasoning_filter.end():
+            state.text += rest
             yield rest
-        if not heard.text.strip():
-            raise self._nothing(request, heard.refusal, heard.finish_reason)
-        yield self._reply(request, heard.envelope, heard.text.strip(), heard.finish_reason)
+        if not state.text.strip():
+            raise self._no_content_error(request, state.refusal, state.finish_reason)
+        yield self._reply(request, state.envelope, state.text.strip(), state.finish_reason)
 
-    async def _next(
+    async def _next_event(
         self, events: "openai.AsyncStream[object]", request: Request, limit: TimeLimit
     ) -> object | None:
-        """The next event; None at the end. The limit is taken anew for each: it may not be held across a `yield`."""
-        with self._telling(request.model):
+        """The next event; None at the end. `asyncio.timeout` may not span a `yield`, so each event has its own."""
+        with self._translated_errors(request.model):
             try:
                 return await limit.wait(anext(events))
             except StopAsyncIteration:
                 return None
 
     async def _send(self, request: Request, *, stream: bool = False) -> object:
-        """What was answered, with every parameter that the provider refuses sent in another way or left out."""
+        """Send a request, and retry it without each parameter that the provider rejects. Returns the response."""
         import openai
 
         while True:
@@ -175,11 +180,11 @@ class Connection:
                     )
                 return await self._client.post("/chat/completions", cast_to=object, body=body)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                left = {name: words for name, words in _REFUSABLE.items() if name in body}
-                refused = provider_errors.parameter_named(error, left)
-                if not refused:
+                sent = {name: words for name, words in _OPTIONAL_PARAMETERS.items() if name in body}
+                rejected = provider_errors.rejected_parameter(error, sent)
+                if not rejected:
                     raise
-                self._refused(request).add(refused)
+                self._rejected_parameters(request).add(rejected)
 
     def _body(self, request: Request, *, stream: bool) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -192,47 +197,48 @@ class Connection:
             body["response_format"] = request.response_format
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        refused = self._refused(request)
-        if "max_tokens" in refused:
+        rejected = self._rejected_parameters(request)
+        if "max_tokens" in rejected:
             body["max_completion_tokens"] = request.max_tokens
-        return {name: value for name, value in body.items() if name not in refused}
+        return {name: value for name, value in body.items() if name not in rejected}
 
-    def _refused(self, request: Request) -> set[str]:
-        return _refused_by.setdefault((base_url(self.provider), request.model), set())
+    def _rejected_parameters(self, request: Request) -> set[str]:
+        return _rejected_by.setdefault((base_url(self.provider), request.model), set())
 
     def _check_length(self, content: str) -> None:
-        if len(content) > MAX_CHARACTERS:
-            raise provider_errors.nonsense(self.provider, "an answer that does not end")
+        if len(content) > MAX_ANSWER_CHARACTERS:
+            raise provider_errors.invalid_response(self.provider, "an answer that does not end")
 
-    def nothing_said(self, model: str) -> LanguageModelError:
-        return provider_errors.empty(self.provider, model, max_tokens=None)
+    def empty_answer_error(self, model: str) -> LanguageModelError:
+        return provider_errors.empty_answer(self.provider, model, max_tokens=None)
 
     def _reply(
-        self, request: Request, answered: Mapping[str, Any], content: str, finish: str
+        self, request: Request, response: Mapping[str, Any], content: str, finish: str
     ) -> Reply:
         return Reply(
             content,
-            _string(answered.get("model")) or request.model,
-            _usage(answered.get("usage")),
+            _string(response.get("model")) or request.model,
+            _usage(response.get("usage")),
             "length" if finish == "length" else "stop",
         )
 
-    def _nothing(self, request: Request, refusal: str, finish: str) -> LanguageModelError:
+    def _no_content_error(self, request: Request, refusal: str, finish: str) -> LanguageModelError:
         if refusal:
-            return provider_errors.refused(self.provider, request.model, refusal)
+            return provider_errors.refusal(self.provider, request.model, refusal)
         if finish == "content_filter":
-            why = "its content filter stopped the answer."
-            return provider_errors.refused(self.provider, request.model, why)
-        used_up = request.max_tokens if finish == "length" else None
-        return provider_errors.empty(self.provider, request.model, max_tokens=used_up)
+            reason = "its content filter stopped the answer."
+            return provider_errors.refusal(self.provider, request.model, reason)
+        max_tokens = request.max_tokens if finish == "length" else None
+        return provider_errors.empty_answer(self.provider, request.model, max_tokens=max_tokens)
 
     @contextmanager
-    def _telling(self, model: str) -> Iterator[None]:
+    def _translated_errors(self, model: str) -> Iterator[None]:
+        """Translate the client library's errors to LanguageModelError."""
         import httpx2
         import openai
 
-        # Within a stream some of what httpx raises reaches us as it is; broken JSON is a ValueError, or nested
-        # too deeply.
+        # Within a stream, openai passes httpx's errors through. Invalid JSON raises ValueError, or RecursionError
+        # if it is nested too deeply.
         try:
             yield
         except (
@@ -242,22 +248,22 @@ class Connection:
             ValueError,
             RecursionError,
         ) as error:
-            raise provider_errors.told(error, provider=self.provider, model=model) from error
+            raise provider_errors.translate(error, provider=self.provider, model=model) from error
 
 
-class _Heard:
-    """What a stream has told so far."""
+class _StreamState:
+    """What a stream has sent so far."""
 
     def __init__(self, model: str) -> None:
         self.envelope: dict[str, Any] = {"model": model}
-        self.thinking = Thinking()
+        self.reasoning_filter = ReasoningFilter()
         self.text = ""
         self.refusal = ""
         self.finish_reason = ""
         self.has_events = False
 
-    def take(self, event: object) -> str:
-        """The piece of the answer that comes with this event."""
+    def add(self, event: object) -> str:
+        """Add an event, and return its text delta without reasoning."""
         self.has_events = True
         event = _mapping(event)
         self.envelope |= {name: event[name] for name in ("model", "usage") if event.get(name)}
@@ -265,45 +271,43 @@ class _Heard:
         delta = _mapping(choice.get("delta"))
         self.finish_reason = _string(choice.get("finish_reason")) or self.finish_reason
         self.refusal += _string(delta.get("refusal"))
-        piece = self.thinking.feed(_string(delta.get("content")))
-        self.text += piece
-        return piece
+        text_delta = self.reasoning_filter.feed(_string(delta.get("content")))
+        self.text += text_delta
+        return text_delta
 
 
 @asynccontextmanager
 async def connect(provider: Provider) -> AsyncIterator[Connection]:
-    """A client of the provider that keeps no connection after the block."""
-    # Half a second of imports is not for the event loop.
+    """Open a client of the provider, closed at the end of the block."""
+    # The import takes half a second, which would block the event loop.
     await asyncio.to_thread(importlib.import_module, "openai")
     import httpx2
     import openai
 
-    # None may be left to the library: it would take them from environment variables of its own.
+    # Every option is set: the library reads those left out from environment variables of its own.
     seconds = provider.timeout_seconds
     timeout = httpx2.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
-    async with (
-        openai.AsyncOpenAI(
-            api_key=provider.api_key or "none",
-            admin_api_key="",
-            organization="",
-            project="",
-            webhook_secret="",
-            base_url=base_url(provider),
+    async with openai.AsyncOpenAI(
+        api_key=provider.api_key or "none",
+        admin_api_key="",
+        organization="",
+        project="",
+        webhook_secret="",
+        base_url=base_url(provider),
+        timeout=timeout,
+        max_retries=MAX_RETRIES,
+        http_client=openai.DefaultAsyncHttpxClient(
+            verify=_ssl_context(),
             timeout=timeout,
-            max_retries=MAX_RETRIES,
-            http_client=openai.DefaultAsyncHttpxClient(
-                verify=_ssl_context(),
-                timeout=timeout,
-                follow_redirects=False,  # what people said goes to the server that was chosen, and no other
-            ),
-        ) as client
-    ):
-        client.organization = client.project = None  # else it would send them as empty headers
+            follow_redirects=False,  # transcripts go to the configured server only
+        ),
+    ) as client:
+        client.organization = client.project = None  # otherwise sent as empty headers
         yield Connection(provider, client)
 
 
 def base_url(provider: Provider) -> str:
-    """Where the API is. An address without a path means /v1: that is where all servers have it."""
+    """The API's base URL. An address without a path gets /v1, the path that all servers use."""
     if not provider.base_url:
         return OPENAI_URL
     url = provider.base_url.rstrip("/")
@@ -312,15 +316,15 @@ def base_url(provider: Provider) -> str:
 
 @cache
 def _ssl_context() -> ssl.SSLContext:
-    """One for all clients: it takes longer to make than the rest of a client."""
+    """The SSL context of all clients; creating one takes longer than the rest of a client."""
     import httpx2
 
     return httpx2.create_ssl_context()
 
 
-def _json(answered: object) -> object:
-    """The answer of a server that says it is text may still be JSON. Raises ValueError."""
-    return json.loads(answered) if isinstance(answered, str) else answered
+def _json(response: object) -> object:
+    """Parse a response that the server declared as text: it may still be JSON. Raises ValueError."""
+    return json.loads(response) if isinstance(response, str) else response
 
 
 def _first(value: object) -> dict[str, Any]:
@@ -335,13 +339,14 @@ def _string(value: object) -> str:
     return text.well_formed(value) if isinstance(value, str) else ""
 
 
-def _is_name(value: object) -> bool:
-    return bool(_string(value)) and value == _string(value) and len(_string(value)) <= MAX_NAME
+def _is_model_id(value: object) -> bool:
+    model_id = _string(value)
+    return bool(model_id) and value == model_id and len(model_id) <= MAX_MODEL_ID_LENGTH
 
 
 def _usage(value: object) -> Usage | None:
-    told = _mapping(value)
-    prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
+    usage = _mapping(value)
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not _is_count(prompt) or not _is_count(completion):
         return None
     return Usage(prompt=prompt, completion=completion)

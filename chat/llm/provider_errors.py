@@ -1,4 +1,4 @@
-"""What goes wrong with an OpenAI-compatible server, told to whoever asked: who, what, and the remedy."""
+"""Translate errors of an OpenAI-compatible server to messages that name the server, the problem, and the remedy."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _CONTEXT_MESSAGE = re.compile(
 _N_CONTEXT = re.compile(
     r"(?:context (?:length|size|window)|n_ctx)\D{0,20}?(\d{2,9})", re.IGNORECASE
 )
-_N_PROMPT = [
+_N_PROMPT_PATTERNS = [
     re.compile(
         r"(\d{1,9}) (?:tokens )?(?:in|from|of) the (?:input )?(?:messages|prompt)", re.IGNORECASE
     ),
@@ -32,172 +32,178 @@ _N_PROMPT = [
 
 
 class ContextExceededError(LanguageModelError):
-    """The prompt is longer than what the model reads at once; a shorter one may do."""
+    """The prompt exceeds the model's context window. Retry with a shorter one."""
 
     def __init__(self, message: str, *, n_prompt: int | None, n_context: int | None) -> None:
         super().__init__(message, problem=Problem.TOO_LONG)
         self.n_prompt = n_prompt
-        """How many tokens the server counted; None where it does not tell."""
+        """The prompt's tokens as the server counted them; None if it does not report them."""
         self.n_context = n_context
 
 
-class UsedUpError(LanguageModelError):
-    """All the tokens that were granted went into thoughts; more of them may do."""
+class MaxTokensReachedError(LanguageModelError):
+    """The model used all of max_tokens for reasoning. Retry with more."""
 
 
 def host(provider: Provider) -> str:
-    """The provider's name and port, without what could be a secret in its address."""
+    """The provider's host and port, without credentials or path, which may be secret."""
     parts = urlsplit(provider.base_url or "https://api.openai.com")
     name = parts.hostname or provider.base_url
     return f"{name}:{parts.port}" if parts.port else name
 
 
-def told(error: Exception, *, provider: Provider, model: str) -> LanguageModelError:
-    """The error of the library as one of ours."""
+def translate(error: Exception, *, provider: Provider, model: str) -> LanguageModelError:
+    """Translate an error of the client library."""
     import httpx2
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        return _of_status(error, provider, model)
+        return _from_status(error, provider, model)
     is_timeout = isinstance(error, openai.APITimeoutError | httpx2.TimeoutException | TimeoutError)
-    # A connection that could not be made in time is no answer that took too long.
+    # A connect timeout means that the server is unreachable, not that its answer took too long.
     if is_timeout and not isinstance(error.__cause__, httpx2.ConnectTimeout):
         return timed_out(provider)
-    if isinstance(error, httpx2.HTTPError):  # within a stream some reach us as they are
-        return cut_off(provider)
+    if isinstance(error, httpx2.HTTPError):  # openai passes these through within a stream
+        return interrupted(provider)
     if isinstance(error, openai.APIConnectionError):
         return _unreachable(error, provider)
-    if isinstance(error, openai.APIError):  # told within a stream
-        return _of_message(error, provider, status=None)
-    return nonsense(provider, "something that is not JSON")
+    if isinstance(error, openai.APIError):  # an error event within a stream
+        return _from_message(error, provider, status=None)
+    return invalid_response(provider, "something that is not JSON")
 
 
 def timed_out(provider: Provider, seconds: float | None = None) -> LanguageModelError:
     limit = provider.timeout_seconds if seconds is None else seconds
     return LanguageModelError(
         f"The language-model provider {host(provider)} did not answer within {limit:g} seconds."
-        " Try again later, ask for less, or raise TRANSCRIBER_LLM_TIMEOUT_SECONDS.",
+        " Try again later, ask for a shorter answer, or raise TRANSCRIBER_LLM_TIMEOUT_SECONDS.",
         can_retry=True,
     )
 
 
-def nonsense(provider: Provider, what: str) -> LanguageModelError:
+def invalid_response(provider: Provider, what: str) -> LanguageModelError:
     return LanguageModelError(
         f"The language-model provider {host(provider)} answered with {what}."
         " Check that OPENAI_BASE_URL is the address of an OpenAI-compatible API; most end in /v1."
     )
 
 
-def cut_off(provider: Provider) -> LanguageModelError:
+def interrupted(provider: Provider) -> LanguageModelError:
     return LanguageModelError(
-        f"The language-model provider {host(provider)} ended its answer in the middle. Try again.",
+        f"The language-model provider {host(provider)} closed the connection in the middle of its answer. Try again.",
         can_retry=True,
     )
 
 
-def empty(provider: Provider, model: str, *, max_tokens: int | None) -> LanguageModelError:
-    """`max_tokens`: where these were used up."""
+def empty_answer(provider: Provider, model: str, *, max_tokens: int | None) -> LanguageModelError:
+    """The error for an answer without text. `max_tokens`: the limit, if the model used it up."""
     if max_tokens is not None:
-        return UsedUpError(
-            f"{model} at {host(provider)} used up its {max_tokens} tokens before it said anything."
-            " Ask for more max_tokens.",
+        return MaxTokensReachedError(
+            f"{model} at {host(provider)} used up its {max_tokens} tokens before it answered."
+            " Raise max_tokens.",
             problem=Problem.REQUEST,
         )
     return LanguageModelError(
-        f"{model} at {host(provider)} gave an empty answer. Try again, or another model.",
+        f"{model} at {host(provider)} gave an empty answer. Try again, or use another model.",
         can_retry=True,
     )
 
 
-def refused(provider: Provider, model: str, refusal: str) -> LanguageModelError:
+def refusal(provider: Provider, model: str, reason: str) -> LanguageModelError:
     return LanguageModelError(
-        f"{model} at {host(provider)} refused to answer: {_quoted(refusal, provider)}",
+        f"{model} at {host(provider)} refused to answer: {_quote(reason, provider)}",
         problem=Problem.REQUEST,
     )
 
 
-def parameter_named(error: "openai.APIStatusError", names: Mapping[str, tuple[str, ...]]) -> str:
-    """Which of the parameters the refusal is about, by the words that tell each; empty: none of them."""
+def rejected_parameter(
+    error: "openai.APIStatusError", words_of: Mapping[str, tuple[str, ...]]
+) -> str:
+    """The name of the parameter that the server rejects; empty if it is none of these.
+
+    `words_of`: for each name, the words that identify it in an error message.
+    """
     if context_exceeded(error):
         return ""
-    if isinstance(error.param, str) and error.param in names:
+    if isinstance(error.param, str) and error.param in words_of:
         return error.param
     message = error.message.casefold()
-    return next((name for name, words in names.items() if any(w in message for w in words)), "")
+    return next((name for name, words in words_of.items() if any(w in message for w in words)), "")
 
 
 def context_exceeded(error: "openai.APIError") -> bool:
+    """Whether the error says that the prompt exceeds the context window."""
     if {str(error.code), str(error.type)} & _CONTEXT_CODES:
         return True
     return bool(_CONTEXT_MESSAGE.search(error.message))
 
 
-def _of_status(
+def _from_status(
     error: "openai.APIStatusError", provider: Provider, model: str
 ) -> LanguageModelError:
     status, name = error.status_code, host(provider)
     if status in (401, 403):
         return LanguageModelError(
-            f"The language-model provider {name} refused the key (HTTP {status})."
+            f"The language-model provider {name} rejected the API key (HTTP {status})."
             " Check OPENAI_API_KEY."
         )
-    if error.code == "model_not_found" or (status == 404 and "model" in _own_words(error)):
+    if error.code == "model_not_found" or (status == 404 and "model" in _api_message(error)):
         return LanguageModelError(
             f"The language-model provider {name} does not know the model {model}."
-            " GET /api/chat/models lists those it knows.",
+            " GET /api/chat/models lists the available models.",
             problem=Problem.UNKNOWN_MODEL,
         )
     if status == 402 or error.code == "insufficient_quota":
         return LanguageModelError(
             f"The quota at the language-model provider {name} is used up (HTTP {status})."
-            " Check the plan and the billing of its account."
+            " Check the plan and billing of the account."
         )
     if status == 429:
         return LanguageModelError(
-            f"The language-model provider {name} takes no more requests for now (HTTP 429)."
+            f"The rate limit of the language-model provider {name} is exceeded (HTTP 429)."
             " Try again later.",
             can_retry=True,
         )
     if status == 404 or 300 <= status < 400 or status == 405:
-        return nonsense(provider, f"HTTP {status}")
-    return _of_message(error, provider, status=status)
+        return invalid_response(provider, f"HTTP {status}")
+    return _from_message(error, provider, status=status)
 
 
-def _of_message(
+def _from_message(
     error: "openai.APIError", provider: Provider, *, status: int | None
 ) -> LanguageModelError:
-    """What the provider's own message tells; `status` is None for one that came within a stream."""
-    name, message = host(provider), _quoted(error.message, provider)
+    """Translate by the provider's message. `status`: None for an error event within a stream."""
+    name, message = host(provider), _quote(error.message, provider)
     if context_exceeded(error):
-        return _too_long(error, provider)
+        return _context_error(error, provider)
     if status == 413:
         return LanguageModelError(
             f"The request is too large for the language-model provider {name} (HTTP 413).",
             problem=Problem.TOO_LONG,
         )
     if status is None or status >= 500 or status in (408, 409):
-        how = f"HTTP {status}" if status else "in the middle of its answer"
+        when = f"HTTP {status}" if status else "in the middle of its answer"
         return LanguageModelError(
-            f"The language-model provider {name} failed ({how}): {message} Try again later.",
+            f"The language-model provider {name} failed ({when}): {message} Try again later.",
             can_retry=True,
         )
     return LanguageModelError(
-        f"The language-model provider {name} refused the request (HTTP {status}): {message}",
+        f"The language-model provider {name} rejected the request (HTTP {status}): {message}",
         problem=Problem.REQUEST,
     )
 
 
-def _too_long(error: "openai.APIError", provider: Provider) -> ContextExceededError:
+def _context_error(error: "openai.APIError", provider: Provider) -> ContextExceededError:
     body = error.body if isinstance(error.body, dict) else {}
     n_prompt = _number(body.get("n_prompt_tokens"))
-    for pattern in _N_PROMPT:
+    for pattern in _N_PROMPT_PATTERNS:
         if n_prompt is None and (match := pattern.search(error.message)):
             n_prompt = int(match[1])
     n_context = _number(body.get("n_ctx"))
     if n_context is None and (match := _N_CONTEXT.search(error.message)):
         n_context = int(match[1])
     sizes = f" It has {n_prompt} tokens." if n_prompt else ""
-    limit = f" The model reads {n_context} tokens at once." if n_context else ""
+    limit = f" The model's context window has {n_context}." if n_context else ""
     return ContextExceededError(
         f"The request is too long for the model at {host(provider)}.{sizes}{limit}",
         n_prompt=n_prompt,
@@ -209,16 +215,16 @@ def _unreachable(error: "openai.APIConnectionError", provider: Provider) -> Lang
     import httpx2
 
     if isinstance(error.__cause__, httpx2.RemoteProtocolError | httpx2.ReadError):
-        return cut_off(provider)
+        return interrupted(provider)
     return LanguageModelError(
         f"The language-model provider {host(provider)} cannot be reached."
-        " Check that it runs, and OPENAI_BASE_URL.",
+        " Check OPENAI_BASE_URL, and that the server is running.",
         can_retry=True,
     )
 
 
-def _own_words(error: "openai.APIStatusError") -> str:
-    """The message of an API, not of a web server that knows no such page."""
+def _api_message(error: "openai.APIStatusError") -> str:
+    """The message of the API in lower case; empty for the HTML error page of a web server."""
     if not isinstance(error.body, dict):
         return (
             error.body.casefold() if isinstance(error.body, str) and "<" not in error.body else ""
@@ -226,8 +232,8 @@ def _own_words(error: "openai.APIStatusError") -> str:
     return str(error.body.get("message", "")).casefold()
 
 
-def _quoted(message: str, provider: Provider) -> str:
-    """What the provider said, in one line and short, without the key should it have repeated it."""
+def _quote(message: str, provider: Provider) -> str:
+    """Quote the provider's message: one line, truncated, without the API key."""
     line = text.one_line(message)
     if provider.api_key:
         line = line.replace(provider.api_key, "…")

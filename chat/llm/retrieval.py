@@ -1,4 +1,4 @@
-"""Finding what matters to a question in a transcript: BM25 over its passages, and the times that it names.
+"""Retrieve the passages of a transcript that are relevant to a question: by BM25, and by the times it names.
 
 BM25 as in Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009), computed by bm25s.
 """
@@ -12,30 +12,32 @@ from typing import Any
 from chat.llm import time_expressions
 from chat.llm.base import Message, Passage, Transcript
 from chat.llm.text import count_tokens, cut_to_tokens, line, sentences
-from chat.llm.tokenize import Words, words_for
+from chat.llm.tokenize import Tokenizer, tokenizer_for
 
-_EARLIER = (0.3, 0.2, 0.12, 0.08)
-"""What the words of the messages before the question weigh, the latest first."""
+_EARLIER_WEIGHTS = (0.3, 0.2, 0.12, 0.08)
+"""The weights of the terms of earlier messages, the latest first; the question's is 1."""
 _LONG_TEXT_TERMS = 3
-"""Of an earlier text with more terms, all together weigh no more than so many."""
-_COMMON_WEIGHT = 0.1
-_STRONG = 0.35
-"""Share of the best hit's score from which a hit matters as itself, not only where there is room."""
-_SHARE_OF_STRONG = 0.7
-_TELLS_LITTLE = 0.5
-"""For passages of one word beside everyday ones: "The budget?", or "Yeah." of the speaker who is asked about."""
-_NARROW = 30
-_BESIDE_WORDS = 0.6
-_WIDEST = 8
-_MORE = " … "
+"""The terms of a longer earlier message weigh together no more than so many."""
+_STOP_WORD_WEIGHT = 0.1
+_STRONG_SHARE = 0.35
+"""A hit is strong from this share of the best hit's score; strong hits are selected first."""
+_STRONG_BUDGET_SHARE = 0.7
+"""The share of the token budget for strong hits with their neighbours."""
+_SHORT_PASSAGE_FACTOR = 0.5
+"""For passages with a single content term: "The budget?", or "Yeah." by the speaker in question."""
+_MAX_NARROW_HITS = 30
+"""A time span with more passages is wide: its passages rank below good matches of words."""
+_WIDE_SPAN_SHARE = 0.6
+_MAX_RADIUS = 8
+_ELLIPSIS = " … "
 
 
 @dataclass(frozen=True)
-class Found:
+class Selection:
     passages: tuple[Passage, ...]
-    """The hits with what was said around them, in order of time."""
+    """The hits with the passages around them, ordered by start."""
     hits: tuple[Passage, ...]
-    """Best first. None: nothing was found, and the passages are spread over the transcript."""
+    """Best first. Empty if nothing matches; then the passages are spread evenly over the transcript."""
 
 
 @dataclass(frozen=True)
@@ -45,170 +47,178 @@ class Hit:
 
 
 def find(transcript: Transcript, texts: Sequence[str], *, limit: int) -> list[int]:
-    """Indices of the passages that have to do with `texts`, best first.
+    """Find the passages relevant to `texts`. Returns at most `limit` indices, best first.
 
-    The first text is the question; what was said before it follows, the latest first, each counting less.
+    The first text is the question; the messages before it follow, the latest first, each with less weight.
     """
-    return [hit.index for hit in ranked(transcript, texts)[:limit]]
+    return [hit.index for hit in rank(transcript, texts)[:limit]]
 
 
-def select(transcript: Transcript, messages: Sequence[Message], *, max_tokens: int) -> Found:
-    """What of the transcript matters to the talk, in at most `max_tokens`: line(passage) and a line break each."""
+def select(transcript: Transcript, messages: Sequence[Message], *, max_tokens: int) -> Selection:
+    """Select the passages relevant to the conversation, with their lines within `max_tokens` in total."""
     passages = transcript.passages
     costs = [count_tokens(line(passage)) + 1 for passage in passages]
-    texts = texts_of(messages)
-    hits = ranked(transcript, texts)
+    texts = recent_texts(messages)
+    hits = rank(transcript, texts)
     if sum(costs) <= max_tokens:
-        return Found(passages, tuple(passages[hit.index] for hit in hits))
-    room = _Room(costs, max_tokens)
+        return Selection(passages, tuple(passages[hit.index] for hit in hits))
+    budget = _TokenBudget(costs, max_tokens)
     if not hits:
-        for index in _spread(range(len(passages))):
-            room.take(index)
-        return Found(tuple(passages[index] for index in sorted(room.taken)), ())
+        for index in _spread_evenly(range(len(passages))):
+            budget.add(index)
+        return Selection(tuple(passages[index] for index in sorted(budget.selected)), ())
     if costs[hits[0].index] > max_tokens:
         best = passages[hits[0].index]
-        cut = shortened(best, texts, language=transcript.language, max_tokens=max_tokens)
-        return Found((cut,), (cut,)) if cut else Found((), ())
-    _fill(room, hits)
-    return Found(
-        tuple(passages[index] for index in sorted(room.taken)),
-        tuple(passages[hit.index] for hit in hits if hit.index in room.taken),
+        short = shorten(best, texts, language=transcript.language, max_tokens=max_tokens)
+        return Selection((short,), (short,)) if short else Selection((), ())
+    _spend(budget, hits)
+    return Selection(
+        tuple(passages[index] for index in sorted(budget.selected)),
+        tuple(passages[hit.index] for hit in hits if hit.index in budget.selected),
     )
 
 
-def texts_of(messages: Sequence[Message]) -> list[str]:
-    """What was said in a talk, the latest first."""
+def recent_texts(messages: Sequence[Message]) -> list[str]:
+    """The texts of a conversation, the latest first, without system messages."""
     return [message.content for message in reversed(messages) if message.role != "system"]
 
 
-def ranked(transcript: Transcript, texts: Sequence[str]) -> list[Hit]:
-    """Every passage that has to do with `texts` (as for `find`), best first, and how much."""
+def rank(transcript: Transcript, texts: Sequence[str]) -> list[Hit]:
+    """Rank all passages relevant to `texts` (as for `find`), best first, with their scores."""
     if not transcript.passages or not texts:
         return []
-    words = words_for(transcript)
-    timed = _timed(transcript, texts, words)
-    scores = _scores(transcript, texts, words)
+    tokenizer = tokenizer_for(transcript)
+    time_matches = _time_matches(transcript, texts, tokenizer)
+    scores = _term_scores(transcript, texts, tokenizer)
     best = max(scores.values(), default=0.0)
-    # A time that is asked for counts more than any word, unless it is so long that it would drown the words.
-    rest = best + 0.5 if len(timed) <= _NARROW or not best else _BESIDE_WORDS * best
-    without_words = [index for index in timed if index not in scores]
-    scores.update({index: scores[index] + best + 1.0 for index in timed if index in scores})
-    scores.update({at: rest - place * 1e-6 for place, at in enumerate(without_words)})
+    # A match in time outranks any match of words, unless the span is so wide that it would bury those.
+    is_narrow = len(time_matches) <= _MAX_NARROW_HITS
+    time_score = best + 0.5 if is_narrow or not best else _WIDE_SPAN_SHARE * best
+    without_terms = [index for index in time_matches if index not in scores]
+    scores.update({index: scores[index] + best + 1.0 for index in time_matches if index in scores})
+    scores.update({at: time_score - place * 1e-6 for place, at in enumerate(without_terms)})
     order = sorted(scores, key=lambda index: (-scores[index], index))
     return [Hit(index, scores[index]) for index in order]
 
 
-class _Room:
-    """What was taken of the passages, and what of the tokens is left."""
+class _TokenBudget:
+    """The passages selected so far, and the tokens left."""
 
-    def __init__(self, costs: Sequence[int], tokens: int) -> None:
-        self.taken: set[int] = set()
-        self.left = tokens
+    def __init__(self, costs: Sequence[int], max_tokens: int) -> None:
+        self.selected: set[int] = set()
+        self.left = max_tokens
         self._costs = costs
 
-    def take(self, index: int) -> None:
-        """Take a passage if there is one, and room for it."""
+    def add(self, index: int) -> None:
+        """Select a passage if it exists and fits."""
         if (
             0 <= index < len(self._costs)
             and self._costs[index] <= self.left
-            and index not in self.taken
+            and index not in self.selected
         ):
-            self.taken.add(index)
+            self.selected.add(index)
             self.left -= self._costs[index]
 
-    def take_around(self, hit: Hit, radius: int) -> None:
-        self.take(hit.index)
+    def add_with_neighbours(self, hit: Hit, radius: int) -> None:
+        self.add(hit.index)
         for distance in range(1, radius + 1):
-            self.take(hit.index + distance)  # an answer follows its question
-            self.take(hit.index - distance)
+            self.add(hit.index + distance)  # first the next one: answers follow questions
+            self.add(hit.index - distance)
 
 
-def _fill(room: _Room, hits: Sequence[Hit]) -> None:
-    strong = [hit for hit in hits if hit.score >= _STRONG * hits[0].score]
-    reserve = round(room.left * (1 - _SHARE_OF_STRONG))
-    reached = 0
-    while reached < len(strong) and room.left > reserve:
-        room.take_around(strong[reached], 1)
-        reached += 1
-    for hit in strong[:reached]:
-        room.take_around(hit, 2)
-    for hit in strong[reached:]:
-        room.take(hit.index)
+def _spend(budget: _TokenBudget, hits: Sequence[Hit]) -> None:
+    """Select strong hits with their neighbours, then the other hits, then more neighbours."""
+    strong = [hit for hit in hits if hit.score >= _STRONG_SHARE * hits[0].score]
+    reserve = round(budget.left * (1 - _STRONG_BUDGET_SHARE))
+    n_expanded = 0
+    while n_expanded < len(strong) and budget.left > reserve:
+        budget.add_with_neighbours(strong[n_expanded], 1)
+        n_expanded += 1
+    for hit in strong[:n_expanded]:
+        budget.add_with_neighbours(hit, 2)
+    for hit in strong[n_expanded:]:
+        budget.add(hit.index)
     for hit in hits[len(strong) :]:
-        room.take_around(hit, 1)
-    for radius in range(3, _WIDEST + 1):
+        budget.add_with_neighbours(hit, 1)
+    for radius in range(3, _MAX_RADIUS + 1):
         for hit in strong:
-            room.take_around(hit, radius)
+            budget.add_with_neighbours(hit, radius)
 
 
-def shortened(
+def shorten(
     passage: Passage, texts: Sequence[str], *, language: str, max_tokens: int
 ) -> Passage | None:
-    """`passage` with those of its sentences that matter to `texts`, at most so many tokens with time and speaker.
+    """Shorten a passage to its sentences relevant to `texts`, within `max_tokens` with its time and speaker.
 
-    None when not even a beginning of a sentence fits.
+    Returns None if not even the beginning of a sentence fits.
     """
     left = max_tokens - count_tokens(line(dataclasses.replace(passage, text=""))) - 1
-    said = sentences(passage.text)
-    inner = Transcript(tuple(Passage(text) for text in said), language)
-    room = _Room([count_tokens(text) + count_tokens(_MORE) for text in said], left)
-    hits = ranked(inner, texts) or [Hit(0, 1.0)]
-    if said:
-        _fill(room, hits)
-    if hits[0].index not in room.taken:
-        text = cut_to_tokens(said[hits[0].index], left) if said else ""
+    spoken = sentences(passage.text)
+    inner = Transcript(tuple(Passage(text) for text in spoken), language)
+    budget = _TokenBudget([count_tokens(text) + count_tokens(_ELLIPSIS) for text in spoken], left)
+    hits = rank(inner, texts) or [Hit(0, 1.0)]
+    if spoken:
+        _spend(budget, hits)
+    selected = budget.selected
+    if hits[0].index not in selected:
+        text = cut_to_tokens(spoken[hits[0].index], left) if spoken else ""
         return dataclasses.replace(passage, text=text) if text else None
     text = "".join(
-        ("" if at == min(room.taken) else " " if at - 1 in room.taken else _MORE) + said[at]
-        for at in sorted(room.taken)
+        ("" if at == min(selected) else " " if at - 1 in selected else _ELLIPSIS) + spoken[at]
+        for at in sorted(selected)
     )
     return dataclasses.replace(passage, text=text)
 
 
-def _scores(transcript: Transcript, texts: Sequence[str], words: Words) -> dict[int, float]:
-    """Of the passages that have a word of `texts`, by index; function words alone find nothing."""
-    said = [words.terms(passage.text) for passage in transcript.passages]
-    speakers = {p.speaker: words.terms(p.speaker or "").content for p in transcript.passages}
-    index = _Index(
+def _term_scores(
+    transcript: Transcript, texts: Sequence[str], tokenizer: Tokenizer
+) -> dict[int, float]:
+    """BM25 scores by index of the passages with a content term of `texts`; stop words alone match nothing."""
+    passage_terms = [tokenizer.terms(passage.text) for passage in transcript.passages]
+    speakers = {p.speaker: tokenizer.terms(p.speaker or "").content for p in transcript.passages}
+    index = _BM25Index(
         [
-            [*terms.content, *speakers[passage.speaker], *(f"_{term}" for term in terms.common)]
-            for terms, passage in zip(said, transcript.passages, strict=True)
+            [*terms.content, *speakers[passage.speaker], *(f"_{term}" for term in terms.stop_words)]
+            for terms, passage in zip(passage_terms, transcript.passages, strict=True)
         ]
     )
-    content_weights, common_weights = _weights(texts, words)
-    content = index.scores(content_weights)
-    if content is None:
+    content_weights, stop_word_weights = _term_weights(texts, tokenizer)
+    content_scores = index.scores(content_weights)
+    if content_scores is None:
         return {}
-    common_scores = index.scores(common_weights) or {}
+    stop_word_scores = index.scores(stop_word_weights) or {}
     return {
-        at: (score + common_scores.get(at, 0.0))
-        * (_TELLS_LITTLE if len(set(said[at].content)) < 2 else 1.0)
-        for at, score in content.items()
+        at: (score + stop_word_scores.get(at, 0.0))
+        * (_SHORT_PASSAGE_FACTOR if len(set(passage_terms[at].content)) < 2 else 1.0)
+        for at, score in content_scores.items()
     }
 
 
-def _weights(texts: Sequence[str], words: Words) -> tuple[dict[str, float], dict[str, float]]:
+def _term_weights(
+    texts: Sequence[str], tokenizer: Tokenizer
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The weights of the content terms of all texts, and of the question's stop words."""
     content: dict[str, float] = {}
-    common: dict[str, float] = {}
-    for text, weight in zip(texts, (1.0, *_EARLIER), strict=False):
-        terms = words.terms(time_expressions.without(text))
+    stop_words: dict[str, float] = {}
+    for text, weight in zip(texts, (1.0, *_EARLIER_WEIGHTS), strict=False):
+        terms = tokenizer.terms(time_expressions.remove(text))
         unique = dict.fromkeys(terms.content)
         if weight < 1:
             weight *= min(1.0, _LONG_TEXT_TERMS / max(1, len(unique)))
         for term in unique:
             content.setdefault(term, weight)
         if text is texts[0]:
-            common = {f"_{term}": _COMMON_WEIGHT for term in terms.common}
-    return content, common
+            stop_words = {f"_{term}": _STOP_WORD_WEIGHT for term in terms.stop_words}
+    return content, stop_words
 
 
-def _timed(transcript: Transcript, texts: Sequence[str], words: Words) -> list[int]:
-    """The passages said at the times that the question names, those that matter most first.
+def _time_matches(transcript: Transcript, texts: Sequence[str], tokenizer: Tokenizer) -> list[int]:
+    """Indices of the passages at the times that the question names, best first.
 
-    A question without content ("And who was that?") is still about the times that were named before it.
+    A question without content terms ("And who was that?") refers to the times of the messages before it.
     """
     found = _at_times(transcript, texts[0])
-    if found or words.terms(time_expressions.without(texts[0])).content:
+    if found or tokenizer.terms(time_expressions.remove(texts[0])).content:
         return found
     earlier = (_at_times(transcript, text) for text in texts[1:3])
     return next(filter(None, earlier), [])
@@ -220,21 +230,21 @@ def _at_times(transcript: Transcript, text: str) -> list[int]:
         return []
     duration = max(end if end is not None else start for _, start, end in timed)
     found: dict[int, None] = {}
-    for span in time_expressions.spans(text, duration=max(duration, 1e-3)):
+    for span in time_expressions.find_spans(text, duration=max(duration, 1e-3)):
         within = [i for i, start, end in timed if start < span.end and (end or start) >= span.start]
-        if not within:  # nobody spoke just then
+        if not within:  # silence: take the nearest passage
             within = [min(timed, key=lambda each: abs(each[1] - span.start))[0]]
-        found.update(dict.fromkeys(_from_within(span, within, transcript.passages)))
+        found.update(dict.fromkeys(_order_in_span(span, within, transcript.passages)))
     return list(found)
 
 
-def _from_within(
+def _order_in_span(
     span: time_expressions.Span, indices: Sequence[int], passages: Sequence[Passage]
 ) -> list[int]:
-    """The passages of a span: around a point in time the nearest first, else spread over it."""
+    """Order the passages of a span: by distance to its point in time, else spread evenly."""
     point = span.point
     if point is None:
-        return _spread(indices)
+        return _spread_evenly(indices)
 
     def distance(index: int) -> float:
         start = passages[index].start or 0.0
@@ -244,32 +254,32 @@ def _from_within(
     return sorted(indices, key=distance)
 
 
-def _spread(indices: Sequence[int]) -> list[int]:
-    """`indices` in such an order that every beginning of it is spread over them all."""
+def _spread_evenly(indices: Sequence[int]) -> list[int]:
+    """Order `indices` such that every prefix is spread evenly over them."""
     ordered: dict[int, None] = {}
-    pieces = 1
+    n_parts = 1
     while len(ordered) < len(indices):
-        for piece in range(pieces):
-            ordered.setdefault(indices[(2 * piece + 1) * len(indices) // (2 * pieces)])
-        pieces *= 2
+        for part in range(n_parts):
+            ordered.setdefault(indices[(2 * part + 1) * len(indices) // (2 * n_parts)])
+        n_parts *= 2
     return list(ordered)
 
 
-class _Index:
+class _BM25Index:
     def __init__(self, documents: Sequence[list[str]]) -> None:
         self._retriever: Any = None
         if not any(documents):
             return
         import bm25s
 
-        # It sets its own logger to DEBUG when it is imported.
+        # bm25s sets its own logger to DEBUG on import.
         logging.getLogger("bm25s").setLevel(logging.WARNING)
-        # Length counts less than in written documents: most that is short is "Yes, exactly."
+        # b below the usual 0.75: BM25 favours short documents, and short passages are mostly "Yes, exactly."
         self._retriever = bm25s.BM25(method="lucene", k1=1.2, b=0.4, backend="numpy")
         self._retriever.index(documents, show_progress=False)
 
     def scores(self, weights: dict[str, float]) -> dict[int, float] | None:
-        """By the index of the document, for those that have one of the terms; None when none has."""
+        """The scores of the documents that have one of the terms, by index; None if no document has one."""
         if self._retriever is None:
             return None
         total: Any = 0.0

@@ -1,4 +1,4 @@
-"""Text as people and language models count and show it."""
+"""Count, truncate, split and format text, for people and for language models."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from functools import cache
 
 from chat.llm.base import Passage
 
-# Scripts written without blanks between words: Thai, Lao, Burmese, Khmer, kana, Han.
+# Scripts written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
 UNSPACED = (
     r"\u0e01-\u0e30\u0e40-\u0e46\u0e81-\u0eb0\u0ec0-\u0ec6\u1000-\u102a\u1780-\u17b3"
     r"\u3005-\u3007\u3041-\u3096\u30a1-\u30fa\u30fc\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -17,7 +17,7 @@ UNSPACED = (
 _UNSPACED_LETTER = re.compile(f"[{UNSPACED}]")
 _WORD_PIECE = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 _TOKENS = re.compile(
-    rf"(?P<latin>[A-Za-z]+)|(?P<unspaced>[{UNSPACED}])|(?P<letters>[^\W\d_]+)|(?P<blank>[^\S\n]+)"
+    rf"(?P<latin>[A-Za-z]+)|(?P<unspaced>[{UNSPACED}])|(?P<letters>[^\W\d_]+)|(?P<space>[^\S\n]+)"
     r"|(?P<ascii>[\x00-\x7f])|(?P<other>.)",
     re.DOTALL,
 )
@@ -31,7 +31,7 @@ _ABBREVIATED = (
 _ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 _INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs", "Cs"}
 _JOINERS = "\u200c\u200d"  # Persian and Indic words, and emoji, need them
-# Languages that their script alone gives away; kana before Han, since Japanese has both.
+# Languages identified by their script alone; kana before Han, since Japanese has both.
 _SCRIPTS = {
     "ja": re.compile(r"[\u3041-\u3096\u30a1-\u30fa]"),
     "ko": re.compile(r"[\uac00-\ud7a3]"),
@@ -44,20 +44,21 @@ _SCRIPTS = {
     "gu": re.compile(r"[\u0a80-\u0aff]"),
 }
 _SAMPLE_CHARACTERS = 20_000
-_LEAST_STOP_WORDS = 2
-_CLEARLY_MORE = 1.15
-# Beyond these, stop-word lists are small or full of other languages' words, and win by accident.
+_MIN_STOP_WORDS = 2
+_MIN_SCORE_RATIO = 1.15
+"""Of the best language's score to the second best."""
+# The stop-word lists of other languages are small or contain words of these, and would match by accident.
 _LANGUAGES = "ar bg ca cs da de en es et fa fi fr hi hr hu id it lt lv nl no pl pt ro ru sk sl sv tr uk ur vi"
 
 
 def count_words(text: str) -> int:
-    """Words between white space; each letter of a script without blanks is a word of its own."""
+    """Count the words between white space; each letter of a script without spaces counts as a word."""
     return sum(_words_in(chunk) for chunk in text.split())
 
 
 def count_tokens(text: str) -> int:
-    """How many tokens a language model makes of `text`: an estimate, rather too high than too low."""
-    if text.isascii() and "        " not in text:  # the same, several times faster
+    """Estimate how many tokens a language model splits `text` into; rather too high than too low."""
+    if text.isascii() and "        " not in text:  # fast path, same result
         letters = _ASCII_LETTERS.findall(text)
         return sum([(len(run) + 3) // 4 for run in letters]) + len(_ASCII_OTHERS.findall(text))
     total = 0
@@ -66,12 +67,12 @@ def count_tokens(text: str) -> int:
         match match.lastgroup:
             case "latin":
                 total += -(-length // 4)
-            case "letters":  # accents and other alphabets are split finer
+            case "letters":  # tokenizers split accented and non-Latin text finer
                 total += -(-length // 2)
             case "unspaced":
                 total += 2
-            case "blank":
-                total += length // 8  # a single one belongs to the word after it
+            case "space":
+                total += length // 8  # a single space belongs to the next word's token
             case "other":
                 total += len(match.group().encode("utf-8", "replace"))
             case _:
@@ -80,33 +81,32 @@ def count_tokens(text: str) -> int:
 
 
 def cut_to_words(text: str, max_words: int) -> str:
-    """At most so many words of `text`: whole sentences, or the beginning of the first and "…"."""
+    """Truncate `text` to `max_words` words: whole sentences, or the beginning of the first one and "…"."""
     if count_words(text) <= max_words:
         return text
-    ends = _sentence_ends(text)
-    kept = _longest(text, ends, max_words)
+    kept = _longest_prefix(text, _sentence_ends(text), max_words)
     if kept:
         return kept
-    kept = _longest(text, [match.end() for match in _WORD_PIECE.finditer(text)], max_words)
+    kept = _longest_prefix(text, [match.end() for match in _WORD_PIECE.finditer(text)], max_words)
     return kept.rstrip(" ,;:-–—.") + "…" if kept else ""
 
 
 def cut_to_tokens(text: str, max_tokens: int) -> str:
-    """At most so many tokens (count_tokens) of `text`, cut as cut_to_words does."""
+    """Truncate `text` to `max_tokens` tokens (see count_tokens), as cut_to_words does."""
     if count_tokens(text) <= max_tokens:
         return text
-    fewest, most = 0, min(count_words(text), max(0, max_tokens))
-    while fewest < most:
-        middle = (fewest + most + 1) // 2
+    low, high = 0, min(count_words(text), max(0, max_tokens))
+    while low < high:
+        middle = (low + high + 1) // 2
         if count_tokens(cut_to_words(text, middle)) <= max_tokens:
-            fewest = middle
+            low = middle
         else:
-            most = middle - 1
-    return cut_to_words(text, fewest)
+            high = middle - 1
+    return cut_to_words(text, low)
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of `text`, stripped, without empty ones. A line's end ends a sentence too."""
+    """Split `text` into sentences, stripped and not empty. The end of a line ends a sentence too."""
     start, found = 0, []
     for end in [*_sentence_ends(text), len(text)]:
         sentence = text[start:end].strip()
@@ -117,7 +117,7 @@ def sentences(text: str) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """`text` with every run of white space and control characters as a single blank."""
+    """Replace every run of white space and control characters by a single space."""
     if not text.isprintable():
         text = "".join(
             " " if unicodedata.category(c) in _INVISIBLE and c not in _JOINERS else c for c in text
@@ -126,18 +126,18 @@ def one_line(text: str) -> str:
 
 
 def well_formed(text: str) -> str:
-    """Without what JSON lets through and neither a database nor a provider takes: halves of surrogates, NUL."""
+    """Remove NUL and lone surrogates: JSON allows them, databases and providers do not."""
     return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def clock(seconds: float) -> str:
-    """`seconds` as 00:01:12, rounded down."""
+    """Format `seconds` as 00:01:12, rounded down."""
     whole = max(0, math.floor(seconds))
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def line(passage: Passage) -> str:
-    """`[00:01:12] SPEAKER_2: text`, without what the passage does not tell."""
+    """Format a passage as `[00:01:12] SPEAKER_2: text`, without a time or speaker that it lacks."""
     time = f"[{clock(passage.start)}] " if passage.start is not None else ""
     speaker = one_line(passage.speaker or "")
     return (
@@ -145,8 +145,8 @@ def line(passage: Passage) -> str:
     )
 
 
-def language_of(text: str) -> str:
-    """ISO 639-1 of the language whose script or stop words `text` has; empty when they do not tell."""
+def detect_language(text: str) -> str:
+    """Detect the language by script or stop words. Returns ISO 639-1; empty if it is unclear."""
     sample = text[:_SAMPLE_CHARACTERS].casefold()
     letters = sum(map(str.isalpha, sample))
     for language, script in _SCRIPTS.items():
@@ -154,23 +154,23 @@ def language_of(text: str) -> str:
         if letters and len(script.findall(sample)) * (10 if language == "ja" else 3) > letters:
             return language
     scores: dict[str, float] = {}
-    found: Counter[str] = Counter()
+    n_found: Counter[str] = Counter()
     for word in re.findall(r"[^\W\d_]+", sample):
         owners = _languages_by_stop_word().get(word, ())
         for language in owners:
             scores[language] = scores.get(language, 0.0) + 1 / len(owners)
-            found[language] += 1
+            n_found[language] += 1
     best = sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:2]
-    if not best or found[best[0][0]] < _LEAST_STOP_WORDS:
+    if not best or n_found[best[0][0]] < _MIN_STOP_WORDS:
         return ""
-    if len(best) == 2 and best[0][1] < _CLEARLY_MORE * best[1][1]:
+    if len(best) == 2 and best[0][1] < _MIN_SCORE_RATIO * best[1][1]:
         return ""
     return best[0][0]
 
 
 @cache
 def stop_words(language: str) -> frozenset[str]:
-    """Case-folded; none for a language without a list."""
+    """The stop words of a language, case-folded; empty if it has no list."""
     import stopwordsiso
 
     return frozenset(word.casefold() for word in stopwordsiso.stopwords(language))
@@ -193,16 +193,16 @@ def _words_in(chunk: str) -> int:
     return unspaced + sum(1 for run in others if any(map(str.isalnum, run)))
 
 
-def _longest(text: str, ends: list[int], max_words: int) -> str:
-    """The longest beginning of `text` that ends at one of `ends` and has at most `max_words`."""
-    fewest, most = 0, len(ends)
-    while fewest < most:
-        middle = (fewest + most + 1) // 2
+def _longest_prefix(text: str, ends: list[int], max_words: int) -> str:
+    """The longest prefix of `text` that ends at one of `ends` and has at high `max_words` words."""
+    low, high = 0, len(ends)
+    while low < high:
+        middle = (low + high + 1) // 2
         if count_words(text[: ends[middle - 1]]) <= max_words:
-            fewest = middle
+            low = middle
         else:
-            most = middle - 1
-    return text[: ends[fewest - 1]].strip() if fewest else ""
+            high = middle - 1
+    return text[: ends[low - 1]].strip() if low else ""
 
 
 def _sentence_ends(text: str) -> list[int]:
@@ -214,7 +214,7 @@ def _is_end(text: str, match: re.Match[str]) -> bool:
         return True
     before = text[max(0, match.start() - 12) : match.start()].split()
     word = before[-1].lstrip("([\"'“‘«") if before else ""
-    # "3. Mai", "J. Smith", "1. item", "e.g. this" go on; so does what continues in small letters.
+    # No sentence ends in "3. Mai", "J. Smith", "1. item", "e.g. this", nor before a lower-case letter.
     if re.fullmatch(r"\d{1,2}|[^\W\d_]", word) or word.casefold() in _ABBREVIATIONS:
         return False
     after = text[match.end() : match.end() + 40].lstrip()

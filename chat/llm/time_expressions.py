@@ -1,4 +1,4 @@
-"""The times that a question names: "minute 170", "at 1:23:45", "in the last ten minutes"."""
+"""Find the time expressions in a question: "minute 170", "at 1:23:45", "in the last ten minutes"."""
 
 import re
 from dataclasses import dataclass
@@ -8,17 +8,19 @@ from chat.llm.tokenize import SMALL_NUMBERS, fold
 
 @dataclass(frozen=True)
 class Span:
-    """Seconds of a recording, from and to."""
+    """A time span of a recording, in seconds."""
 
     start: float
     end: float
     point: float | None = None
-    """What it lies around, if one moment was named."""
+    """The point in time that the span surrounds, if the question names a point."""
 
 
-_AROUND_BEFORE, _AROUND_AFTER = 15.0, 45.0
-_EDGE_SHARE, _EDGE_LEAST, _EDGE_MOST = 0.03, 60.0, 300.0
-_NUMBERS = {
+_SECONDS_BEFORE, _SECONDS_AFTER = 15.0, 45.0
+"""The span around a point in time."""
+_EDGE_SHARE, _MIN_EDGE, _MAX_EDGE = 0.03, 60.0, 300.0
+"""How much of a recording is its beginning or its end: a share of it, within limits in seconds."""
+_NUMBER_WORDS = {
     **{word: n for n, word in enumerate(SMALL_NUMBERS, 1)},
     "fifteen": 15,
     "twenty": 20,
@@ -40,7 +42,7 @@ _NUMBERS = {
     "cinque": 5,
     "dez": 10,
 }
-_NUMBER = rf"(\d{{1,4}}|{'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
+_NUMBER = rf"(\d{{1,4}}|{'|'.join(sorted(_NUMBER_WORDS, key=len, reverse=True))})"
 _MINUTES = r"(?:minut\w*|mins?\b)"
 _HOURS = r"(?:h\b|hours?|hrs?\b|stunden?|heures?|horas?|ore\b|ora\b|uur\b)"
 
@@ -67,36 +69,37 @@ _LAST = re.compile(
     rf"\b(?:last|final|closing|letzte[nr]?|dernieres?|ultim[oai]s?)\s+(?:{_NUMBER}\s*)?{_MINUTES}"
     rf"|\b{_NUMBER}\s+(?:dernieres?|ultim[oai]s?)\s+{_MINUTES}"
 )
-_OF_TALK = (
+# "at the end of the week" is no time of the recording; "at the end of the meeting" is.
+_NOT_OF_SOMETHING_ELSE = (
     r"(?!\s+(?:of|von|de|del|du|des)\s+(?!(?:the\s+|this\s+|der\s+|des\s+|la\s+|el\s+|l')?"
     r"(?:meeting|call|recording|interview|talk|conversation|discussion|transcript|session|lecture"
     r"|video|audio|podcast|gesprach\w*|sitzung|aufnahme|besprechung|reunion|conversa\w*|entre\w*"
     r"|enregistrement|grabacion)\b))"
 )
-_HOW_DID_IT = (
+_HOW_DID_THE_RECORDING = (
     r"how\s+d(?:id|oes)\s+(?:the|this)\s+(?:meeting|call|talk|conversation|interview|recording)"
 )
 _BEGINNING = re.compile(
     rf"\b(?:(?:at|in)\s+the\s+(?:very\s+)?(?:beginning|start|outset)|am\s+anfang|zu\s+beginn|au\s+debut"
     rf"|al\s+(?:principio|inicio|comienzo)|all'inizio|no\s+(?:inicio|comeco)"
-    rf"|{_HOW_DID_IT}\s+(?:start|begin|open))\b{_OF_TALK}"
+    rf"|{_HOW_DID_THE_RECORDING}\s+(?:start|begin|open))\b{_NOT_OF_SOMETHING_ELSE}"
 )
 _END = re.compile(
     rf"\b(?:at\s+the\s+(?:very\s+)?end|am\s+ende|am\s+schluss|zum\s+schluss|a\s+la\s+fin"
     rf"|al\s+final|alla\s+fine|no\s+final"
-    rf"|{_HOW_DID_IT}\s+(?:end|finish|close))\b{_OF_TALK}"
+    rf"|{_HOW_DID_THE_RECORDING}\s+(?:end|finish|close))\b{_NOT_OF_SOMETHING_ELSE}"
 )
 
 
-def spans(question: str, *, duration: float) -> list[Span]:
-    """The times that `question` names and a recording of `duration` seconds has."""
+def find_spans(question: str, *, duration: float) -> list[Span]:
+    """Find the time spans that `question` names, within a recording of `duration` seconds."""
     text = fold(question)
-    found = [*_points(text, duration), *_minutes(text), *_edges(text, duration)]
+    found = [*_clock_spans(text, duration), *_minute_spans(text), *_edge_spans(text, duration)]
     return [span for span in dict.fromkeys(found) if span.start < duration and span.end > 0]
 
 
-def without(question: str) -> str:
-    """`question` without the times that it names, which nobody says in those words."""
+def remove(question: str) -> str:
+    """Remove the time expressions: nobody speaks them, so they would match the wrong passages."""
     rest = fold(question)
     for pattern in (
         _LONG_CLOCK,
@@ -112,30 +115,34 @@ def without(question: str) -> str:
     return _SHORT_CLOCK.sub(" ", rest)
 
 
-def _points(text: str, duration: float) -> list[Span]:
+def _clock_spans(text: str, duration: float) -> list[Span]:
+    """Spans around "1:23:45", "2:50", "at 18 seconds"; and the minute after "2 h 50"."""
     points = [float("".join(groups)) for groups in _SECOND.findall(text)]
     points += [3600.0 * int(h) + 60 * int(m) + int(s) for h, m, s in _LONG_CLOCK.findall(text)]
     for first, second in _SHORT_CLOCK.findall(text):
-        # 2:50 may mean 2 h 50 or 2 min 50: whatever the recording is long enough for.
+        # 2:50 is ambiguous: 2 min 50, or 2 h 50 if the recording is long enough.
         points += [60.0 * int(first) + int(second), 3600.0 * int(first) + 60 * int(second)]
-    around = [Span(at - _AROUND_BEFORE, at + _AROUND_AFTER, at) for at in points if at < duration]
+    around = [Span(at - _SECONDS_BEFORE, at + _SECONDS_AFTER, at) for at in points if at < duration]
     return around + [
         Span(3600.0 * int(h) + 60 * int(m), 3600.0 * int(h) + 60 * int(m) + 60)
         for h, m in _HOUR_AND_MINUTE.findall(text)
     ]
 
 
-def _minutes(text: str) -> list[Span]:
+def _minute_spans(text: str) -> list[Span]:
+    """The minute that "minute 170", "the 42nd minute" or "90 minutes in" names."""
     numbers = [int("".join(groups)) for groups in _MINUTE.findall(text)]
     return [Span(60.0 * number, 60.0 * number + 60) for number in numbers]
 
 
-def _edges(text: str, duration: float) -> list[Span]:
-    least = min(_EDGE_LEAST, duration / 4)
-    edge = min(_EDGE_MOST, max(least, _EDGE_SHARE * duration))
-    found = [Span(0.0, 60.0 * _number(word)) for word in _FIRST.findall(text)]
+def _edge_spans(text: str, duration: float) -> list[Span]:
+    """Spans for "the first 5 minutes", "the last minute", "at the beginning", "at the end"."""
+    min_edge = min(_MIN_EDGE, duration / 4)
+    edge = min(_MAX_EDGE, max(min_edge, _EDGE_SHARE * duration))
+    found = [Span(0.0, 60.0 * _parse_number(word)) for word in _FIRST.findall(text)]
     found += [
-        Span(duration - 60.0 * _number("".join(words)), duration) for words in _LAST.findall(text)
+        Span(duration - 60.0 * _parse_number("".join(words)), duration)
+        for words in _LAST.findall(text)
     ]
     if _BEGINNING.search(text):
         found.append(Span(0.0, edge))
@@ -144,6 +151,6 @@ def _edges(text: str, duration: float) -> list[Span]:
     return found
 
 
-def _number(word: str) -> int:
-    """One where there is none: "the last minute"."""
-    return int(word) if word.isdigit() else _NUMBERS.get(word, 1)
+def _parse_number(word: str) -> int:
+    """Parse a number in digits or words; 1 if there is none, as in "the last minute"."""
+    return int(word) if word.isdigit() else _NUMBER_WORDS.get(word, 1)

@@ -1,4 +1,4 @@
-"""Topics as language models give them: JSON if they are asked well, lists of all kinds if not."""
+"""Parse topics from the replies of language models: JSON, or lists in any format."""
 
 import json
 import re
@@ -7,10 +7,10 @@ from typing import Any
 
 from chat.llm import text
 
-FEWEST, MOST = 3, 8
+MIN_TOPICS, MAX_TOPICS = 3, 8
 MAX_LENGTH, MAX_WORDS = 60, 6
 MAX_ATTEMPTS = 20
-"""How many brackets are tried for the beginning of JSON: a model may write nothing else."""
+"""How many brackets are tried as the start of JSON: a reply may consist of brackets alone."""
 
 RESPONSE_FORMAT: dict[str, Any] = {
     "type": "json_schema",
@@ -23,8 +23,8 @@ RESPONSE_FORMAT: dict[str, Any] = {
                 "topics": {
                     "type": "array",
                     "items": {"type": "string", "maxLength": MAX_LENGTH},
-                    "minItems": FEWEST,
-                    "maxItems": MOST,
+                    "minItems": MIN_TOPICS,
+                    "maxItems": MAX_TOPICS,
                 }
             },
             "required": ["topics"],
@@ -34,33 +34,33 @@ RESPONSE_FORMAT: dict[str, Any] = {
 }
 
 _BULLET = re.compile(r"^\s*(?:[-*•‣◦–]|\d{1,2}[.):])\s*(?=\S)")
-_JSON_BEGIN = re.compile(r"[\[{]")
+_JSON_START = re.compile(r"[\[{]")
 _FENCE = re.compile(r"^\s*```\w*\s*$", re.MULTILINE)
 _SEPARATOR = re.compile(r"[,;、，；]")
-_AROUND = " \t\"'`*_“”„«»‘’「」.。,;:、-–"
+_SURROUNDING = " \t\"'`*_“”„«»‘’「」.。,;:、-–"
 
 
 def parse(reply: str) -> list[str]:
-    """Up to 8 short phrases, no two the same, from JSON, alone or in prose, from a list, or from a line with commas."""
-    return tidy(_from_json(reply) or _from_lines(reply))
+    """Parse up to 8 distinct short phrases from JSON (also within prose), a list, or a comma-separated line."""
+    return clean(_from_json(reply) or _from_lines(reply))
 
 
-def tidy(phrases: Sequence[str]) -> list[str]:
-    """Those that are short phrases, without quotes and full stops, each once."""
+def clean(phrases: Sequence[str]) -> list[str]:
+    """Strip quotes and punctuation, and drop long phrases and duplicates."""
     kept: dict[str, str] = {}
     for phrase in phrases:
-        clean = text.one_line(phrase).strip(_AROUND)
-        if clean and len(clean) <= MAX_LENGTH and len(clean.split()) <= MAX_WORDS:
-            kept.setdefault(clean.casefold(), clean)
-    return list(kept.values())[:MOST]
+        stripped = text.one_line(phrase).strip(_SURROUNDING)
+        if stripped and len(stripped) <= MAX_LENGTH and len(stripped.split()) <= MAX_WORDS:
+            kept.setdefault(stripped.casefold(), stripped)
+    return list(kept.values())[:MAX_TOPICS]
 
 
 def _from_json(reply: str) -> list[str]:
-    """The strings of the first JSON in the reply that holds any."""
+    """The topics in the first JSON value of the reply that contains any."""
     decoder = json.JSONDecoder()
     position = 0
     for _ in range(MAX_ATTEMPTS):
-        match = _JSON_BEGIN.search(reply, position)
+        match = _JSON_START.search(reply, position)
         if match is None:
             break
         try:
@@ -74,7 +74,7 @@ def _from_json(reply: str) -> list[str]:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """The topics in a list of strings or objects, or in an object that holds one."""
+    """Yield the topics of a list of strings or objects, or of an object that contains such a list."""
     if isinstance(value, dict):
         lists = [each for each in value.values() if isinstance(each, list)]
         for each in lists[:1]:
@@ -94,7 +94,7 @@ def _from_lines(reply: str) -> list[str]:
     if points:
         # "Budget: how much was spent": the label is the topic.
         return [point.split(":")[0] if len(point) > MAX_LENGTH else point for point in points]
-    separated = [line for line in lines if len(_SEPARATOR.findall(line)) >= FEWEST - 1]
+    separated = [line for line in lines if len(_SEPARATOR.findall(line)) >= MIN_TOPICS - 1]
     if separated:
         return _SEPARATOR.split(separated[0].split(":")[-1])
-    return lines if len(lines) >= FEWEST else []
+    return lines if len(lines) >= MIN_TOPICS else []

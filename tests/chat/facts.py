@@ -1,7 +1,7 @@
-"""A three-hour meeting, made of everyday talk, in which a hundred things are said once.
+"""A generated three-hour meeting that contains a hundred facts, each said once.
 
-Each is asked for as people ask: about half in other forms of the words that were said ("Who is moving …?" for
-"moved"), a third in a talk whose last question alone does not tell what it is about.
+Each fact has a question as people ask it: about half use other forms of the words ("Who is moving …?" for "moved"),
+a third are follow-up questions that make sense only with the messages before them.
 """
 
 import random
@@ -18,12 +18,12 @@ class Fact:
     said: str
     asked: str
     before: tuple[str, ...] = ()
-    """What the user and the assistant said before, in turns; the user began."""
+    """The messages before, alternately of user and assistant, the user's first."""
 
     def messages(self) -> tuple[Message, ...]:
-        talk = [*self.before, self.asked]
+        texts = [*self.before, self.asked]
         return tuple(
-            Message("assistant" if turn % 2 else "user", text) for turn, text in enumerate(talk)
+            Message("assistant" if n % 2 else "user", text) for n, text in enumerate(texts)
         )
 
 
@@ -428,18 +428,18 @@ _SHORT = (
 
 
 def three_hours() -> Transcript:
-    """The meeting: four speakers, each passage a few seconds, the facts all over it in no order."""
-    chance = random.Random(20)
-    places = chance.sample(range(N_PASSAGES), len(FACTS))
+    """Generate the meeting: four speakers, passages of a few seconds, the facts at random places."""
+    rng = random.Random(20)
+    places = rng.sample(range(N_PASSAGES), len(FACTS))
     said_at = dict(zip(places, (fact.said for fact in FACTS), strict=True))
     length = DURATION / N_PASSAGES
     return Transcript(
         tuple(
             Passage(
-                text=said_at.get(place) or _everyday(chance),
+                text=said_at.get(place) or _small_talk(rng),
                 start=round(place * length, 2),
                 end=round((place + 1) * length - 0.2, 2),
-                speaker=f"SPEAKER_{chance.randrange(4)}",
+                speaker=f"SPEAKER_{rng.randrange(4)}",
             )
             for place in range(N_PASSAGES)
         ),
@@ -447,8 +447,8 @@ def three_hours() -> Transcript:
     )
 
 
-def _everyday(chance: random.Random) -> str:
-    if chance.random() < 0.15:
-        return chance.choice(_SHORT)
-    parts = [chance.choice(each) for each in (_OPENINGS, _THINGS, _VERDICTS)]
-    return " ".join(parts) + chance.choice(_CLOSINGS)
+def _small_talk(rng: random.Random) -> str:
+    if rng.random() < 0.15:
+        return rng.choice(_SHORT)
+    parts = [rng.choice(each) for each in (_OPENINGS, _THINGS, _VERDICTS)]
+    return " ".join(parts) + rng.choice(_CLOSINGS)

@@ -1,12 +1,12 @@
-"""An OpenAI-compatible server that misbehaves as it is told: real HTTP, on loopback.
+"""An OpenAI-compatible server with injected faults: real HTTP, on loopback.
 
     with FaultServer() as server:
-        server.behave(refuse(429, headers={"Retry-After": "0"}), say("Yes."))
+        server.behave(refuse(429, headers={"Retry-After": "0"}), reply("Yes."))
         ...  # point OPENAI_BASE_URL at server.url
         assert server.requests[0]["model"] == "fault-1"
 
-`behave` sets what the chat requests meet, one after the other; the last stays. A behaviour is a function that is
-given the Exchange. Without any, the server says REPLY, whole or as a stream, as it is asked.
+`behave` sets the behaviours of the next chat requests, in order; the last one stays. A behaviour is a function of
+the Exchange. By default the server answers REPLY, whole or streamed, as the request asks.
 """
 
 import json
@@ -25,7 +25,7 @@ USAGE = {"prompt_tokens": 120, "completion_tokens": 9, "total_tokens": 129}
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One request and the answer to it."""
+    """One request and its response."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -65,7 +65,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.faults.next_behaviour(self.body, self.headers.get("Authorization", ""))(self)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Says nothing."""
+        """Disable request logging."""
 
     def send(
         self,
@@ -74,19 +74,19 @@ class Exchange(BaseHTTPRequestHandler):
         status: int = 200,
         content_type: str = "application/json",
         headers: dict[str, str] | None = None,
-        claimed: int = 0,
+        n_missing: int = 0,
     ) -> None:
-        """The whole answer. `claimed`: how many bytes more than there are the headers promise."""
+        """Send a whole response. `n_missing`: by how many bytes Content-Length exceeds the body."""
         encoded = content.encode()
         self.send_response(status)
         self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(encoded) + claimed))
+        self.send_header("Content-Length", str(len(encoded) + n_missing))
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(encoded)
 
-    def begin_stream(self) -> None:
+    def start_stream(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -96,7 +96,7 @@ class Exchange(BaseHTTPRequestHandler):
         data = f"data: {event}\n\n".encode()
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
-    def send_piece(self, content: str | None, finish: str | None = None, **more: Any) -> None:
+    def send_delta(self, content: str | None, finish: str | None = None, **more: Any) -> None:
         delta = {} if content is None else {"content": content}
         choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
         self.send_event(json.dumps({"model": MODEL, "choices": choices, **more}))
@@ -106,17 +106,17 @@ class Exchange(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def wait(self, seconds: float) -> bool:
-        """Waits; False as soon as the client is gone, or the server ends."""
+        """Wait. Returns False as soon as the client disconnects or the server stops."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until and not self.faults.is_ending:
+        while time.monotonic() < until and not self.faults.is_stopping:
             readable, _, _ = select.select([self.connection], [], [], 0.02)
-            if readable and self._is_gone():
+            if readable and self._is_disconnected():
                 self.faults.count(abandoned=1)
                 self.close_connection = True
                 return False
-        return not self.faults.is_ending
+        return not self.faults.is_stopping
 
-    def _is_gone(self) -> bool:
+    def _is_disconnected(self) -> bool:
         try:
             return not self.connection.recv(1, socket.MSG_PEEK)
         except ConnectionError:
@@ -126,27 +126,27 @@ class Exchange(BaseHTTPRequestHandler):
 Behaviour = Callable[[Exchange], None]
 
 
-def say(
+def reply(
     content: str | None = REPLY,
     *,
     finish: str = "stop",
     usage: dict[str, int] | None = USAGE,
     **message: Any,
 ) -> Behaviour:
-    """A proper answer, whole or word by word, as it is asked."""
+    """A valid answer, whole or streamed word by word, as the request asks."""
 
     def behave(exchange: Exchange) -> None:
         if exchange.body.get("stream"):
-            exchange.begin_stream()
-            for piece in (content or "").split(" "):
-                exchange.send_piece(piece if not piece else f"{piece} ")
-            exchange.send_piece(None, finish)
+            exchange.start_stream()
+            for word in (content or "").split(" "):
+                exchange.send_delta(f"{word} " if word else word)
+            exchange.send_delta(None, finish)
             if usage and exchange.body.get("stream_options", {}).get("include_usage"):
                 exchange.send_event(json.dumps({"model": MODEL, "choices": [], "usage": usage}))
             exchange.end_stream()
             return
-        told = {"role": "assistant", "content": content, **message}
-        choices = [{"index": 0, "message": told, "finish_reason": finish}]
+        document = {"role": "assistant", "content": content, **message}
+        choices = [{"index": 0, "message": document, "finish_reason": finish}]
         answer: dict[str, Any] = {"id": "1", "model": MODEL, "choices": choices}
         exchange.send(json.dumps(answer | ({"usage": usage} if usage else {})))
 
@@ -156,12 +156,13 @@ def say(
 def refuse(
     status: int, error: dict[str, Any] | None = None, *, headers: dict[str, str] | None = None
 ) -> Behaviour:
-    told = json.dumps({"error": error or {"message": f"error {status}"}})
-    return lambda exchange: exchange.send(told, status=status, headers=headers)
+    """An error response."""
+    document = json.dumps({"error": error or {"message": f"error {status}"}})
+    return lambda exchange: exchange.send(document, status=status, headers=headers)
 
 
 def refuse_parameter(name: str, then: Behaviour, *, is_named: bool = True) -> Behaviour:
-    """Refuses every request with this parameter."""
+    """Reject every request with this parameter. `is_named`: whether the error has a `param` field."""
 
     def behave(exchange: Exchange) -> None:
         if name not in exchange.body:
@@ -176,8 +177,11 @@ def refuse_parameter(name: str, then: Behaviour, *, is_named: bool = True) -> Be
     return behave
 
 
-def limit_context(n_context: int, then: Behaviour, *, tells: bool = True) -> Behaviour:
-    """As llama.cpp does, where three characters are a token. `tells`: with the sizes."""
+def limit_context(n_context: int, then: Behaviour, *, reports_sizes: bool = True) -> Behaviour:
+    """Reject prompts over `n_context` tokens of three characters, with llama.cpp's error.
+
+    `reports_sizes`: whether the error has the sizes of the prompt and the context window.
+    """
 
     def behave(exchange: Exchange) -> None:
         n_prompt = sum(len(each["content"]) for each in exchange.body["messages"]) // 3
@@ -186,18 +190,18 @@ def limit_context(n_context: int, then: Behaviour, *, tells: bool = True) -> Beh
             return
         error: dict[str, Any] = {"message": "too long", "type": "exceed_context_size_error"}
         sizes = {"n_prompt_tokens": n_prompt, "n_ctx": n_context}
-        refuse(400, error | (sizes if tells else {}))(exchange)
+        refuse(400, error | (sizes if reports_sizes else {}))(exchange)
 
     return behave
 
 
 def send_text(content: str, *, content_type: str = "application/json") -> Behaviour:
-    """Whatever it is, with status 200."""
+    """Any content, with status 200."""
     return lambda exchange: exchange.send(content, content_type=content_type)
 
 
 def hang(exchange: Exchange) -> None:
-    """No answer at all."""
+    """Never answer."""
     exchange.wait(60)
     exchange.close_connection = True
 
@@ -211,35 +215,35 @@ def slow(seconds: float, then: Behaviour) -> Behaviour:
 
 
 def cut_body(exchange: Exchange) -> None:
-    """Ends in the middle of what the headers promise."""
-    exchange.send('{"choices": [', claimed=100)
+    """Close the connection in the middle of the body."""
+    exchange.send('{"choices": [', n_missing=100)
     exchange.close_connection = True
 
 
 def cut_stream(exchange: Exchange) -> None:
-    """Ends after a few words, without the end of the transfer."""
-    exchange.begin_stream()
-    exchange.send_piece("The launch ")
+    """Close the connection after a few words, without the last transfer chunk."""
+    exchange.start_stream()
+    exchange.send_delta("The launch ")
     exchange.close_connection = True
 
 
 def end_stream_early(exchange: Exchange) -> None:
-    """Ends after a few words, as if it were done."""
-    exchange.begin_stream()
-    exchange.send_piece("The launch ")
+    """End the transfer properly after a few words, without a finish reason and [DONE]."""
+    exchange.start_stream()
+    exchange.send_delta("The launch ")
     exchange.wfile.write(b"0\r\n\r\n")
 
 
 def stall_stream(exchange: Exchange) -> None:
-    """Says a few words, and then nothing more."""
-    exchange.begin_stream()
-    exchange.send_piece("The launch ")
+    """Send a few words, and then nothing more."""
+    exchange.start_stream()
+    exchange.send_delta("The launch ")
     exchange.wait(60)
     exchange.close_connection = True
 
 
 class FaultServer:
-    """Runs while the `with` block does, on a port of its own."""
+    """Runs during the `with` block, on its own port."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -250,11 +254,11 @@ class FaultServer:
         self.listing_status = 200
         self.n_listings = 0
         self.n_open = 0
-        """Connections that clients hold now."""
+        """Open connections."""
         self.n_abandoned = 0
-        """Clients that went away before they had their answer."""
-        self.is_ending = False
-        self._behaviours: list[Behaviour] = [say()]
+        """Clients that disconnected before the end of their answer."""
+        self.is_stopping = False
+        self._behaviours: list[Behaviour] = [reply()]
         self._lock = threading.Lock()
         handler = type("Handler", (Exchange,), {"faults": self})
         self._server = _Server(("127.0.0.1", 0), handler)
@@ -289,7 +293,7 @@ class FaultServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.is_ending = True
+        self.is_stopping = True
         self._server.shutdown()
         self._server.server_close()
 

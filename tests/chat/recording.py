@@ -1,4 +1,4 @@
-"""A proxy that stands between the service and its language model and keeps what went to and fro."""
+"""A proxy between the service and its language model that records all exchanges."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ class RecordingProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Forward)
         self.target = target
         self.exchanges: list[tuple[Document, Document]] = []
-        """Request and answer of each completion, in the order of the answers."""
+        """Request and response of each completion, in the order of the responses."""
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""What the Chat API accepts, and how it refuses what it does not; with the built-in model."""
+"""Requests that the Chat API accepts and rejects, with the built-in model."""
 
 import json
 from typing import Any
@@ -40,17 +40,17 @@ def completed_job(*texts: str) -> Job:
 def test_a_question_is_answered_in_the_documented_shape(client: Client) -> None:
     answer = ask(client)
     assert answer.status_code == 200, answer.content
-    found = answer.json()
-    assert set(found) == {"message", "model_used", "usage", "citations", "finish_reason"}
-    assert found["message"]["role"] == "assistant"
-    assert "[00:00:00] SPEAKER_1" in found["message"]["content"]
-    assert "approved in March" in found["message"]["content"]
-    assert found["model_used"] == "local-extractive"
-    usage = found["usage"]
+    document = answer.json()
+    assert set(document) == {"message", "model_used", "usage", "citations", "finish_reason"}
+    assert document["message"]["role"] == "assistant"
+    assert "[00:00:00] SPEAKER_1" in document["message"]["content"]
+    assert "approved in March" in document["message"]["content"]
+    assert document["model_used"] == "local-extractive"
+    usage = document["usage"]
     assert usage["prompt"] > 0
     assert usage["completion"] > 0
     assert usage["total"] == usage["prompt"] + usage["completion"]
-    assert found["citations"] == [TRANSCRIPT[0]]
+    assert document["citations"] == [TRANSCRIPT[0]]
 
 
 @pytest.mark.parametrize("name", ["gpt-3.5-turbo", "local-extractive", "", ...])
@@ -62,27 +62,29 @@ def test_without_a_provider_the_documented_default_is_served_by_the_built_in_mod
 
 def test_a_text_without_times_is_quoted_without_times(client: Client) -> None:
     text = "The budget was approved in March. Nobody spoke of holidays."
-    found = ask(client, transcript=..., full_text=text).json()
-    [citation] = found["citations"]
+    document = ask(client, transcript=..., full_text=text).json()
+    [citation] = document["citations"]
     assert citation["start"] is citation["end"] is citation["speaker"] is None
     assert "approved in March" in citation["text"]
 
 
 def test_segments_may_come_in_any_order_with_more_than_is_needed(client: Client) -> None:
     more = [{**segment, "id": 7, "start_display": "x", "words": []} for segment in TRANSCRIPT]
-    found = ask(client, transcript=more[::-1], full_text="The budget was approved in May.").json()
-    assert found["citations"] == [TRANSCRIPT[0]]
+    document = ask(
+        client, transcript=more[::-1], full_text="The budget was approved in May."
+    ).json()
+    assert document["citations"] == [TRANSCRIPT[0]]
 
 
-def test_a_finished_job_is_asked_by_its_id(client: Client) -> None:
+def test_a_completed_job_is_asked_about_by_its_id(client: Client) -> None:
     job = completed_job("The budget was approved in March.", "We hired two engineers.")
-    found = ask(client, transcript=..., job_id=str(job.pk)).json()
-    assert [citation["text"] for citation in found["citations"]] == [
+    document = ask(client, transcript=..., job_id=str(job.pk)).json()
+    assert [citation["text"] for citation in document["citations"]] == [
         "The budget was approved in March."
     ]
 
 
-def test_text_that_no_database_or_provider_takes_does_no_harm(client: Client) -> None:
+def test_nul_and_lone_surrogates_do_no_harm(client: Client) -> None:
     odd = [{"start": 0, "end": 1, "text": "The budget\x00 was \ud800 approved.", "speaker": None}]
     body = json.dumps({"transcript": odd, "messages": QUESTION})
     answer = client.post(CHAT, body, content_type="application/json")
@@ -90,11 +92,11 @@ def test_text_that_no_database_or_provider_takes_does_no_harm(client: Client) ->
     assert "approved" in answer.json()["message"]["content"]
 
 
-# ---- Refusals
+# ---- Rejected requests
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"transcript": ...}, "Send a transcript"),
         ({"transcript": [], "full_text": "  "}, "Send a transcript"),
@@ -105,11 +107,11 @@ def test_text_that_no_database_or_provider_takes_does_no_harm(client: Client) ->
         ({"transcript": "text"}, "transcript: Send a list"),
         ({"transcript": ["text"]}, "Segment 0: "),
         ({"transcript": [*TRANSCRIPT, {"start": 0, "end": 1}]}, "Segment 2: "),
-        ({"transcript": [{"start": "0", "end": 1, "text": "a"}]}, "start is a number"),
-        ({"transcript": [{"start": True, "end": 1, "text": "a"}]}, "start is a number"),
-        ({"transcript": [{"start": -1, "end": 1, "text": "a"}]}, "start is a number"),
-        ({"transcript": [{"start": 2, "end": 1, "text": "a"}]}, "ends before it starts"),
-        ({"transcript": [{"start": 0, "end": 1, "text": "a", "speaker": 2}]}, "speaker is"),
+        ({"transcript": [{"start": "0", "end": 1, "text": "a"}]}, "start must be a number"),
+        ({"transcript": [{"start": True, "end": 1, "text": "a"}]}, "start must be a number"),
+        ({"transcript": [{"start": -1, "end": 1, "text": "a"}]}, "start must be a number"),
+        ({"transcript": [{"start": 2, "end": 1, "text": "a"}]}, "end must not be before start"),
+        ({"transcript": [{"start": 0, "end": 1, "text": "a", "speaker": 2}]}, "speaker must be"),
         ({"messages": ...}, "messages: This field is required"),
         ({"messages": []}, "messages: "),
         ({"messages": "hello"}, "messages: "),
@@ -130,17 +132,19 @@ def test_text_that_no_database_or_provider_takes_does_no_harm(client: Client) ->
         ({"model_name": "x" * 1000}, "model_name: "),
     ],
 )
-def test_what_is_wrong_is_said(client: Client, changes: dict[str, Any], said: str) -> None:
+def test_an_invalid_request_is_rejected_with_the_reason(
+    client: Client, changes: dict[str, Any], expected: str
+) -> None:
     answer = ask(client, **changes)
     assert answer.status_code == 400, answer.content
     assert list(answer.json()) == ["detail"]
-    assert said in answer.json()["detail"]
+    assert expected in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
     "body", ['["a"]', '"a"', "null", "{", "", '{"transcript": [{"start": NaN, "text": "a"}]}']
 )
-def test_a_body_that_is_no_json_object_is_refused(client: Client, body: str) -> None:
+def test_a_body_that_is_no_json_object_is_rejected(client: Client, body: str) -> None:
     answer = client.post(CHAT, body, content_type="application/json")
     assert answer.status_code == 400
     assert answer.json()["detail"]

@@ -86,7 +86,7 @@ async def test_an_answer_says_that_it_quotes_and_does_not_understand() -> None:
     assert "not understand" in CARD.description
 
 
-async def test_where_nothing_is_found_the_answer_says_what_to_try() -> None:
+async def test_if_nothing_is_found_the_answer_says_what_to_try() -> None:
     answer = await MODEL.answer(question(JFK, "Is there a zyzzyva?"))
     assert "/api/summary/" in answer.text
     assert answer.citations == ()
@@ -135,15 +135,17 @@ async def test_earlier_answers_are_not_searched_for() -> None:
     assert all("cooling" in passage.text for passage in answer.citations)
 
 
-@pytest.mark.parametrize("most", [1, 5, 20, 30, 40, 60, 100, 500])
-async def test_an_answer_keeps_its_tokens_and_says_when_it_was_cut(most: int) -> None:
+@pytest.mark.parametrize("max_tokens", [1, 5, 20, 30, 40, 60, 100, 500])
+async def test_an_answer_keeps_to_max_tokens_and_says_when_it_was_cut(max_tokens: int) -> None:
     long = Passage("We paint the corridor. " * 200, 0.0, 60.0, "SPEAKER_1")
     transcript = Transcript(
         (long, Passage("We paint no other corridor.", 60.0, 62.0, "SPEAKER_2")), "en"
     )
-    answer = await MODEL.answer(question(transcript, "Who paints the corridor?", max_tokens=most))
-    assert count_tokens(answer.text) <= most
-    assert (answer.finish_reason == "length") == (most < 300)
+    answer = await MODEL.answer(
+        question(transcript, "Who paints the corridor?", max_tokens=max_tokens)
+    )
+    assert count_tokens(answer.text) <= max_tokens
+    assert (answer.finish_reason == "length") == (max_tokens < 300)
     assert answer.text.count('"') == 2 * len(answer.citations)
     assert set(answer.citations) <= set(transcript.passages)
 
@@ -180,8 +182,8 @@ async def test_a_stream_gives_the_text_in_pieces_and_then_the_answer() -> None:
 async def test_questions_are_answered_in_several_languages(
     language: str, asked: str, expected: str
 ) -> None:
-    for told in (language, ""):
-        answer = await MODEL.answer(question(spoken(SPEECH[language], told), asked))
+    for language_set in (language, ""):
+        answer = await MODEL.answer(question(spoken(SPEECH[language], language_set), asked))
         assert any(expected in passage.text for passage in answer.citations)
 
 
@@ -208,7 +210,7 @@ async def test_a_summary_has_sentences_that_were_said_in_their_order() -> None:
     assert summary == " ".join(said)
 
 
-async def test_fillers_and_doubles_are_not_worth_telling() -> None:
+async def test_fillers_and_duplicates_are_not_in_the_summary() -> None:
     transcript = spoken(SPEECH["en"] + " Yeah. " + SPEECH["en"], "en")
     for style in Style:
         summary = await MODEL.summarize(transcript, style=style, max_words=500)
@@ -218,7 +220,7 @@ async def test_fillers_and_doubles_are_not_worth_telling() -> None:
         assert summary.count("Leipzig") <= 1
 
 
-async def test_bullet_points_tell_time_and_speaker() -> None:
+async def test_bullet_points_have_time_and_speaker() -> None:
     transcript = spoken(SPEECH["en"], "en")
     summary = await MODEL.summarize(transcript, style=Style.BULLET_POINTS, max_words=60)
     lines = summary.splitlines()
@@ -236,7 +238,7 @@ async def test_key_points_name_what_each_is_about() -> None:
     assert len({phrase for phrase, _ in points}) == len(points)
 
 
-async def test_a_short_recording_is_told_whole_with_its_broken_sentence_put_together() -> None:
+async def test_a_short_recording_is_quoted_whole_with_its_broken_sentence_joined() -> None:
     summary = await MODEL.summarize(JFK, style=Style.PARAGRAPH, max_words=500)
     assert summary == (
         "And so, my fellow Americans, ask not what your country can do for you,"
@@ -245,7 +247,7 @@ async def test_a_short_recording_is_told_whole_with_its_broken_sentence_put_toge
 
 
 @pytest.mark.filterwarnings("error")
-async def test_sentences_without_anything_in_common_are_told_in_their_order() -> None:
+async def test_sentences_without_common_terms_keep_their_order() -> None:
     text = "The harbour of Malmo is busy. Helena painted a corridor turquoise."
     for style in Style:
         summary = await MODEL.summarize(spoken(text, "en"), style=style, max_words=100)
@@ -264,7 +266,7 @@ async def test_a_transcript_without_full_stops_is_not_one_endless_sentence() -> 
     assert 0 < max(count_words(point) for point in summary.splitlines()) < 60
 
 
-async def test_what_was_said_after_a_pause_does_not_finish_a_sentence() -> None:
+async def test_sentences_are_not_joined_across_a_pause() -> None:
     passages = (
         Passage("Helena painted the corridor", 0.0, 2.0),
         Passage("pilots strike in Malmo", 60.0, 62.0),
@@ -273,13 +275,13 @@ async def test_what_was_said_after_a_pause_does_not_finish_a_sentence() -> None:
     assert tuple(kept) == passages
 
 
-async def test_of_nothing_there_is_no_summary() -> None:
+async def test_an_empty_transcript_has_an_empty_summary() -> None:
     nothing = Transcript((Passage("  "),))
     assert await MODEL.summarize(nothing, style=Style.KEY_POINTS, max_words=9) == ""
     assert await MODEL.topics(nothing, summary="") == []
 
 
-async def test_of_fillers_alone_the_summary_has_the_fillers() -> None:
+async def test_a_transcript_of_fillers_is_summarized_by_them() -> None:
     summary = await MODEL.summarize(
         spoken("Yeah. Okay, right."), style=Style.PARAGRAPH, max_words=9
     )
@@ -298,7 +300,7 @@ async def test_parts_are_cut_between_passages_and_lose_none() -> None:
     assert {part.language for part in parts} == {"en"}
 
 
-async def test_what_is_short_is_one_part() -> None:
+async def test_a_short_transcript_is_one_part() -> None:
     assert await MODEL.parts(JFK) == [JFK]
     assert await MODEL.parts(Transcript(())) == [Transcript(())]
 
@@ -362,7 +364,7 @@ async def test_three_hours_are_summarized_with_work_in_proportion_while_others_a
     assert 3 <= len(topics) <= 8
 
 
-async def test_what_was_said_twice_is_summarized_twice_alike() -> None:
+async def test_summaries_are_deterministic() -> None:
     transcript = spoken(SPEECH["de"], "de")
     runs = [
         await MODEL.summarize(transcript, style=Style.KEY_POINTS, max_words=60) for _ in range(3)
@@ -385,8 +387,8 @@ async def test_what_was_said_twice_is_summarized_twice_alike() -> None:
     ],
 )
 async def test_topics_are_a_few_short_phrases(language: str, one_of: set[str]) -> None:
-    for told in (language, ""):
-        topics = await MODEL.topics(spoken(SPEECH[language], told), summary="")
+    for language_set in (language, ""):
+        topics = await MODEL.topics(spoken(SPEECH[language], language_set), summary="")
         assert 3 <= len(topics) <= 8
         assert all(len(topic.split()) <= 3 and len(topic) < 60 for topic in topics)
         assert any(word in topic.casefold() for word in one_of for topic in topics)
@@ -502,6 +504,6 @@ async def test_greetings_and_what_crosses_a_sentence_s_end_are_no_topics() -> No
     assert not any("." in topic or "hello" in topic.casefold() for topic in topics)
 
 
-async def test_few_tokens_hold_a_quote_all_the_same() -> None:
+async def test_an_answer_of_few_tokens_still_has_a_quote() -> None:
     answer = await MODEL.answer(question(CALL, "Who is from Chicago?", max_tokens=40))
     assert "Chicago" in answer.text

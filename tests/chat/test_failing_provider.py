@@ -1,4 +1,4 @@
-"""The Chat API through the real service while its provider of language models misbehaves."""
+"""The Chat API of the real service while its language-model provider fails."""
 
 import asyncio
 import json
@@ -32,38 +32,40 @@ def provider() -> Iterator[FaultServer]:
 
 
 @pytest.fixture(scope="module")
-def talkative(provider: FaultServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def llm_service(
+    provider: FaultServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
     settings = {
         "OPENAI_BASE_URL": provider.url,
         "OPENAI_API_KEY": KEY,
         "TRANSCRIBER_LLM_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
     }
-    with Service(tmp_path_factory.mktemp("talkative"), **settings) as running:
+    with Service(tmp_path_factory.mktemp("llm-service"), **settings) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def _well_behaved(provider: FaultServer) -> Iterator[None]:
-    provider.behave(faults.say())
+    provider.behave(faults.reply())
     provider.requests.clear()
     yield
-    wait_for(lambda: provider.n_open == 0, what="the end of all connections", seconds=10)
+    wait_for(lambda: provider.n_open == 0, what="all connections to close", seconds=10)
 
 
 def ask(service: Service, **changes: Any) -> httpx.Response:
     return service.client.post("/api/chat/", json={**BODY, **changes})
 
 
-def streamed(service: Service) -> list[str]:
+def stream_events(service: Service) -> list[str]:
     with service.client.stream("POST", "/api/chat/", json={**BODY, "stream": True}) as response:
         assert response.status_code == 200
         return [line.removeprefix("data: ") for line in response.iter_lines() if line]
 
 
 def test_a_proper_answer_comes_in_the_documented_shape(
-    talkative: Service, provider: FaultServer
+    llm_service: Service, provider: FaultServer
 ) -> None:
-    answer = ask(talkative)
+    answer = ask(llm_service)
     assert answer.json() == {
         "message": {"role": "assistant", "content": faults.REPLY},
         "model_used": faults.MODEL,
@@ -76,14 +78,14 @@ def test_a_proper_answer_comes_in_the_documented_shape(
     assert provider.keys[-1] == f"Bearer {KEY}"
 
 
-def test_a_provider_that_is_busy_is_asked_again(talkative: Service, provider: FaultServer) -> None:
-    provider.behave(faults.refuse(429, headers={"Retry-After": "0"}), faults.say())
-    assert ask(talkative).status_code == 200
+def test_a_rate_limited_request_is_retried(llm_service: Service, provider: FaultServer) -> None:
+    provider.behave(faults.refuse(429, headers={"Retry-After": "0"}), faults.reply())
+    assert ask(llm_service).status_code == 200
     assert len(provider.requests) == 2
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "said"),
+    ("behaviour", "expected"),
     [
         (faults.refuse(401), "OPENAI_API_KEY"),
         (faults.refuse(500), "HTTP 500"),
@@ -92,36 +94,36 @@ def test_a_provider_that_is_busy_is_asked_again(talkative: Service, provider: Fa
         (faults.send_text("{"), "not JSON"),
         (faults.send_text("<html>", content_type="text/html"), "not JSON"),
         (faults.cut_body, "in the middle"),
-        (faults.say(""), "empty answer"),
+        (faults.reply(""), "empty answer"),
         (faults.send_text("[" * 100_000), "not JSON"),
         (faults.refuse(500, {"message": "odd", "code": ["a"], "type": {"b": 1}}), "HTTP 500"),
     ],
 )
 def test_a_failure_is_an_error_with_its_reason(
-    talkative: Service, provider: FaultServer, behaviour: faults.Behaviour, said: str
+    llm_service: Service, provider: FaultServer, behaviour: faults.Behaviour, expected: str
 ) -> None:
     provider.behave(behaviour)
-    answer = ask(talkative)
+    answer = ask(llm_service)
     assert answer.status_code == 503, answer.text
     assert list(answer.json()) == ["detail"]
-    assert said in answer.json()["detail"]
+    assert expected in answer.json()["detail"]
     assert KEY not in answer.text
 
 
-def test_a_request_that_the_provider_refuses_is_the_caller_s_affair(
-    talkative: Service, provider: FaultServer
+def test_a_request_that_the_provider_rejects_is_a_bad_request(
+    llm_service: Service, provider: FaultServer
 ) -> None:
     provider.behave(faults.refuse(400, {"message": "This model cannot be asked like that."}))
-    answer = ask(talkative)
+    answer = ask(llm_service)
     assert answer.status_code == 400
     assert "This model cannot be asked like that." in answer.json()["detail"]
 
 
 def test_the_built_in_model_answers_while_the_provider_is_down(
-    talkative: Service, provider: FaultServer
+    llm_service: Service, provider: FaultServer
 ) -> None:
     provider.behave(faults.refuse(500))
-    answer = ask(talkative, model_name="local-extractive")
+    answer = ask(llm_service, model_name="local-extractive")
     assert answer.json()["citations"] == [CITATION]
     assert provider.requests == []
 
@@ -130,25 +132,25 @@ def test_the_built_in_model_answers_while_the_provider_is_down(
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "said"),
+    ("behaviour", "expected"),
     [
         (faults.refuse(401), "OPENAI_API_KEY"),
         (faults.refuse(500), "HTTP 500"),
-        (faults.send_text("<html>", content_type="text/html"), "no stream"),
-        (faults.say(""), "empty answer"),
+        (faults.send_text("<html>", content_type="text/html"), "an event stream"),
+        (faults.reply(""), "empty answer"),
     ],
 )
 def test_a_stream_that_fails_before_it_begins_is_an_error_with_its_reason(
-    talkative: Service, provider: FaultServer, behaviour: faults.Behaviour, said: str
+    llm_service: Service, provider: FaultServer, behaviour: faults.Behaviour, expected: str
 ) -> None:
     provider.behave(behaviour)
-    answer = ask(talkative, stream=True)
+    answer = ask(llm_service, stream=True)
     assert answer.status_code == 503, answer.text
-    assert said in answer.json()["detail"]
+    assert expected in answer.json()["detail"]
 
 
-def test_a_stream_ends_with_usage_and_citations(talkative: Service) -> None:
-    events = streamed(talkative)
+def test_a_stream_ends_with_usage_and_citations(llm_service: Service) -> None:
+    events = stream_events(llm_service)
     assert events[-1] == "[DONE]"
     last = json.loads(events[-2])
     assert last["usage"] == faults.USAGE
@@ -156,41 +158,39 @@ def test_a_stream_ends_with_usage_and_citations(talkative: Service) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_half_a_character_does_no_harm(
-    talkative: Service, provider: FaultServer, stream: bool
+def test_a_lone_surrogate_in_an_answer_does_no_harm(
+    llm_service: Service, provider: FaultServer, stream: bool
 ) -> None:
-    provider.behave(faults.say("Friday \ud83d it is."))
+    provider.behave(faults.reply("Friday \ud83d it is."))
     if stream:
-        assert streamed(talkative)[-1] == "[DONE]"
+        assert stream_events(llm_service)[-1] == "[DONE]"
     else:
-        assert ask(talkative).json()["message"]["content"] == "Friday ? it is."
+        assert ask(llm_service).json()["message"]["content"] == "Friday ? it is."
 
 
-def test_a_transcript_is_not_carried_on_to_another_server(
-    talkative: Service, provider: FaultServer
-) -> None:
+def test_redirects_are_not_followed(llm_service: Service, provider: FaultServer) -> None:
     with FaultServer() as other:
         to_other = {"Location": f"{other.url}/chat/completions"}
         provider.behave(faults.refuse(307, headers=to_other))
-        assert ask(talkative).status_code == 503
+        assert ask(llm_service).status_code == 503
         assert other.requests == []
 
 
 @pytest.mark.parametrize("behaviour", [faults.cut_stream, faults.end_stream_early])
-def test_a_stream_that_breaks_off_ends_with_an_error(
-    talkative: Service, provider: FaultServer, behaviour: faults.Behaviour
+def test_an_interrupted_stream_ends_with_an_error(
+    llm_service: Service, provider: FaultServer, behaviour: faults.Behaviour
 ) -> None:
     provider.behave(behaviour)
-    events = streamed(talkative)
+    events = stream_events(llm_service)
     assert "The launch " in events[1]
     assert "in the middle" in json.loads(events[-1])["error"]["message"]
     assert "[DONE]" not in events
 
 
-def test_a_stream_comes_as_it_is_made(talkative: Service, provider: FaultServer) -> None:
+def test_a_stream_is_not_buffered(llm_service: Service, provider: FaultServer) -> None:
     provider.behave(faults.stall_stream)
     body = {**BODY, "stream": True}
-    with talkative.client.stream("POST", "/api/chat/", json=body) as response:
+    with llm_service.client.stream("POST", "/api/chat/", json=body) as response:
         lines = (line for line in response.iter_lines() if line)
         first = [next(lines), next(lines)]
     assert "The launch " in first[1]
@@ -200,41 +200,47 @@ def test_a_stream_comes_as_it_is_made(talkative: Service, provider: FaultServer)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_when_the_client_goes_away_the_provider_is_not_kept_busy(
-    talkative: Service, provider: FaultServer, stream: bool
+def test_when_the_client_disconnects_the_request_to_the_provider_is_cancelled(
+    llm_service: Service, provider: FaultServer, stream: bool
 ) -> None:
     provider.behave(faults.stall_stream if stream else faults.hang)
     n_before = provider.n_abandoned
     with pytest.raises(httpx.ReadTimeout):
-        talkative.client.post("/api/chat/", json={**BODY, "stream": stream}, timeout=1.0)
-    wait_for(lambda: provider.n_abandoned > n_before, what="the provider's release", seconds=2)
-    assert ask(talkative, model_name="local-extractive").status_code == 200
+        llm_service.client.post("/api/chat/", json={**BODY, "stream": stream}, timeout=1.0)
+    wait_for(
+        lambda: provider.n_abandoned > n_before,
+        what="the provider's connection to close",
+        seconds=2,
+    )
+    assert ask(llm_service, model_name="local-extractive").status_code == 200
 
 
-def test_streams_that_nobody_reads_leave_no_connection(
-    talkative: Service, provider: FaultServer
+def test_streams_of_disconnected_clients_leak_no_connection(
+    llm_service: Service, provider: FaultServer
 ) -> None:
     body = json.dumps({**BODY, "stream": True}).encode()
     head = f"POST /api/chat/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     request = head.encode() + b"Content-Type: application/json\r\n\r\n" + body
-    provider.behave(faults.slow(0.05, faults.say("word " * 500)))
-    for i in range(40):  # which go away at all moments
-        with socket.create_connection(("127.0.0.1", talkative.port)) as client:
+    provider.behave(faults.slow(0.05, faults.reply("word " * 500)))
+    for i in range(40):  # each disconnects at another moment
+        with socket.create_connection(("127.0.0.1", llm_service.port)) as client:
             client.sendall(request)
             time.sleep(0.003 * i)
     wait_for(lambda: len(provider.requests) > 10, what="some of the requests", seconds=10)
     time.sleep(1)
-    wait_for(lambda: provider.n_open == 0, what="the end of all connections", seconds=10)
+    wait_for(lambda: provider.n_open == 0, what="all connections to close", seconds=10)
 
 
 # ---- Many at once
 
 
-def test_fifty_slow_answers_are_awaited_at_once(talkative: Service, provider: FaultServer) -> None:
-    provider.behave(faults.slow(5.0, faults.say()))
+def test_fifty_slow_answers_are_awaited_concurrently(
+    llm_service: Service, provider: FaultServer
+) -> None:
+    provider.behave(faults.slow(5.0, faults.reply()))
 
     async def all_at_once() -> tuple[list[int], float]:
-        async with httpx.AsyncClient(base_url=talkative.url, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=llm_service.url, timeout=30) as client:
             began = time.monotonic()
             answers = [client.post("/api/chat/", json=BODY) for _ in range(50)]
             codes = [answer.status_code for answer in await asyncio.gather(*answers)]

@@ -26,27 +26,27 @@ def provider() -> Iterator[RecordingProxy]:
 
 
 @pytest.fixture(scope="module")
-def talkative(
+def llm_service(
     provider: RecordingProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """A service whose language models are llama.cpp's."""
-    with Service(tmp_path_factory.mktemp("talkative"), OPENAI_BASE_URL=provider.url) as running:
+    """A service whose language models run in llama.cpp."""
+    with Service(tmp_path_factory.mktemp("llm-service"), OPENAI_BASE_URL=provider.url) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def job_id(talkative: Service, audio_dir: Path) -> str:
-    return transcribed(talkative, audio_dir / "jfk.flac")
+def job_id(llm_service: Service, audio_dir: Path) -> str:
+    return transcribe(llm_service, audio_dir / "jfk.flac")
 
 
-def transcribed(service: Service, path: Path) -> str:
+def transcribe(service: Service, path: Path) -> str:
     job_id = service.upload(path)
     assert service.finished(job_id)["status"] == "completed"
     return job_id
 
 
-def summarized(service: Service, **request: Any) -> tuple[Document, list[Document]]:
-    """A summary, and the different states that were seen on the way to it."""
+def summarize(service: Service, **request: Any) -> tuple[Document, list[Document]]:
+    """Make a summary. Returns it, and every status on the way to it."""
     started = service.client.post("/api/summary/", json=request)
     assert started.status_code == 200, started.text
     summary_id = started.json()["job_id"]
@@ -63,7 +63,7 @@ def summarized(service: Service, **request: Any) -> tuple[Document, list[Documen
     return service.client.get(f"/api/summary/{summary_id}").json(), seen
 
 
-def asked(service: Service, question: str, **request: Any) -> Document:
+def ask(service: Service, question: str, **request: Any) -> Document:
     body = {"messages": [{"role": "user", "content": question}], **request}
     answer = service.client.post("/api/chat/", json=body)
     assert answer.status_code == 200, answer.text
@@ -92,14 +92,14 @@ def meeting(minutes: int) -> list[Document]:
 def test_on_a_fresh_machine_a_recording_is_summarized_and_asked_about(
     service: Service, audio_dir: Path
 ) -> None:
-    job_id = transcribed(service, audio_dir / "jfk.flac")
-    summary, _ = summarized(service, job_id=job_id, max_length=100)
+    job_id = transcribe(service, audio_dir / "jfk.flac")
+    summary, _ = summarize(service, job_id=job_id, max_length=100)
     assert summary["model_used"] == "local-extractive"
     assert "ask what you can do for your country" in summary["summary"]
     assert summary["length"] == count_words(summary["summary"]) <= 100
     assert 3 <= len(summary["topics"]) <= 8
 
-    answer = asked(service, "what should you ask?", job_id=job_id)
+    answer = ask(service, "what should you ask?", job_id=job_id)
     assert answer["model_used"] == "local-extractive"
     assert "[00:00:0" in answer["message"]["content"]
     assert "ask what you can do for your country" in answer["message"]["content"]
@@ -112,10 +112,10 @@ def test_on_a_fresh_machine_a_recording_is_summarized_and_asked_about(
 
 @pytest.mark.parametrize("style", ["paragraph", "bullet_points", "key_points"])
 def test_a_language_model_summarizes_in_three_formats(
-    talkative: Service, provider: RecordingProxy, job_id: str, style: str
+    llm_service: Service, provider: RecordingProxy, job_id: str, style: str
 ) -> None:
     n_before = len(provider.exchanges)
-    summary, _ = summarized(talkative, job_id=job_id, max_length=40, format=style)
+    summary, _ = summarize(llm_service, job_id=job_id, max_length=40, format=style)
     assert summary["summary"]
     assert summary["length"] == count_words(summary["summary"]) <= 40
     assert 3 <= len(summary["topics"]) <= 8
@@ -127,24 +127,25 @@ def test_a_language_model_summarizes_in_three_formats(
     assert any("ask what you can do for your country" in prompt for prompt in prompts)
 
 
-def test_what_is_longer_than_the_context_is_summarized_in_parts(
-    talkative: Service, provider: RecordingProxy
+def test_a_transcript_over_the_context_window_is_summarized_in_parts(
+    llm_service: Service, provider: RecordingProxy
 ) -> None:
     transcript = meeting(minutes=3)
     n_before = len(provider.exchanges)
-    summary, seen = summarized(talkative, transcript=transcript, max_length=60)
+    summary, seen = summarize(llm_service, transcript=transcript, max_length=60)
     assert summary["length"] == count_words(summary["summary"]) <= 60
     prompts = " ".join(json.dumps(request) for request, _ in provider.exchanges[n_before:])
     assert all(f"office {n} " in prompts for n in range(len(transcript)))
-    told = [(status["progress"], status["message"]) for status in seen]
-    assert [percent for percent, _ in told] == sorted(percent for percent, _ in told)
-    assert any(message.startswith("Summarizing part 2/") for _, message in told), told
+    progress = [status["progress"] for status in seen]
+    messages = [status["message"] for status in seen]
+    assert progress == sorted(progress)
+    assert any(message.startswith("Summarizing part 2/") for message in messages), messages
 
 
 def test_usage_is_what_the_server_reports(
-    talkative: Service, provider: RecordingProxy, job_id: str
+    llm_service: Service, provider: RecordingProxy, job_id: str
 ) -> None:
-    answer = asked(talkative, "What should you ask?", job_id=job_id, max_tokens=40)
+    answer = ask(llm_service, "What should you ask?", job_id=job_id, max_tokens=40)
     _, reported = provider.exchanges[-1]
     assert answer["message"]["content"].strip()
     assert answer["model_used"] == llama.NAME
@@ -155,14 +156,14 @@ def test_usage_is_what_the_server_reports(
     }
 
 
-def test_an_answer_is_streamed_in_the_shape_of_openai(talkative: Service, job_id: str) -> None:
+def test_an_answer_is_streamed_in_the_shape_of_openai(llm_service: Service, job_id: str) -> None:
     body = {
         "job_id": job_id,
         "messages": [{"role": "user", "content": "What should you ask?"}],
         "max_tokens": 30,
         "stream": True,
     }
-    with talkative.client.stream("POST", "/api/chat/", json=body) as response:
+    with llm_service.client.stream("POST", "/api/chat/", json=body) as response:
         assert response.headers["Content-Type"].startswith("text/event-stream")
         events = [line.removeprefix("data: ") for line in response.iter_lines() if line]
     assert events[-1] == "[DONE]"
@@ -178,10 +179,10 @@ def test_an_answer_is_streamed_in_the_shape_of_openai(talkative: Service, job_id
     assert isinstance(json.loads(events[-2])["citations"], list)
 
 
-def test_the_provider_s_models_are_listed_beside_the_built_in(talkative: Service) -> None:
-    models = talkative.client.get("/api/chat/models").json()["models"]
+def test_the_provider_s_models_are_listed_beside_the_built_in(llm_service: Service) -> None:
+    models = llm_service.client.get("/api/chat/models").json()["models"]
     assert [model["id"] for model in models] == [llama.NAME, "local-extractive"]
-    refused = talkative.client.post(
+    refused = llm_service.client.post(
         "/api/chat/",
         json={
             "full_text": "a",
@@ -193,17 +194,17 @@ def test_the_provider_s_models_are_listed_beside_the_built_in(talkative: Service
     assert llama.NAME in refused.json()["detail"]
 
 
-def test_the_built_in_model_can_still_be_asked_for(talkative: Service, job_id: str) -> None:
-    answer = asked(talkative, "what should you ask?", job_id=job_id, model_name="local-extractive")
+def test_the_built_in_model_can_still_be_asked_for(llm_service: Service, job_id: str) -> None:
+    answer = ask(llm_service, "what should you ask?", job_id=job_id, model_name="local-extractive")
     assert answer["model_used"] == "local-extractive"
 
 
 def test_a_question_about_the_end_of_a_long_meeting_reaches_the_model_with_its_passage(
-    talkative: Service, provider: RecordingProxy
+    llm_service: Service, provider: RecordingProxy
 ) -> None:
     transcript = meeting(minutes=170)
     transcript[-3]["text"] = "Ferdinand will bring the keys of the warehouse on Thursday."
-    asked(talkative, "Who brings the warehouse keys?", transcript=transcript, max_tokens=30)
+    ask(llm_service, "Who brings the warehouse keys?", transcript=transcript, max_tokens=30)
     request, _ = provider.exchanges[-1]
     assert "Ferdinand will bring the keys" in json.dumps(request)
     assert len(json.dumps(request)) < CONTEXT_TOKENS * 5

@@ -6,8 +6,15 @@ from dataclasses import replace
 import pytest
 
 from chat.llm import extractive, loading, provider_client
-from chat.llm.base import LanguageModelError, Message, Passage, Problem, Provider, Question
-from chat.llm.base import Transcript as Talk
+from chat.llm.base import (
+    LanguageModelError,
+    Message,
+    Passage,
+    Problem,
+    Provider,
+    Question,
+    Transcript,
+)
 from tests.chat.fault_server import FaultServer
 
 NO_PROVIDER = Provider()
@@ -29,7 +36,7 @@ def provider_of(server: FaultServer, default_model: str = "") -> Provider:
 @pytest.mark.parametrize("name", ["", "gpt-3.5-turbo", BUILT_IN])
 async def test_without_a_provider_the_built_in_model_serves(name: str) -> None:
     assert await loading.resolve(name, NO_PROVIDER) == BUILT_IN
-    async with loading.opened(name, NO_PROVIDER) as model:
+    async with loading.open_model(name, NO_PROVIDER) as model:
         assert model.name == BUILT_IN
 
 
@@ -37,30 +44,32 @@ async def test_without_a_provider_other_names_are_unknown() -> None:
     with pytest.raises(loading.UnknownModelError, match=f"'gpt-4'.*{BUILT_IN}") as caught:
         await loading.resolve("gpt-4", NO_PROVIDER)
     assert caught.value.problem is Problem.UNKNOWN_MODEL
-    assert await loading.listing(NO_PROVIDER) == [extractive.CARD]
+    assert await loading.list_models(NO_PROVIDER) == [extractive.CARD]
 
 
-async def test_the_listing_is_what_the_provider_has_and_the_built_in(server: FaultServer) -> None:
+async def test_the_list_has_the_provider_s_models_and_the_built_in_one(server: FaultServer) -> None:
     server.models = [{"id": "a", "name": "Model A", "max_model_len": 4000}, {"id": "b"}]
-    cards = await loading.listing(provider_of(server))
+    cards = await loading.list_models(provider_of(server))
     assert [card.id for card in cards] == ["a", "b", BUILT_IN]
     assert [card.name for card in cards[:2]] == ["Model A", "b"]
     assert "4000 tokens" in cards[0].description
     assert cards[0].context_tokens == 4000
 
 
-async def test_the_default_is_what_is_set_then_what_is_listed(server: FaultServer) -> None:
+async def test_the_default_is_the_configured_model_else_the_first_listed(
+    server: FaultServer,
+) -> None:
     for name in ("", "gpt-3.5-turbo"):
         assert await loading.resolve(name, provider_of(server, "big")) == "big"
         assert await loading.resolve(name, provider_of(server)) == "first"
 
 
-async def test_gpt_35_is_itself_where_it_is_listed(server: FaultServer) -> None:
+async def test_gpt_35_means_itself_if_it_is_listed(server: FaultServer) -> None:
     server.models.append({"id": "gpt-3.5-turbo"})
     assert await loading.resolve("", provider_of(server)) == "gpt-3.5-turbo"
 
 
-async def test_other_names_must_be_listed_or_set(server: FaultServer) -> None:
+async def test_other_names_must_be_listed_or_configured(server: FaultServer) -> None:
     assert await loading.resolve("big", provider_of(server)) == "big"
     assert await loading.resolve("llama3.2", provider_of(server)) == "llama3.2:latest"
     assert await loading.resolve("private", provider_of(server, "private")) == "private"
@@ -68,21 +77,21 @@ async def test_other_names_must_be_listed_or_set(server: FaultServer) -> None:
         await loading.resolve("gpt-4", provider_of(server))
 
 
-async def test_of_many_names_twenty_are_told(server: FaultServer) -> None:
+async def test_the_error_lists_at_most_twenty_names(server: FaultServer) -> None:
     server.models = [{"id": f"model-{n}"} for n in range(30)]
     with pytest.raises(loading.UnknownModelError, match=r"model-19, and 11 more\.$"):
         await loading.resolve("gpt-4", provider_of(server))
 
 
 @pytest.mark.parametrize("status", [404, 405])
-async def test_a_provider_without_a_listing_is_passed_any_name(
+async def test_a_provider_without_a_model_list_accepts_any_name(
     server: FaultServer, status: int
 ) -> None:
     server.listing_status = status
     assert await loading.resolve("whatever", provider_of(server)) == "whatever"
-    cards = await loading.listing(provider_of(server, "mine"))
+    cards = await loading.list_models(provider_of(server, "mine"))
     assert [card.id for card in cards] == ["mine", BUILT_IN]
-    assert [card.id for card in await loading.listing(provider_of(server))] == [BUILT_IN]
+    assert [card.id for card in await loading.list_models(provider_of(server))] == [BUILT_IN]
 
 
 async def test_a_provider_without_models_has_no_default(server: FaultServer) -> None:
@@ -91,7 +100,7 @@ async def test_a_provider_without_models_has_no_default(server: FaultServer) -> 
         await loading.resolve("", provider_of(server))
 
 
-async def test_a_failing_provider_is_never_replaced_and_asked_again(server: FaultServer) -> None:
+async def test_a_failing_provider_has_no_fallback_and_is_not_cached(server: FaultServer) -> None:
     server.listing_status = 401
     for name in ("", "gpt-3.5-turbo", "big"):
         with pytest.raises(LanguageModelError, match="OPENAI_API_KEY") as caught:
@@ -102,16 +111,16 @@ async def test_a_failing_provider_is_never_replaced_and_asked_again(server: Faul
     assert await loading.resolve("big", provider_of(server)) == "big"
 
 
-async def test_the_listing_is_asked_once_a_minute(
+async def test_the_model_list_is_cached(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
-        await loading.listing(provider_of(server))
+        await loading.list_models(provider_of(server))
     assert server.n_listings == 1
-    await loading.listing(replace(provider_of(server), api_key="another"))
+    await loading.list_models(replace(provider_of(server), api_key="another"))
     assert server.n_listings == 2
-    monkeypatch.setattr(loading, "CACHED_SECONDS", 0.0)
-    await loading.listing(provider_of(server))
+    monkeypatch.setattr(loading, "CACHE_SECONDS", 0.0)
+    await loading.list_models(provider_of(server))
     assert server.n_listings == 3
 
 
@@ -129,12 +138,12 @@ async def test_an_address_without_a_path_means_v1(server: FaultServer) -> None:
         ("https://host/api/v3/", "https://host/api/v3"),
     ],
 )
-def test_where_the_api_is(url: str, address: str) -> None:
+def test_the_base_url_of_the_api(url: str, address: str) -> None:
     assert provider_client.base_url(Provider(base_url=url)) == address
 
 
 @pytest.mark.parametrize(
-    ("entry", "context_tokens", "reads"),
+    ("entry", "context_tokens", "expected_tokens"),
     [
         ({"meta": {"n_ctx": 3000}}, 0, 3000),
         ({"context_window": 2500}, 0, 2500),
@@ -142,15 +151,15 @@ def test_where_the_api_is(url: str, address: str) -> None:
         ({"meta": {"n_ctx": 3000}}, 2200, 2200),
     ],
 )
-async def test_the_prompt_fills_the_context_that_is_told_or_set(
-    server: FaultServer, entry: dict[str, object], context_tokens: int, reads: int
+async def test_the_prompt_fills_the_reported_or_configured_context_window(
+    server: FaultServer, entry: dict[str, object], context_tokens: int, expected_tokens: int
 ) -> None:
     server.models = [{"id": "m", **entry}]
     passages = [Passage(f"Lamp {n} is {n * 3} euros.", n * 4.0) for n in range(2000)]
     provider = replace(provider_of(server), context_tokens=context_tokens)
-    async with loading.opened("m", provider) as model:
-        question = Question((Message("user", "And lamp 70?"),), Talk(tuple(passages)))
+    async with loading.open_model("m", provider) as model:
+        question = Question((Message("user", "And lamp 70?"),), Transcript(tuple(passages)))
         await model.answer(question)
-    # Our estimate is about a token for 2 to 3 characters of such lines.
+    # The estimate is one token for 2 to 3 characters of such lines.
     n_characters = sum(len(each["content"]) for each in server.requests[0]["messages"])
-    assert reads * 1.2 < n_characters < reads * 3.5
+    assert expected_tokens * 1.2 < n_characters < expected_tokens * 3.5

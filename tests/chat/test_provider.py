@@ -1,4 +1,4 @@
-"""A provider that misbehaves: each fault has its outcome, and none leaves a connection behind."""
+"""Faults of a provider: each has the right outcome, and none leaks a connection."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ from chat.llm.base import (
     Usage,
 )
 from tests.chat import fault_server
-from tests.chat.fault_server import FaultServer, limit_context, refuse, say, send_text
+from tests.chat.fault_server import FaultServer, limit_context, refuse, reply, send_text
 
 TALK = Transcript(
     (
@@ -63,12 +63,12 @@ def provider_of(server: FaultServer, *, timeout: float = 20.0) -> Provider:
     return Provider(api_key=KEY, base_url=server.url, timeout_seconds=timeout)
 
 
-async def closed(server: FaultServer) -> bool:
-    """Whether all connections are soon gone."""
-    return await holds(lambda: server.n_open == 0)
+async def all_closed(server: FaultServer) -> bool:
+    """Whether all connections close soon."""
+    return await eventually(lambda: server.n_open == 0)
 
 
-async def holds(condition: Callable[[], bool]) -> bool:
+async def eventually(condition: Callable[[], bool]) -> bool:
     until = time.monotonic() + 2
     while time.monotonic() < until:
         if condition():
@@ -77,53 +77,53 @@ async def holds(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-async def answered(server: FaultServer, question: Question | None = None) -> Answer:
-    async with loading.opened("", provider_of(server)) as model:
+async def answer_of(server: FaultServer, question: Question | None = None) -> Answer:
+    async with loading.open_model("", provider_of(server)) as model:
         answer = await model.answer(question or ask())
-    assert await closed(server)
+    assert await all_closed(server)
     return answer
 
 
-async def streamed(
+async def stream_answer(
     server: FaultServer, question: Question | None = None, *, timeout: float = 20.0
 ) -> tuple[str, Answer]:
     pieces: list[str] = []
-    async with loading.opened("", provider_of(server, timeout=timeout)) as model:
+    async with loading.open_model("", provider_of(server, timeout=timeout)) as model:
         async for piece in model.stream(question or ask()):
             if isinstance(piece, Answer):
                 return "".join(pieces), piece
             pieces.append(piece)
-    raise AssertionError("a stream ends with its Answer")
+    raise AssertionError("The stream ended without its Answer.")
 
 
-async def failed(
+async def error_of(
     server: FaultServer, *, stream: bool = False, timeout: float = 20.0
 ) -> LanguageModelError:
     async def attempt() -> None:
         if stream:
-            await streamed(server, timeout=timeout)
+            await stream_answer(server, timeout=timeout)
             return
-        async with loading.opened("", provider_of(server, timeout=timeout)) as model:
+        async with loading.open_model("", provider_of(server, timeout=timeout)) as model:
             await model.answer(ask())
 
     with pytest.raises(LanguageModelError) as caught:
         await attempt()
-    assert await closed(server)
+    assert await all_closed(server)
     assert KEY not in str(caught.value)
     return caught.value
 
 
-async def written(
-    server: FaultServer, write: Callable[[LanguageModel], Awaitable[object]]
+async def run_with_model(
+    server: FaultServer, call: Callable[[LanguageModel], Awaitable[object]]
 ) -> object:
-    async with loading.opened("", provider_of(server)) as model:
-        result = await write(model)
-    assert await closed(server)
+    async with loading.open_model("", provider_of(server)) as model:
+        result = await call(model)
+    assert await all_closed(server)
     return result
 
 
-async def test_an_answer_comes_with_what_ran_and_what_it_took(server: FaultServer) -> None:
-    answer = await answered(server)
+async def test_an_answer_has_its_model_and_usage(server: FaultServer) -> None:
+    answer = await answer_of(server)
     assert answer.text == fault_server.REPLY
     assert answer.model == fault_server.MODEL
     assert answer.usage == Usage(120, 9)
@@ -134,23 +134,23 @@ async def test_an_answer_comes_with_what_ran_and_what_it_took(server: FaultServe
     assert server.requests[0]["max_tokens"] == 100
 
 
-async def test_a_stream_comes_in_pieces_and_ends_with_the_whole(server: FaultServer) -> None:
-    pieces, answer = await streamed(server)
+async def test_a_stream_has_deltas_and_then_the_whole_answer(server: FaultServer) -> None:
+    pieces, answer = await stream_answer(server)
     assert pieces.strip() == answer.text == fault_server.REPLY
     assert answer.usage == Usage(120, 9)
     assert answer.citations == (TALK.passages[1],)
-    assert await closed(server)
+    assert await all_closed(server)
 
 
-async def test_usage_is_none_where_the_provider_tells_none(server: FaultServer) -> None:
-    server.behave(say(usage=None))
-    assert (await answered(server)).usage is None
-    assert (await streamed(server))[1].usage is None
+async def test_usage_is_none_if_the_provider_reports_none(server: FaultServer) -> None:
+    server.behave(reply(usage=None))
+    assert (await answer_of(server)).usage is None
+    assert (await stream_answer(server))[1].usage is None
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("status", "error", "problem", "can_retry", "said"),
+    ("status", "error", "problem", "can_retry", "expected"),
     [
         (401, {"message": f"Incorrect key: {KEY}"}, Problem.PROVIDER, False, "OPENAI_API_KEY"),
         (403, None, Problem.PROVIDER, False, "OPENAI_API_KEY"),
@@ -170,53 +170,53 @@ async def test_a_refusal_names_the_provider_and_the_remedy(
     error: dict[str, str] | None,
     problem: Problem,
     can_retry: bool,
-    said: str,
+    expected: str,
     stream: bool,
 ) -> None:
     server.behave(refuse(status, error, headers={"Retry-After-Ms": "1"}))
-    told = await failed(server, stream=stream)
-    assert (told.problem, told.can_retry) == (problem, can_retry)
-    assert said in str(told)
-    assert "127.0.0.1" in str(told)
+    error_raised = await error_of(server, stream=stream)
+    assert (error_raised.problem, error_raised.can_retry) == (problem, can_retry)
+    assert expected in str(error_raised)
+    assert "127.0.0.1" in str(error_raised)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_passing_fault_is_tried_again(server: FaultServer, status: int) -> None:
-    server.behave(refuse(status, headers={"Retry-After": "0"}), say())
-    assert (await answered(server)).text == fault_server.REPLY
+async def test_a_transient_error_is_retried(server: FaultServer, status: int) -> None:
+    server.behave(refuse(status, headers={"Retry-After": "0"}), reply())
+    assert (await answer_of(server)).text == fault_server.REPLY
     assert len(server.requests) == 2
 
 
 async def test_after_three_attempts_it_gives_up(server: FaultServer) -> None:
     server.behave(refuse(500, headers={"Retry-After-Ms": "1"}))
-    await failed(server)
+    await error_of(server)
     assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_who_does_not_answer_is_given_up_in_time(server: FaultServer, stream: bool) -> None:
+async def test_a_provider_that_hangs_times_out(server: FaultServer, stream: bool) -> None:
     server.behave(fault_server.hang)
-    await loading.listing(provider_of(server))  # imports take time too
+    await loading.list_models(provider_of(server))  # imports take time too
     began = time.monotonic()
-    error = await failed(server, stream=stream, timeout=0.5)
+    error = await error_of(server, stream=stream, timeout=0.5)
     assert time.monotonic() - began < 2
     assert error.can_retry
     assert "TRANSCRIBER_LLM_TIMEOUT_SECONDS" in str(error)
-    assert await holds(lambda: server.n_abandoned > 0)
+    assert await eventually(lambda: server.n_abandoned > 0)
 
 
-async def test_a_stream_that_stalls_is_given_up_in_time(server: FaultServer) -> None:
+async def test_a_stalled_stream_times_out(server: FaultServer) -> None:
     server.behave(fault_server.stall_stream)
-    error = await failed(server, stream=True, timeout=0.5)
+    error = await error_of(server, stream=True, timeout=0.5)
     assert error.can_retry
     assert "0.5 seconds" in str(error)
 
 
-async def test_an_unreachable_provider_is_said_to_be_so() -> None:
+async def test_an_unreachable_provider_is_an_error_that_says_so() -> None:
     with FaultServer() as gone:
         provider = provider_of(gone)
     with pytest.raises(LanguageModelError, match="OPENAI_BASE_URL") as caught:
-        await loading.listing(provider)
+        await loading.list_models(provider)
     assert caught.value.can_retry
 
 
@@ -225,11 +225,11 @@ async def test_an_unreachable_provider_is_said_to_be_so() -> None:
     "content",
     ["{not json", '{"object": "chat"}', '{"choices": []}', '{"choices": [null]}', "[]", "null"],
 )
-async def test_nonsense_is_not_taken_for_an_answer(
+async def test_an_invalid_response_is_an_error(
     server: FaultServer, content: str, stream: bool
 ) -> None:
     server.behave(send_text(content))
-    error = await failed(server, stream=stream)
+    error = await error_of(server, stream=stream)
     assert error.problem is Problem.PROVIDER
     assert "OPENAI_BASE_URL" in str(error)
 
@@ -237,155 +237,159 @@ async def test_nonsense_is_not_taken_for_an_answer(
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_web_page_is_not_taken_for_an_answer(server: FaultServer, stream: bool) -> None:
     server.behave(send_text("<html>Welcome</html>", content_type="text/html"))
-    assert "OPENAI_BASE_URL" in str(await failed(server, stream=stream))
+    assert "OPENAI_BASE_URL" in str(await error_of(server, stream=stream))
 
 
 @pytest.mark.parametrize("content", [None, "", "  ", "<think>Hm, the launch"])
 async def test_an_empty_answer_is_an_error(server: FaultServer, content: str | None) -> None:
-    server.behave(say(content))
-    assert "empty" in str(await failed(server))
-    assert "empty" in str(await failed(server, stream=True))
+    server.behave(reply(content))
+    assert "empty" in str(await error_of(server))
+    assert "empty" in str(await error_of(server, stream=True))
 
 
-async def test_a_refusal_of_the_model_is_told(server: FaultServer) -> None:
-    server.behave(say(None, refusal="I cannot help with that."))
-    error = await failed(server)
+async def test_a_refusal_of_the_model_is_an_error_that_quotes_it(server: FaultServer) -> None:
+    server.behave(reply(None, refusal="I cannot help with that."))
+    error = await error_of(server)
     assert error.problem is Problem.REQUEST
     assert "I cannot help with that." in str(error)
 
 
-async def test_an_answer_that_was_all_thought_asks_for_more_tokens(server: FaultServer) -> None:
-    server.behave(say("<think>Hm", finish="length"))
-    error = await failed(server)
+async def test_an_answer_of_reasoning_only_suggests_more_tokens(server: FaultServer) -> None:
+    server.behave(reply("<think>Hm", finish="length"))
+    error = await error_of(server)
     assert error.problem is Problem.REQUEST
     assert "max_tokens" in str(error)
 
 
 async def test_an_answer_ended_by_max_tokens_says_so(server: FaultServer) -> None:
-    server.behave(say("The launch", finish="length"))
-    assert (await answered(server)).finish_reason == "length"
+    server.behave(reply("The launch", finish="length"))
+    assert (await answer_of(server)).finish_reason == "length"
 
 
-async def test_thoughts_are_left_out(server: FaultServer) -> None:
-    server.behave(say("<think>\nWhich day was it? </think>\n\nOn Friday."))
-    assert (await answered(server)).text == "On Friday."
-    pieces, answer = await streamed(server)
+async def test_reasoning_is_stripped(server: FaultServer) -> None:
+    server.behave(reply("<think>\nWhich day was it? </think>\n\nOn Friday."))
+    assert (await answer_of(server)).text == "On Friday."
+    pieces, answer = await stream_answer(server)
     assert answer.text == pieces.strip() == "On Friday."
 
 
-async def test_a_cut_body_can_be_tried_again(server: FaultServer) -> None:
+async def test_a_cut_body_can_be_retried(server: FaultServer) -> None:
     server.behave(fault_server.cut_body)
-    error = await failed(server)
+    error = await error_of(server)
     assert error.can_retry
     assert "middle" in str(error)
 
 
 @pytest.mark.parametrize("cut", [fault_server.cut_stream, fault_server.end_stream_early])
-async def test_a_cut_stream_is_no_whole_answer(
-    server: FaultServer, cut: fault_server.Behaviour
-) -> None:
+async def test_a_cut_stream_is_an_error(server: FaultServer, cut: fault_server.Behaviour) -> None:
     server.behave(cut)
-    error = await failed(server, stream=True)
+    error = await error_of(server, stream=True)
     assert error.can_retry
     assert "middle" in str(error)
 
 
-async def test_an_error_within_a_stream_is_told(server: FaultServer) -> None:
+async def test_an_error_event_within_a_stream_is_raised(server: FaultServer) -> None:
     def behave(exchange: fault_server.Exchange) -> None:
-        exchange.begin_stream()
-        exchange.send_piece("The ")
+        exchange.start_stream()
+        exchange.send_delta("The ")
         exchange.send_event('{"error": {"message": "out of memory"}}')
         exchange.end_stream()
 
     server.behave(behave)
-    assert "out of memory" in str(await failed(server, stream=True))
+    assert "out of memory" in str(await error_of(server, stream=True))
 
 
 @pytest.mark.parametrize("is_named", [True, False])
-async def test_parameters_that_are_refused_are_sent_otherwise(
+async def test_rejected_parameters_are_dropped_and_the_request_is_retried(
     server: FaultServer, is_named: bool
 ) -> None:
-    behaviour = say()
+    behaviour = reply()
     for name in ("max_tokens", "temperature", "stream_options"):
         behaviour = fault_server.refuse_parameter(name, behaviour, is_named=is_named)
     server.behave(behaviour)
-    _, answer = await streamed(server)
+    _, answer = await stream_answer(server)
     assert answer.text == fault_server.REPLY
     assert server.requests[-1]["max_completion_tokens"] == 100
     assert len(server.requests) == 4
-    assert await closed(server)
+    assert await all_closed(server)
 
 
-async def test_a_parameter_that_is_refused_in_any_form_ends_it(server: FaultServer) -> None:
+async def test_a_parameter_that_is_rejected_in_every_form_is_an_error(server: FaultServer) -> None:
     server.behave(refuse(400, {"message": "bad max_tokens", "param": "max_tokens"}))
-    assert (await failed(server)).problem is Problem.REQUEST
+    assert (await error_of(server)).problem is Problem.REQUEST
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("reports_sizes", [True, False])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_context_smaller_than_listed_gets_fewer_passages(
-    server: FaultServer, tells: bool, stream: bool
+    server: FaultServer, reports_sizes: bool, stream: bool
 ) -> None:
-    server.behave(limit_context(2500, say("It is number 2072 [00:24:40]."), tells=tells))
+    server.behave(
+        limit_context(2500, reply("It is number 2072 [00:24:40]."), reports_sizes=reports_sizes)
+    )
     question = ask("What is the colour of machine 296?", long_talk(400))
-    answer = (await streamed(server, question))[1] if stream else await answered(server, question)
+    answer = (
+        (await stream_answer(server, question))[1] if stream else await answer_of(server, question)
+    )
     assert answer.citations == (question.transcript.passages[296],)
     assert 2 <= len(server.requests) <= 4
     assert "machine 296 is number 2072" in server.requests[-1]["messages"][1]["content"]
     assert "[…]" in server.requests[-1]["messages"][1]["content"]
 
 
-async def test_a_context_that_is_never_enough_is_told(server: FaultServer) -> None:
+async def test_a_context_window_that_is_always_exceeded_is_an_error(server: FaultServer) -> None:
     server.behave(
         refuse(400, {"message": "maximum context length is 200 tokens", "code": "x", "type": "y"})
     )
-    error = await failed(server)
+    error = await error_of(server)
     assert error.problem is Problem.TOO_LONG
     assert len(server.requests) <= 4
 
 
-async def test_a_question_that_cannot_fit_is_told_without_asking(server: FaultServer) -> None:
-    async with loading.opened("", provider_of(server)) as model:
+async def test_a_question_that_cannot_fit_is_an_error_without_a_request(
+    server: FaultServer,
+) -> None:
+    async with loading.open_model("", provider_of(server)) as model:
         with pytest.raises(LanguageModelError, match=r"about \d{5} tokens") as caught:
             await model.answer(ask("why " * 12_000))
     assert caught.value.problem is Problem.TOO_LONG
     assert server.requests == []
 
 
-async def test_fifty_answers_are_waited_for_together(server: FaultServer) -> None:
-    server.behave(fault_server.slow(2.0, say()))
-    await loading.listing(provider_of(server))
+async def test_fifty_answers_are_awaited_concurrently(server: FaultServer) -> None:
+    server.behave(fault_server.slow(2.0, reply()))
+    await loading.list_models(provider_of(server))
     began = time.monotonic()
-    answers = await asyncio.gather(*(answered(server) for _ in range(50)))
+    answers = await asyncio.gather(*(answer_of(server) for _ in range(50)))
     assert time.monotonic() - began < 4
     assert {answer.text for answer in answers} == {fault_server.REPLY}
 
 
-@pytest.mark.parametrize("behaviour", [fault_server.hang, fault_server.slow(30, say())])
+@pytest.mark.parametrize("behaviour", [fault_server.hang, fault_server.slow(30, reply())])
 async def test_a_cancelled_answer_closes_the_connection_at_once(
     server: FaultServer, behaviour: fault_server.Behaviour
 ) -> None:
     server.behave(behaviour)
-    async with loading.opened("", provider_of(server)) as model:
+    async with loading.open_model("", provider_of(server)) as model:
         task = asyncio.create_task(model.answer(ask()))
-        assert await holds(lambda: len(server.requests) == 1)
+        assert await eventually(lambda: len(server.requests) == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await holds(lambda: server.n_abandoned == 1)
+        assert await eventually(lambda: server.n_abandoned == 1)
 
 
 async def test_a_stream_that_is_closed_closes_the_connection_at_once(server: FaultServer) -> None:
     server.behave(fault_server.stall_stream)
-    async with loading.opened("", provider_of(server)) as model:
+    async with loading.open_model("", provider_of(server)) as model:
         async with aclosing(model.stream(ask())) as pieces:
             assert await anext(pieces) == "The launch "
-        assert await holds(lambda: server.n_abandoned == 1)
+        assert await eventually(lambda: server.n_abandoned == 1)
 
 
 async def test_a_stream_may_be_read_by_one_task_after_another(server: FaultServer) -> None:
-    async with loading.opened("", provider_of(server)) as model:
+    async with loading.open_model("", provider_of(server)) as model:
         pieces = model.stream(ask())
 
         async def read() -> str | Answer:
@@ -394,28 +398,32 @@ async def test_a_stream_may_be_read_by_one_task_after_another(server: FaultServe
         heard = [await asyncio.create_task(read()) for _ in range(6)]
         assert "".join(map(str, heard)).strip() == fault_server.REPLY
         assert isinstance(await asyncio.create_task(read()), Answer)
-    assert await closed(server)
+    assert await all_closed(server)
 
 
-async def test_nothing_is_taken_from_variables_of_the_library(
+async def test_the_client_library_reads_no_environment_variables(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
-    async with loading.opened("", Provider(base_url=server.url)) as model:
+    async with loading.open_model("", Provider(base_url=server.url)) as model:
         await model.answer(ask())
     assert "somebody" not in server.keys[0]
 
 
 @pytest.mark.parametrize("style", list(Style))
 async def test_a_summary_keeps_its_length_and_style(server: FaultServer, style: Style) -> None:
-    reply = "## Summary\n* **Launch**: it is moved to Friday.\n2. **Notes**: Maria writes them.\n"
-    server.behave(say(reply + "\n".join(f"• **Point {n}**: said again." for n in range(40))))
+    summary_text = (
+        "## Summary\n* **Launch**: it is moved to Friday.\n2. **Notes**: Maria writes them.\n"
+    )
+    server.behave(
+        reply(summary_text + "\n".join(f"• **Point {n}**: said again." for n in range(40)))
+    )
 
-    async def write(model: LanguageModel) -> object:
+    async def call(model: LanguageModel) -> object:
         return await model.summarize(TALK, style=style, max_words=30)
 
-    summary = str(await written(server, write))
+    summary = str(await run_with_model(server, call))
     assert 20 < text.count_words(summary) <= 30
     assert summary.startswith("**Launch**" if style is Style.PARAGRAPH else "- **Launch**")
     lines = summary.splitlines()
@@ -424,22 +432,22 @@ async def test_a_summary_keeps_its_length_and_style(server: FaultServer, style: 
 
 async def test_every_part_of_a_long_transcript_fits_and_none_is_lost(server: FaultServer) -> None:
     server.models = [{"id": "small", "max_model_len": 2048}]
-    server.behave(limit_context(2048, say("- [00:00:05] The colour is 7.")))
+    server.behave(limit_context(2048, reply("- [00:00:05] The colour is 7.")))
     talk = long_talk(300)
 
     async def condense_all(model: LanguageModel) -> object:
         parts = await model.parts(talk)
         assert [each for part in parts for each in part.passages] == list(talk.passages)
-        noted = [await model.condense(part) for part in parts]
-        assert noted[0] == [Passage("The colour is 7.", start=5.0)]
+        notes = [await model.condense(part) for part in parts]
+        assert notes[0] == [Passage("The colour is 7.", start=5.0)]
         # A time that lies outside of the part is made up: the note stands where the part begins.
-        assert noted[1] == [Passage("The colour is 7.", start=parts[1].passages[0].start)]
+        assert notes[1] == [Passage("The colour is 7.", start=parts[1].passages[0].start)]
         return len(parts)
 
-    assert await written(server, condense_all) == len(server.requests) > 3
+    assert await run_with_model(server, condense_all) == len(server.requests) > 3
 
 
-async def test_one_endless_passage_is_cut_at_sentences(server: FaultServer) -> None:
+async def test_one_endless_passage_is_split_at_sentences(server: FaultServer) -> None:
     server.models = [{"id": "small", "max_model_len": 2048}]
     sentences = [f"Sentence number {n} is about the budget." for n in range(400)]
     talk = Transcript((Passage(" ".join(sentences)),))
@@ -447,7 +455,7 @@ async def test_one_endless_passage_is_cut_at_sentences(server: FaultServer) -> N
     async def cut(model: LanguageModel) -> object:
         return [each.text for part in await model.parts(talk) for each in part.passages]
 
-    texts = await written(server, cut)
+    texts = await run_with_model(server, cut)
     assert isinstance(texts, list)
     assert len(texts) > 3
     assert " ".join(texts) == " ".join(sentences)
@@ -455,51 +463,57 @@ async def test_one_endless_passage_is_cut_at_sentences(server: FaultServer) -> N
 
 
 async def test_a_part_that_turns_out_too_long_is_condensed_in_halves(server: FaultServer) -> None:
-    server.behave(limit_context(1000, say("Colours."), tells=False))
+    server.behave(limit_context(1000, reply("Colours."), reports_sizes=False))
 
     async def condense(model: LanguageModel) -> object:
         return await model.condense(long_talk(100))
 
-    noted = await written(server, condense)
-    assert isinstance(noted, list)
-    assert len(noted) > 1
-    assert [each.start for each in noted] == sorted(each.start for each in noted)
+    notes = await run_with_model(server, condense)
+    assert isinstance(notes, list)
+    assert len(notes) > 1
+    assert [each.start for each in notes] == sorted(each.start for each in notes)
 
 
 async def test_a_summary_that_turns_out_too_long_is_made_of_notes(server: FaultServer) -> None:
-    server.behave(limit_context(1500, say("The machines have colours.")))
+    server.behave(limit_context(1500, reply("The machines have colours.")))
 
     async def summarize(model: LanguageModel) -> object:
         return await model.summarize(long_talk(150), style=Style.PARAGRAPH, max_words=50)
 
-    assert await written(server, summarize) == "The machines have colours."
+    assert await run_with_model(server, summarize) == "The machines have colours."
     assert len(server.requests) > 3
 
 
 async def test_topics_come_from_structured_output(server: FaultServer) -> None:
-    server.behave(say('{"topics": ["Launch date", "Release notes", "Tests", "launch DATE"]}'))
-    found = await written(server, lambda model: model.topics(TALK, summary="The launch moves."))
+    server.behave(reply('{"topics": ["Launch date", "Release notes", "Tests", "launch DATE"]}'))
+    found = await run_with_model(
+        server, lambda model: model.topics(TALK, summary="The launch moves.")
+    )
     assert found == ["Launch date", "Release notes", "Tests"]
     assert server.requests[0]["response_format"]["type"] == "json_schema"
 
 
 @pytest.mark.parametrize("message", ["response_format is not supported", "no such feature"])
 async def test_topics_come_without_structured_output_too(server: FaultServer, message: str) -> None:
-    server.behave(refuse(400, {"message": message}), say("1. Launch\n2. Notes\n3. Tests"))
-    found = await written(server, lambda model: model.topics(TALK, summary="The launch moves."))
+    server.behave(refuse(400, {"message": message}), reply("1. Launch\n2. Notes\n3. Tests"))
+    found = await run_with_model(
+        server, lambda model: model.topics(TALK, summary="The launch moves.")
+    )
     assert found == ["Launch", "Notes", "Tests"]
     assert "response_format" not in server.requests[1]
 
 
 async def test_too_few_topics_are_filled_up(server: FaultServer) -> None:
-    server.behave(say('{"topics": ["Launch date"]}'))
-    found = await written(server, lambda model: model.topics(TALK, summary="The launch moves."))
+    server.behave(reply('{"topics": ["Launch date"]}'))
+    found = await run_with_model(
+        server, lambda model: model.topics(TALK, summary="The launch moves.")
+    )
     assert isinstance(found, list)
     assert found[0] == "Launch date"
     assert 3 <= len(found) <= 8
 
 
 async def test_the_built_in_model_never_asks_the_provider(server: FaultServer) -> None:
-    async with loading.opened(extractive.NAME, provider_of(server)) as model:
+    async with loading.open_model(extractive.NAME, provider_of(server)) as model:
         assert model.name == extractive.NAME
     assert server.n_listings == 0

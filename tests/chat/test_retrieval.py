@@ -1,4 +1,4 @@
-"""What a question is about is found, and what fits of it is selected."""
+"""Passages relevant to a question are found, and selected within a token budget."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from chat.llm import context_window
 from chat.llm.base import Message, Passage, Question, Transcript
-from chat.llm.retrieval import find, select, texts_of
+from chat.llm.retrieval import find, recent_texts, select
 from chat.llm.text import count_tokens, line
 from tests.chat.facts import FACTS, Fact, three_hours
 from tests.effort import cpu_seconds
@@ -50,9 +50,9 @@ def test_of_a_hundred_facts_in_three_hours_at_least_95_reach_the_model(meeting: 
 
     def is_sent(fact: Fact) -> bool:
         question = Question(tuple(fact.messages()), meeting)
-        plan = context_window.plan(question, room=BUDGET)
-        assert plan.n_tokens <= BUDGET
-        return any(fact.said in message.content for message in plan.messages)
+        prompt = context_window.build_prompt(question, max_tokens=BUDGET)
+        assert prompt.n_tokens <= BUDGET
+        return any(fact.said in message.content for message in prompt.messages)
 
     missed = [fact.asked for fact in FACTS if not is_sent(fact)]
     assert len(missed) <= 5, missed
@@ -61,7 +61,7 @@ def test_of_a_hundred_facts_in_three_hours_at_least_95_reach_the_model(meeting: 
 @pytest.mark.slow
 def test_most_facts_are_the_first_that_is_found(meeting: Transcript) -> None:
     sample = FACTS[::5]
-    first = [find(meeting, texts_of(fact.messages()), limit=1) for fact in sample]
+    first = [find(meeting, recent_texts(fact.messages()), limit=1) for fact in sample]
     right = [
         fact
         for fact, at in zip(sample, first, strict=True)
@@ -101,7 +101,9 @@ def test_eight_times_the_passages_are_searched_with_eight_times_the_work() -> No
     ],
 )
 @pytest.mark.parametrize("is_told", [True, False], ids=["language told", "language not told"])
-def test_other_forms_of_a_word_find_it(language: str, said: str, asked: str, is_told: bool) -> None:
+def test_a_word_is_found_by_its_other_forms(
+    language: str, said: str, asked: str, is_told: bool
+) -> None:
     others = {
         "en": ["We had lunch with them.", "That is what they think of it."],
         "de": ["Wir haben mit ihnen gegessen.", "Das ist es, was sie darüber denken."],
@@ -115,7 +117,7 @@ def test_other_forms_of_a_word_find_it(language: str, said: str, asked: str, is_
     assert find(transcript, [asked], limit=5)[:1] == [1]
 
 
-def test_everyday_words_find_nothing_where_a_word_of_its_own_finds_something() -> None:
+def test_stop_words_match_nothing_beside_a_content_word() -> None:
     transcript = timed("So what did they say about that?", "Leipzig it is.", "And what about this?")
     assert find(transcript, ["What did they say about Leipzig?"], limit=5) == [1]
 
@@ -146,18 +148,18 @@ def test_a_named_speaker_is_found_by_name() -> None:
 
 
 @pytest.mark.parametrize("asked", ["", "???", "the of and", "zyzzyva", "\x00"])
-def test_what_nobody_said_is_not_found(asked: str) -> None:
+def test_words_that_were_not_said_are_not_found(asked: str) -> None:
     assert find(timed("Good morning.", "We ship in March."), [asked], limit=5) == []
 
 
-def test_nothing_is_found_in_nothing() -> None:
+def test_nothing_is_found_in_an_empty_transcript() -> None:
     assert find(Transcript(()), ["What?"], limit=5) == []
     assert find(timed("", " "), ["What?"], limit=5) == []
     assert find(timed("March."), [], limit=5) == []
     assert select(Transcript(()), ask("What?"), max_tokens=100).passages == ()
 
 
-def test_no_more_is_found_than_is_asked_for() -> None:
+def test_find_returns_at_most_limit_passages() -> None:
     transcript = timed(*["March again."] * 9)
     assert len(find(transcript, ["March?"], limit=4)) == 4
     assert len(find(transcript, ["March?"], limit=50)) == 9
@@ -166,19 +168,19 @@ def test_no_more_is_found_than_is_asked_for() -> None:
 # -- the talk before
 
 
-def test_a_question_without_words_of_its_own_is_about_what_was_said_before() -> None:
+def test_a_question_without_content_words_is_about_the_messages_before() -> None:
     transcript = timed("We ship in March.", "Anna wants a bridge.", "It rains.")
     texts = ["And what did she say about that?", "Did somebody want a bridge?"]
     assert find(transcript, texts, limit=1) == [1]
 
 
-def test_the_question_counts_more_than_the_talk_before() -> None:
+def test_the_question_weighs_more_than_the_messages_before() -> None:
     transcript = timed("We ship in March.", "Anna wants a bridge.", "It rains.")
     texts = ["When do we ship?", "Did Anna want a bridge?"]
     assert find(transcript, texts, limit=2) == [0, 1]
 
 
-def test_a_long_answer_before_does_not_drown_the_question() -> None:
+def test_a_long_answer_before_does_not_outweigh_the_question() -> None:
     transcript = timed(
         "We ship in March.", "Anna wants a bridge, a tunnel, a ferry, and a road to Malmo."
     )
@@ -248,18 +250,20 @@ def test_a_time_of_day_or_the_end_of_a_week_is_no_time_of_the_recording() -> Non
         ),
     ],
 )
-def test_a_long_time_does_not_drown_the_words(meeting: Transcript, asked: str, said: str) -> None:
+def test_a_wide_time_span_does_not_outweigh_the_words(
+    meeting: Transcript, asked: str, said: str
+) -> None:
     found = select(meeting, ask(asked), max_tokens=BUDGET)
     assert said in [passage.text for passage in found.hits]
 
 
 def test_a_question_after_a_time_is_still_about_that_time(meeting: Transcript) -> None:
-    talk = (
+    conversation = (
         Message("user", "What was said at minute 170?"),
         Message("assistant", "Several things."),
         Message("user", "And who was it?"),
     )
-    found = select(meeting, talk, max_tokens=BUDGET)
+    found = select(meeting, conversation, max_tokens=BUDGET)
     assert {int((passage.start or 0.0) // 60) for passage in found.hits} & {169, 170}
 
 
@@ -277,14 +281,14 @@ def test_a_transcript_without_times_is_searched_by_words_alone() -> None:
 # -- selecting
 
 
-def test_what_fits_is_given_whole() -> None:
+def test_a_transcript_that_fits_is_selected_whole() -> None:
     transcript = timed("We ship in March.", "It rains.", "Yes.")
     found = select(transcript, ask("When do we ship?"), max_tokens=cost(transcript.passages))
     assert found.passages == transcript.passages
     assert found.hits == transcript.passages[:1]
 
 
-def test_a_hit_comes_with_what_was_said_around_it_in_order_of_time(meeting: Transcript) -> None:
+def test_a_hit_is_selected_with_its_neighbours_ordered_by_start(meeting: Transcript) -> None:
     found = select(meeting, ask("Who painted the corridor?"), max_tokens=400)
     at = meeting.passages.index(found.hits[0])
     assert set(meeting.passages[at - 1 : at + 2]) <= set(found.passages)
@@ -292,7 +296,7 @@ def test_a_hit_comes_with_what_was_said_around_it_in_order_of_time(meeting: Tran
     assert starts == sorted(starts)
 
 
-def test_where_nothing_is_found_passages_from_everywhere_are_given(meeting: Transcript) -> None:
+def test_without_a_hit_the_selection_is_spread_over_the_transcript(meeting: Transcript) -> None:
     found = select(meeting, ask("zyzzyva"), max_tokens=BUDGET)
     assert found.hits == ()
     assert BUDGET * 0.9 < cost(found.passages) <= BUDGET
@@ -306,7 +310,7 @@ def test_no_budget_is_ever_exceeded(meeting: Transcript, budget: int) -> None:
         assert cost(select(meeting, ask(asked), max_tokens=budget).passages) <= budget
 
 
-def test_of_one_endless_passage_the_sentences_that_matter_are_given(meeting: Transcript) -> None:
+def test_one_endless_passage_is_shortened_to_the_relevant_sentences(meeting: Transcript) -> None:
     text = " ".join(passage.text for passage in meeting.passages)
     found = select(Transcript((Passage(text),)), ask("Who painted the corridor?"), max_tokens=200)
     assert "painted the corridor turquoise" in found.passages[0].text

@@ -1,4 +1,4 @@
-"""Texts are counted, cut and shown alike everywhere."""
+"""Count, truncate, split and format text."""
 
 import time
 
@@ -14,7 +14,7 @@ from chat.llm.text import (
     count_words,
     cut_to_tokens,
     cut_to_words,
-    language_of,
+    detect_language,
     line,
     one_line,
     sentences,
@@ -139,7 +139,7 @@ def test_a_line_tells_what_its_passage_knows() -> None:
     ],
 )
 def test_a_language_is_told_by_its_everyday_words_or_its_script(language: str, text: str) -> None:
-    assert language_of(text) == language
+    assert detect_language(text) == language
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_a_language_is_told_by_its_everyday_words_or_its_script(language: str, t
     ids=lambda odd: odd[:12],
 )
 async def test_no_text_keeps_the_service_busy_for_long(odd: str) -> None:
-    """Four times the text is about four times the work; were it squared, it would be sixteen times."""
+    """Four times the text takes about four times the work; quadratic work would take sixteen times."""
     await use(odd[:1000])
     eighth = len(odd) // 8  # of either end, for an odd end can be what costs
     less, more = await use(odd[:eighth] + odd[-eighth:]), await use(odd)
@@ -173,15 +173,15 @@ async def test_no_text_keeps_the_service_busy_for_long(odd: str) -> None:
 
 
 async def use(odd: str) -> float:
-    """The CPU seconds of whatever is done with a text that is transcript, speaker and question."""
+    """The CPU seconds of all that is done with a text as transcript, speaker and question."""
     question = Question(
         (Message("user", odd),), Transcript((Passage(odd, 0.0, 9.0, odd),)), max_tokens=100
     )
     await Extractive().answer(Question((Message("user", "Which budget?"),), question.transcript))
     began = time.process_time()
     sentences(odd)
-    prompts.without_delimiters(odd)
-    prompts.defused_line(question.transcript.passages[0])
+    prompts.escape_delimiters(odd)
+    prompts.escaped_line(question.transcript.passages[0])
     await Extractive().answer(question)
     keyphrases(Transcript((Passage(odd),)))
     return time.process_time() - began

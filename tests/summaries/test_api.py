@@ -128,7 +128,7 @@ def test_a_transcription_under_way_cannot_be_summarized_yet(client: Client) -> N
         ({"transcript": [SEGMENTS[0], {"start": 0, "end": 1}]}, "Segment 1"),
         ({"transcript": [{"start": "0", "end": 1, "text": "a"}]}, "start"),
         ({"transcript": [{"start": -1, "end": 1, "text": "a"}]}, "start"),
-        ({"transcript": [{"start": 2, "end": 1, "text": "a"}]}, "ends before"),
+        ({"transcript": [{"start": 2, "end": 1, "text": "a"}]}, "end must not be before start"),
         ({"transcript": [{"start": 0, "end": 10**400, "text": "a"}]}, "end"),
         ('{"full_text": ' + "[" * 200_000 + "]" * 200_000 + "}", "nested"),
         ('{"transcript": [{"start": NaN, "end": 1, "text": "a"}]}', "JSON"),

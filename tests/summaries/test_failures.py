@@ -134,7 +134,7 @@ def test_an_error_that_cannot_be_retried_fails_at_once(provider: str, script: Sc
         (faults.hang, "TRANSCRIBER_LLM_TIMEOUT_SECONDS"),
         (faults.send_text("{"), "not JSON"),
         (faults.cut_body, "in the middle"),
-        (faults.say("## Summary"), "empty answer"),
+        (faults.reply("## Summary"), "empty answer"),
     ],
 )
 def test_a_faulty_provider_fails_the_summary_with_the_reason(
@@ -179,7 +179,7 @@ def test_an_unexpected_error_is_logged_and_retried(
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr(loading, "opened", broken)
+    monkeypatch.setattr(loading, "open_model", broken)
     summary = request_summary(n_segments=3)
     with caplog.at_level(logging.ERROR):
         assert summarize_next().retry_after is not None
