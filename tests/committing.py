@@ -11,8 +11,6 @@ import time
 
 import django
 
-from transcription.jobs import lifecycle, prepare, transcribe
-
 N_CHUNKS = 10
 SEGMENTS_A_CHUNK = 5
 PAUSE_SECONDS = 1.0
@@ -22,6 +20,7 @@ CHUNK_SECONDS = 20.0
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcriber_site.settings")
     django.setup()
+    from transcription.jobs import lifecycle, prepare
     from transcription.leasing.leases import Lease
     from transcription.models import Recording
     from transcription.speech.chunks import PlannedChunk
@@ -51,6 +50,7 @@ def main() -> None:
 def _commit_next() -> dict[str, object]:
     from django.db import transaction
 
+    from transcription.jobs import lifecycle, transcribe
     from transcription.leasing.leases import Lease
     from transcription.speech.engines.base import TranscribedSegment
 

@@ -15,7 +15,6 @@ from statistics import median
 from tests import servers
 from tests.service import Service, wait_for
 from tests.waiting_engine import RATE
-from transcription.jobs import lifecycle, prepare, transcribe
 
 CHUNK_SECONDS = 108.0
 STREAMS_A_CHUNK = 4
@@ -116,6 +115,7 @@ def make_job(n_chunks: int) -> None:
     """A prepared job. Its chunks lie on an hour of samples, over and over: they are there to be read."""
     import numpy as np
 
+    from transcription.jobs import lifecycle, prepare
     from transcription.leasing.leases import Lease
     from transcription.models import Recording
     from transcription.recordings import SamplesWriter
@@ -146,6 +146,7 @@ def make_job(n_chunks: int) -> None:
 
 
 def claim_and_commit(n_chunks: int) -> None:
+    from transcription.jobs import lifecycle, transcribe
     from transcription.leasing.leases import Lease
     from transcription.speech.engines.base import TranscribedSegment
 
