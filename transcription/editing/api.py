@@ -1,4 +1,4 @@
-"""The API of edits by hand: validate, call one function of `editing`, answer with what is different now."""
+"""The API of edits by hand: validate, call one function of `services`, answer with what changed."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,6 +1,6 @@
-"""Where a segment is cut in two, and how two become one: pure planning, nothing is written here.
+"""Splitting a segment in two and merging two into one: planning only, nothing is written here.
 
-What was heard stays what was heard: each word goes to one side, in its order, none is lost.
+Transcribed words keep their order, each goes to one side, and none is lost.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from transcription.transcript.speaker_split import is_unedited, text_of
 from transcription.transcript.word_alignment import Word, is_unspaced
 
 APART_SECONDS = 0.01
-"""So much before the next segment a new one begins at the latest: times are what tells their order."""
+"""A new segment begins at least this long before the next one: segments are ordered by their start."""
 
 
 def nearest_cut(words: Sequence[Word], position: int) -> int | None:

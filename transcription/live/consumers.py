@@ -1,4 +1,4 @@
-"""The live WebSocket: listen to a job's feed, forward what comes."""
+"""The live WebSocket: forwards a job's feed to a listener."""
 
 import asyncio
 import logging
@@ -23,7 +23,9 @@ _logger = logging.getLogger(__name__)
 
 
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is untyped
-    channel_layer_alias = "none"  # the feed alone listens there: a listener would fall with Redis
+    channel_layer_alias = (
+        "none"  # only the feed uses the layer: a listener must survive an outage of Redis
+    )
     _forwarding: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
@@ -35,7 +37,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
             self._forwarding.cancel()
 
     async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
-        """Listeners have nothing to say."""
+        """Ignore what listeners send."""
 
     async def _forward(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The job feed: one reader a watched job in each web process, however many listen."""
+"""The live feed: in each web process one reader for each watched job, however many listeners it has."""
 
 import asyncio
 import json
@@ -24,13 +24,13 @@ from transcription.wake import listener_group
 LOOK_SECONDS = 0.25
 SEGMENTS_A_MESSAGE = 500
 LOOK_SECONDS_WHEN_WOKEN = 2.0
-"""Where messages wake the feed it looks by itself all the same, more seldom: a message may be lost."""
+"""Poll interval with Redis: wake-up messages come at once, but one may be lost."""
 
 _logger = logging.getLogger(__name__)
 
 
 class FeedBrokenError(Exception):
-    """What a listener has been sent counts no more; `code` is the WebSocket's close code."""
+    """What the listener received is void; `code` is the WebSocket close code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -43,27 +43,27 @@ NOT_FOUND = 4404
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one look at a job's rows found: its status, and segments in order of time, each as its id and JSON."""
+    """One read of a job's rows: its status, and segments in order of time, each as its id and JSON."""
 
     run: int
     revision: int
     status: dict[str, Any]
     segments: list[tuple[int, str]]
-    """Of the chunks that were not released before."""
+    """Segments of chunks that were not released before."""
     earlier: list[tuple[int, str]] | None
-    """Of those that were, if the job was revised; else None."""
+    """All segments released so far if `revision` changed, else None."""
     removed: list[int]
-    """The ids that revisions took away, if the job was revised."""
+    """Ids of segments that were deleted, if `revision` changed."""
     released_chunks: int
     is_final: bool
 
 
 class JobFeed:
-    """Everything that happened to a job, in the order in which listeners get it.
+    """The log of a job's messages, in the order in which all its listeners get them.
 
-    Segments are released chunk by chunk: those of a chunk only when all chunks before it are done, so that
-    the transcript grows at its end, and "after segment N" says all that a listener has. Once speakers are found
-    these segments change: then `speakers` messages tell which are different now, or new, and which are gone.
+    Segments of a chunk are released when all chunks before it are done, so that the transcript grows at its end
+    and `after=N` identifies all that a listener has. When a revision changes released segments (diarization, edits),
+    `speakers` messages carry the changed and added segments and the ids of the deleted ones.
     """
 
     def __init__(self, job_id: UUID) -> None:
@@ -90,7 +90,7 @@ class JobFeed:
             self._reader.cancel()
 
     async def messages(self, *, after: int | None) -> AsyncGenerator[str, None]:
-        """The listener's messages as JSON text: first what it missed, then what comes; ends with the final status."""
+        """Yield a listener's messages as JSON: what it missed, then news; ends after the final status."""
         sent_status = ""
         position = 0
         if after is not None:
@@ -107,7 +107,7 @@ class JobFeed:
             if self._status != sent_status:
                 sent_status = self._status
                 yield sent_status
-                continue  # more may have come while it was sent
+                continue  # more may have arrived while it was sent
             if self.ended:
                 if self._failure is not None:
                     raise self._failure
@@ -115,11 +115,11 @@ class JobFeed:
             await news.wait()
 
     def _resume(self, after: int) -> tuple[list[str], int]:
-        """What a listener missed who has the segments up to `after`, and where in the log it goes on."""
+        """Return what a listener that has the segments up to `after` missed, and its position in the log."""
         position = self._position_of.get(after)
         if not self._revision:
             return [], 0 if position is None else position + 1
-        # It may have heard of no revision or of some: it is told what the segments are that it has.
+        # It may know any earlier revision, so it is sent all segments that it has as they are now.
         if position is None:
             return _speakers_messages(list(self._current.values()), self._removed), len(self._log)
         had = [
@@ -157,7 +157,7 @@ class JobFeed:
             self._tell()
 
     def _take(self, snapshot: Snapshot | None) -> None:
-        if snapshot is None:  # deleted while it was watched
+        if snapshot is None:  # the job was deleted
             self._status = as_json(
                 job_status.live_status_message(job_status.not_found_document(self.job_id))
             )
@@ -211,12 +211,12 @@ _unused: WeakKeyDictionary[asyncio.AbstractEventLoop, list[str]] = WeakKeyDictio
 
 
 def _unused_channels() -> list[str]:
-    """To be used again: the layer keeps what comes too late for a channel until somebody fetches it."""
+    """Channels for reuse: the layer keeps late messages of an abandoned channel until somebody fetches them."""
     return _unused.setdefault(asyncio.get_running_loop(), [])
 
 
 class _Wakeups:
-    """Waits for the next reason to look at a job's rows: a message where there are any, or some time."""
+    """Waits for the next reason to read a job's rows: a wake-up message, or the poll interval."""
 
     def __init__(self, job_id: UUID) -> None:
         self._group = listener_group(job_id)
@@ -236,7 +236,7 @@ class _Wakeups:
     async def __aexit__(self, *_: object) -> None:
         if self._channel:
             _unused_channels().append(self._channel)
-            with suppress(Exception):  # what cannot be told now, Redis forgets by itself
+            with suppress(Exception):  # Redis expires the membership by itself
                 await self._layer.group_discard(self._group, self._channel)
 
     async def wait(self) -> None:
@@ -249,7 +249,7 @@ class _Wakeups:
                     await self._join()
                 await self._layer.receive(self._channel)
         except TimeoutError:
-            # Nothing happened, or Redis was begun anew and knows of no group any more.
+            # No message, or Redis was restarted empty and the group is lost: join again.
             self._is_joined = False
         except Exception as error:
             self._is_joined = False
@@ -264,7 +264,7 @@ class _Wakeups:
         self._is_joined = True
 
     def _warn(self, error: Exception) -> None:
-        _logger.warning("The channel layer failed; the feed looks by itself: %r", error)
+        _logger.warning("The channel layer failed; the feed polls: %r", error)
 
 
 def as_json(message: object) -> str:
@@ -272,7 +272,7 @@ def as_json(message: object) -> str:
 
 
 def _speakers_messages(segments: list[str], removed: list[int]) -> list[str]:
-    """Segments that are different now, or new, and the ids of those that are gone; none if there is nothing to say."""
+    """Return `speakers` messages with changed or added segments and deleted ids; none if there are neither."""
     batches = [
         segments[first : first + SEGMENTS_A_MESSAGE]
         for first in range(0, len(segments), SEGMENTS_A_MESSAGE)
@@ -290,7 +290,7 @@ _feeds: dict[UUID, JobFeed] = {}
 
 
 async def listen(job_id: UUID, *, after: int | None) -> AsyncGenerator[str, None]:
-    """Follow a job through the feed that all its listeners in this process share."""
+    """Yield a job's messages from the feed that all its listeners in this process share."""
     feed = _feeds.get(job_id)
     if feed is None or feed.ended:
         feed = _feeds[job_id] = JobFeed(job_id)
@@ -309,9 +309,9 @@ async def listen(job_id: UUID, *, after: int | None) -> AsyncGenerator[str, None
 
 
 def read_job(job_id: UUID, released_chunks: int, revision: int | None) -> Snapshot | None:
-    """Look at the rows: segments of the chunks from `released_chunks` on that are done without a gap.
+    """Read the segments of the chunks from `released_chunks` up to the first unfinished one. None if the job is gone.
 
-    Those of earlier chunks too, if the job was revised since `revision`.
+    Includes the segments of earlier chunks if the job has another revision than `revision`.
     """
     while True:
         job = Job.objects.filter(pk=job_id).defer("removed_segments").first()
@@ -320,7 +320,7 @@ def read_job(job_id: UUID, released_chunks: int, revision: int | None) -> Snapsh
         snapshot = _read_rows(job, released_chunks, revision)
         if not snapshot.segments and snapshot.earlier is None:
             return snapshot
-        # These were read after the job's row, and may be of a later revision than that is.
+        # The segments were read after the job's row and may be of a later revision: then read again.
         as_read = Job.objects.filter(pk=job_id, run=job.run, revision=job.revision)
         if as_read.exists():
             return snapshot
@@ -357,7 +357,7 @@ def _read_rows(job: Job, released_chunks: int, revision: int | None) -> Snapshot
 
 
 def _segments(job: Job, first: int, end: int) -> list[tuple[int, str]]:
-    """The segments of the chunks from `first` up to, not including, `end`."""
+    """Return the segments of the chunks from `first` up to, not including, `end`."""
     if end <= first:
         return []
     segments = job.segments.filter(chunk__index__gte=first, chunk__index__lt=end).defer("words")

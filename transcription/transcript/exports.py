@@ -1,4 +1,4 @@
-"""A transcript as a file: subtitles, text, a table, a document, or the API's own JSON."""
+"""Exports: a transcript as SRT, WebVTT, plain text, CSV, DOCX or JSON. A new format is a writer in `_WRITERS`."""
 
 import csv
 import html
@@ -18,7 +18,7 @@ from transcription.transcript.segments import clock_time, display_time, full_tex
 from transcription.transcript.subtitles import make_cues
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A cell that begins so is a formula to spreadsheets."""
+"""Spreadsheets read a cell that begins with one of these as a formula (CSV injection)."""
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -26,7 +26,7 @@ NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 class Options:
     speakers: bool = True
     times: bool = True
-    """Of text and documents; the other formats are made of times."""
+    """For txt and docx; the other formats always have times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Export:
 
 
 def export(*, job: Job, format: str, options: Options) -> Export:  # noqa: A002  # the API's word
-    """The transcript, as far as there is one, as a file named after the recording."""
+    """Write the transcript, complete or not, to a file named after the recording."""
     content_type, write = _WRITERS[format]
     stem = PurePath(job.recording.name).stem or "transcript"
     segments = job.segments.all() if format in SUBTITLES else job.segments.defer("words")
@@ -46,7 +46,7 @@ def export(*, job: Job, format: str, options: Options) -> Export:  # noqa: A002 
 
 
 def result(job: Job, segments: Sequence[Segment]) -> dict[str, object]:
-    """The documented result."""
+    """Return the result document of the API."""
     return {
         "segments": [segment_object(segment) for segment in segments],
         "text": full_text(segments),
@@ -64,7 +64,7 @@ def _srt(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
             index,
             timedelta(milliseconds=cue.start),
             timedelta(milliseconds=cue.end),
-            # An arrow is where a cue's times are.
+            # An arrow separates the times of a cue, so text may not contain one.
             "\n".join(cue.lines).replace("-->", "→"),
         )
         for index, cue in enumerate(cues, 1)
@@ -99,7 +99,9 @@ def _csv(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
         speaker = [_cell(segment.speaker or "")] if options.speakers else []
         times = [f"{segment.start:.3f}", f"{segment.end:.3f}"]
         table.writerow([*times, *speaker, _cell(segment.text)])
-    return file.getvalue().encode("utf-8-sig")  # the mark tells Excel that it is UTF-8
+    return file.getvalue().encode(
+        "utf-8-sig"
+    )  # with a byte order mark, by which Excel recognizes UTF-8
 
 
 def _json(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
@@ -130,7 +132,7 @@ def _docx(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
 
 
 def _paragraphs(segments: Sequence[Segment], options: Options) -> Iterator[tuple[str, str]]:
-    """Who said it and when, as far as that is wanted, and what was said: a segment, or all until another speaks."""
+    """Yield heading (time, speaker) and text of each segment, or without times of each speaker's run of segments."""
     if options.times:
         for segment in segments:
             time = f"[{clock_time(segment.start)}] "
@@ -165,4 +167,4 @@ _WRITERS: dict[str, tuple[str, Callable[[Job, Sequence[Segment], Options], bytes
 }
 FORMATS = tuple(_WRITERS)
 SUBTITLES = ("srt", "vtt")
-"""What is made of words; the other formats need no more than the text."""
+"""Formats that need word times; the others need the text alone."""

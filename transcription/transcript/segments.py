@@ -1,4 +1,4 @@
-"""A transcript as people and programs read it: times shown, text joined."""
+"""Segments in the API's shape: display times, segment objects, the whole text."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,19 +7,19 @@ from transcription.models import Segment
 
 
 def display_time(seconds: float) -> str:
-    """`hh:mm:ss.mmm`, as in 00:01:02.345."""
+    """Format seconds as `hh:mm:ss.mmm`, such as 00:01:02.345."""
     whole, milliseconds = divmod(round(seconds * 1000), 1000)
     minutes, second = divmod(whole, 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}.{milliseconds:03d}"
 
 
 def clock_time(seconds: float) -> str:
-    """`hh:mm:ss`, as in 00:01:02."""
+    """Format seconds as `hh:mm:ss`, such as 00:01:02."""
     return display_time(seconds).rpartition(".")[0]
 
 
 def segment_object(segment: Segment) -> dict[str, Any]:
-    """A segment in the API's shape, the same in results and in live messages."""
+    """Return a segment in the API's shape, the same in results and in live messages."""
     return {
         "id": segment.pk,
         "start": segment.start,

@@ -1,7 +1,7 @@
-"""Subtitles: a transcript as cues that can be read while somebody speaks.
+"""Subtitles: a transcript as cues of readable length.
 
-At most two lines of 42 letters, and 7 seconds (as in Netflix's Timed Text Style Guide); cut between words, best after
-punctuation, and where the speaker changes.
+At most two lines of 42 characters, and 7 seconds (as in Netflix's Timed Text Style Guide); cut between words,
+preferably after punctuation, and where the speaker changes.
 """
 
 import unicodedata
@@ -15,14 +15,14 @@ from transcription.transcript.word_alignment import is_unspaced, shown_words
 MOST_LETTERS = 42
 MOST_MS = 7_000
 LEAST_MS = 1_000
-"""So long a cue is shown if nothing comes after it."""
+"""Shortest display time of a cue, if no other follows."""
 BRIEFEST_MS = 500
-"""So long a cue is shown though the next one has to wait for it: where words have no time, or people interrupt."""
+"""Shortest display time even if it delays the next cue: words without duration, or speakers who interrupt."""
 PAUSE_MS = 1_500
-"""A pause that no cue runs across."""
+"""No cue spans a pause of this length."""
 PUNCTUATION = tuple(".,;:!?…。、，！？；：،؟؛।")
 CLOSING = "\"'”’»)]」』）"
-"""What may stand between punctuation and the end of a word."""
+"""May follow punctuation at the end of a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """What no line break may part; times in milliseconds."""
+    """Text that no line break may split; times in milliseconds."""
 
     start: int
     end: int
@@ -53,7 +53,7 @@ class _Piece:
     end: int
     text: str
     width: int
-    """With the blank before it; these are added up rather than measured again for each try."""
+    """Display width with the blank before it; summed rather than measured again at each try."""
     blank: int
     ends_clause: bool
 
@@ -79,7 +79,7 @@ def make_cues(segments: Iterable[Segment], *, with_names: bool = False) -> list[
 
 
 def _words(segment: Segment) -> Iterator[_Word]:
-    """The words, with what belongs to them: Whisper hears "well" and "-known", "10" and "%"."""
+    """Join words with what belongs to them: Whisper writes "well" and "-known", "10" and "%" as separate words."""
     whole: _Word | None = None
     for word in shown_words(segment):
         start, end = round(1000 * word["start"]), round(1000 * word["end"])
@@ -96,7 +96,7 @@ def _words(segment: Segment) -> Iterator[_Word]:
 
 
 def _shown(text: str) -> str:
-    """Line breaks and control characters would end a cue, or a document; joiners and marks belong to the text."""
+    """Remove line breaks and control characters, which would end a cue or document; keep joiners and marks."""
     if text.isprintable():
         return text
     return "".join(
@@ -115,12 +115,12 @@ def _named(words: Sequence[_Word], name: str) -> list[_Word]:
         return []
     first = words[0]
     named = [_Word(first.start, first.start, f" {part}") for part in f"{name}:".split()]
-    # The first word of a text that was put right has no blank before it.
+    # The first word of an edited text has no blank before it.
     return [*named, _Word(first.start, first.end, f" {first.text.lstrip()}"), *words[1:]]
 
 
 def _cut(word: _Word) -> Iterator[_Piece]:
-    """A word in parts that fit in a line, each with its share of the time."""
+    """Split a word into parts that fit in a line, each with its share of the time."""
     text = word.text.strip()
     blank = word.text[: len(word.text) - len(word.text.lstrip())][:1]
     done = 0
@@ -149,7 +149,7 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _runs(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
-    """The pieces of each cue."""
+    """Group pieces into cues."""
     run: list[_Piece] = []
     for piece in pieces:
         if run and piece.start - run[-1].end >= PAUSE_MS:
@@ -169,7 +169,7 @@ def _fits(run: Sequence[_Piece]) -> bool:
 
 
 def _best_cut(run: Sequence[_Piece]) -> int:
-    """After the last punctuation in the second half, if there is any; else at the end."""
+    """Return where to break: after the last punctuation in the second half, else at the end."""
     width = _run_width(run)
     half = width / 2
     for cut in range(len(run), 0, -1):
@@ -188,7 +188,7 @@ def _lines(run: Sequence[_Piece]) -> tuple[str, ...]:
 
 
 def _second_line(run: Sequence[_Piece]) -> int | None:
-    """The piece that begins the second line, for two of about the same length.
+    """Return the index of the piece that begins the second line, for two lines of similar length.
 
     The number of pieces if one line is enough, None if two are not.
     """
@@ -209,7 +209,7 @@ def _second_line(run: Sequence[_Piece]) -> int | None:
 
 
 def _in_time(cues: Sequence[Cue]) -> list[Cue]:
-    """Cues that follow one another: what overlaps is clipped, what is too short to be read lasts a little."""
+    """Arrange cues in sequence: clip overlaps, and extend cues that are too short to read."""
     timed: list[Cue] = []
     until = 0
     for index, cue in enumerate(cues):
@@ -239,7 +239,7 @@ def _width(text: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _letter_width(letter: str) -> int:
-    """Wide East Asian letters take the room of two; marks, joiners and other signs within a letter none."""
+    """Return the display width: wide East Asian letters count twice, combining marks and joiners not at all."""
     if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(letter) in "WF" else 1

@@ -1,4 +1,4 @@
-"""What a person should look at in a transcript, with the reasons. Nothing is changed here.
+"""Suspect passages: what a person should check in a transcript, with the reasons. Read only.
 
 avg_logprob and compression_ratio are the decoding window's, which all its segments share (see engines.base). A window
 that fails says only that something in it is wrong, so of its segments those are suspect that made it fail.
@@ -31,17 +31,17 @@ REASONS = (
 
 LOGPROB_LIMIT = -1.0
 COMPRESSION_RATIO_LIMIT = 2.4
-"""Both as in Radford et al. 2022, section 4.5: what Whisper itself samples again."""
+"""Both from Radford et al. 2022, section 4.5: beyond them Whisper falls back to a higher temperature."""
 SPOKEN_SHARE = 0.2
-"""A segment with less speech in it is text in silence; word times are a few tenths of a second off at times."""
+"""Below this share of speech a segment counts as text in silence; word times may be off by some tenths of a second."""
 LOOP_TIMES, LOOP_WORDS = 3, 8
-"""A loop is a phrase said so often, of so many words in all: `no, no, no` is speech."""
+"""A loop repeats a phrase at least this often, with at least so many words in all: `no, no, no` is speech."""
 LEAST_PROBABILITY = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A segment, or (None) a stretch of speech without one. Times are seconds from the start of the recording."""
+    """A segment, or (None) speech without a segment. Times are seconds from the start of the recording."""
 
     segment: Segment | None
     start: float
@@ -51,10 +51,7 @@ class Suspect:
 
 
 def find_suspects(*, job: Job) -> list[Suspect]:
-    """The suspects of a job's transcript, in order of time.
-
-    A segment whose text a person has put right has been looked at: it is none.
-    """
+    """Find the suspects of a job's transcript, in order of time. Edited segments were checked: they are none."""
     segments = list(job.segments.all())
     speech = [
         Span(start, end)
@@ -90,7 +87,7 @@ def _is_edited(segment: Segment) -> bool:
 
 
 def _in_loops(segments: Sequence[Segment]) -> Iterator[Segment]:
-    """Segments in which a phrase is said again and again, or which are said so one after the other."""
+    """Yield segments that are part of a loop: a phrase repeated within a segment or across several."""
     words: list[str] = []
     ends: list[int] = []
     for segment in segments:
@@ -108,14 +105,14 @@ def _in_loops(segments: Sequence[Segment]) -> Iterator[Segment]:
 
 
 def _said(segment: Segment) -> list[str]:
-    """The words without case and punctuation; Whisper's own where it wrote a script without spaces."""
+    """Return the words in lower case without punctuation; the decoder's words in scripts without spaces."""
     written = [word["text"] for word in segment.words] or segment.text.split()
     said = (re.sub(r"\W", "", word).lower() for word in written)
     return [word for word in said if word]
 
 
 def _loops(words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Stretches in which the words repeat with some period, as indexes, in one pass.
+    """Yield index ranges in which the words repeat with some period, in one pass.
 
     Where three words in a row were said before, the distance may be the period of a loop, and is for as long as
     words stay the same as those one period before.
@@ -143,11 +140,11 @@ def _loops(words: Sequence[str]) -> Iterator[tuple[int, int]]:
         index = max(end - 2, index + 1)
 
 
-# ---- The decoder's figures
+# ---- The decoder's scores
 
 
 def _unsure(segments: Sequence[Segment]) -> Iterator[Segment]:
-    """Of windows that the decoder was unsure of: the segments whose words are no likelier than the window's mean."""
+    """Yield, of windows with a low log probability, the segments at or below the window's mean."""
     for window in _windows(segments):
         if (window[0].avg_logprob or 0.0) >= LOGPROB_LIMIT:
             continue
@@ -157,7 +154,7 @@ def _unsure(segments: Sequence[Segment]) -> Iterator[Segment]:
 
 
 def _logprob(segment: Segment) -> float:
-    """The mean log probability of the segment's own words; the window's where they are not known."""
+    """Return the mean log probability of the segment's words; the window's if there are none."""
     if not segment.words:
         return segment.avg_logprob or 0.0
     logs = [math.log(max(word["probability"], LEAST_PROBABILITY)) for word in segment.words]
@@ -165,7 +162,7 @@ def _logprob(segment: Segment) -> float:
 
 
 def _compressible(segments: Sequence[Segment]) -> Iterator[Segment]:
-    """Of windows whose text says little for its length: the segments that add little to the rest of it."""
+    """Yield, of windows with a high compression ratio, the segments that add little to the rest."""
     for window in _windows(segments):
         if (window[0].compression_ratio or 0.0) <= COMPRESSION_RATIO_LIMIT:
             continue
@@ -180,7 +177,7 @@ def _adds_little(segment: Segment, window: Sequence[Segment]) -> bool:
 
 
 def _windows(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
-    """The segments by the window that they were decoded in: its figures tell it from the next."""
+    """Group segments by decoding window, recognized by the scores that its segments share."""
     for _, window in groupby(
         segments, key=lambda s: (s.chunk_id, s.avg_logprob, s.compression_ratio, s.no_speech_prob)
     ):
@@ -191,7 +188,7 @@ def _windows(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
 
 
 def _in_silence(segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[Segment]:
-    """Segments with hardly any speech in them. Both come in order of time, so each is gone through once."""
+    """Yield segments with hardly any speech in them, in one pass over both, which are in order of time."""
     first = 0
     for segment in segments:
         while first < len(speech) and speech[first].end <= segment.start:
@@ -207,7 +204,7 @@ def _in_silence(segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator
 
 
 def _without_text(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
-    """Stretches of speech that no segment covers and that are long enough to hold words.
+    """Return speech that no segment covers and that is long enough to contain words.
 
     Spans with a short pause between them and no text in it are one stretch.
     """
@@ -231,7 +228,7 @@ def _without_text(speech: Sequence[Span], segments: Sequence[Segment]) -> list[S
 
 
 def _gaps(segments: Sequence[Segment]) -> Iterator[Span]:
-    """What lies between the segments, before the first and after the last."""
+    """Yield the gaps between segments, before the first and after the last."""
     position = 0.0
     for segment in segments:
         if segment.start - position >= MISSED_SPEECH_SECONDS:

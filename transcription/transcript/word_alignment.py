@@ -1,4 +1,4 @@
-"""When the words of a segment were spoken, also those that a person has put in place of what was heard."""
+"""Word alignment: the times of a segment's words, of edited text too."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from transcription.transcript.segments import segment_object
 from transcription.transcript.speaker_split import is_unedited
 
 Word = dict[str, Any]
-"""start, end, text (with the blank before it) and probability."""
+"""start, end (seconds), text (with the blank before it) and probability (None for an edited word)."""
 
 UNSPACED = (
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     r"\uf900-\ufaff\uff01-\uff1f\uff66-\uff9f\U00020000-\U0003ffff"
 )
-"""Scripts without blanks between words, whose letters, each with its marks, are words enough.
+"""Scripts without blanks between words: each letter, with its combining marks, counts as a word.
 
 Thai, Lao, Burmese, Khmer, kana, Han; with their punctuation.
 """
@@ -26,7 +26,7 @@ NOT_SAID = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
 
 
 def segment_with_words(segment: Segment) -> dict[str, Any]:
-    """A segment in the API's shape, with its words as they are shown, and whether its text was edited."""
+    """Return a segment in the API's shape, with its shown words and whether its text was edited."""
     return {
         **segment_object(segment),
         "words": shown_words(segment),
@@ -35,7 +35,7 @@ def segment_with_words(segment: Segment) -> dict[str, Any]:
 
 
 def shown_words(segment: Segment) -> list[Word]:
-    """The words of what the segment says now; joined, without the first blank, they are its text."""
+    """Return the words of the segment's present text; joined, without the first blank, they are that text."""
     if is_unedited(segment):
         words: list[Word] = segment.words
         return words
@@ -45,7 +45,7 @@ def shown_words(segment: Segment) -> list[Word]:
 
 
 def aligned_words(*, text: str, words: Sequence[Word], start: float, end: float) -> list[Word]:
-    """The words of `text`, in order, from `start` to `end`.
+    """Align the words of `text` with the transcribed `words`, between `start` and `end` seconds.
 
     Those that were heard, as in `words`, keep their times. The others share what lies between these in proportion to
     their letters; their probability is None: nobody heard them.
@@ -70,12 +70,12 @@ def aligned_words(*, text: str, words: Sequence[Word], start: float, end: float)
 
 
 def is_unspaced(letter: str) -> bool:
-    """Whether it is a letter, or a sign, beside which no blank stands."""
+    """Whether this letter or sign is of a script without blanks between words."""
     return regex.fullmatch(f"[{UNSPACED}]", letter) is not None
 
 
 def _same(heard: Sequence[Word], tokens: Sequence[str]) -> dict[int, Word]:
-    """What was heard of the tokens, by their index: the longest common subsequence of both."""
+    """Map indexes of tokens to the transcribed words they equal: the longest common subsequence of both."""
     blocks = LCSseq.opcodes(
         [_said(piece["text"]) for piece in heard], [_said(token) for token in tokens]
     ).as_matching_blocks()
@@ -83,7 +83,7 @@ def _same(heard: Sequence[Word], tokens: Sequence[str]) -> dict[int, Word]:
 
 
 def _pieces(word: Word) -> list[Word]:
-    """A word as the tokens of its text, which are several in scripts without blanks."""
+    """Split a word into the tokens of its text, several in scripts without blanks, each with its share of the time."""
     return _spread(
         TOKEN.findall(word["text"]), word["start"], word["end"], probability=word["probability"]
     )
@@ -104,5 +104,5 @@ def _spread(
 
 
 def _said(text: str) -> str:
-    """What tells words apart: their letters, or signs where there are no letters."""
+    """Normalize a word for comparison: its letters and digits in lower case, or its signs if it has neither."""
     return NOT_SAID.sub("", text.casefold()) or text.strip()
