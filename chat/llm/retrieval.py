@@ -17,7 +17,7 @@ from chat.llm.tokenize import Tokenizer, tokenizer_for
 _EARLIER_WEIGHTS = (0.3, 0.2, 0.12, 0.08)
 """The weights of the terms of earlier messages, the latest first; the question's is 1."""
 _LONG_TEXT_TERMS = 3
-"""The terms of a longer earlier message weigh together no more than so many."""
+"""An earlier message with more terms weighs no more in total than this many terms."""
 _STOP_WORD_WEIGHT = 0.1
 _STRONG_SHARE = 0.35
 """A hit is strong from this share of the best hit's score; strong hits are selected first."""

@@ -589,6 +589,7 @@ def test_two_people_are_told_apart_and_a_listener_ends_with_the_result(
     assert debug["diarization_engine"] == "pyannote"
 
 
+@pytest.mark.embedded
 @pytest.mark.slow
 def test_the_segments_of_a_conversation_are_their_speakers(
     service: Service, conversation: Path
@@ -601,6 +602,7 @@ def test_the_segments_of_a_conversation_are_their_speakers(
     assert der([(clip("sample"), turns)], collar=0.25, skip_overlap=True) < 0.1
 
 
+@pytest.mark.embedded
 @pytest.mark.slow
 def test_no_segment_has_words_of_two_speakers(service: Service, conversation: Path) -> None:
     job_id = UUID(service.upload(conversation, diarize="true"))
@@ -618,6 +620,7 @@ def test_no_segment_has_words_of_two_speakers(service: Service, conversation: Pa
         assert {found.speaker for found in attribute(spans, turns)} == {speaker}
 
 
+@pytest.mark.embedded
 @pytest.mark.slow
 def test_a_completed_transcript_gets_its_speakers_when_they_are_asked_for(
     service: Service, conversation: Path
@@ -668,6 +671,7 @@ def test_a_worker_that_is_killed_at_it_costs_time_alone(
     assert stages["diarize"]["attempts"] == 2
 
 
+@pytest.mark.embedded
 @pytest.mark.slow
 def test_without_a_model_the_transcript_comes_without_speakers(
     tmp_path: Path, conversation: Path
