@@ -17,7 +17,7 @@ from transcription.speech.diarization.attribution import attribute, parts
 from transcription.speech.diarization.base import Turn
 from transcription.speech.engines.base import Span
 from transcription.speech.segments import (
-    MISPLACED_SECONDS,
+    MAX_WORD_SHIFT_SECONDS,
     MISSED_SPEECH_SECONDS,
     PHRASE_PAUSE_SECONDS,
     TOLERANCE_SECONDS,
@@ -148,7 +148,7 @@ def _target_indices(words: Sequence[Word], targets: Sequence[_Target]) -> list[i
         block.b + n: old[block.a + n][1]
         for block in matcher.get_matching_blocks()
         for n in range(block.size)
-        if abs(_middle(old[block.a + n][0]) - _middle(words[block.b + n])) < MISPLACED_SECONDS
+        if abs(_middle(old[block.a + n][0]) - _middle(words[block.b + n])) < MAX_WORD_SHIFT_SECONDS
     }
     segments = [target.segment for target in targets]
     indices: list[int | None] = []

@@ -9,7 +9,7 @@ from retranslation.services import MAX_SECONDS
 from transcription.serializers import ModelAndLanguage, ModelName, RecordingFile, Started
 
 MIN_SECONDS = 0.01
-"""Half of the shortest word (`speech.segments.SHORTEST_WORD_SECONDS`)."""
+"""Half of the shortest word (`speech.segments.MIN_WORD_SECONDS`)."""
 DEFAULT_MODEL = "whisper-large-v3-turbo"
 
 

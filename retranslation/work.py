@@ -79,7 +79,7 @@ def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
         origin=origin,
         span=span,
         language=retranslation.requested_language,
-        known=_known_words(retranslation, span),
+        reference_words=_known_words(retranslation, span),
     )
     services.finish(
         lease=lease,

@@ -33,7 +33,7 @@ def models_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(fetching, "_answers", {})
+    monkeypatch.setattr(fetching, "_reachability", {})
     return tmp_path / "models"
 
 
@@ -186,7 +186,8 @@ def test_a_checkpoint_that_is_cut_off_is_not_here(models_dir: Path) -> None:
 def test_the_list_tells_what_is_here_and_how_large_it_is(models_dir: Path, bundled: Path) -> None:
     put_weights(models_dir / "small", bundled)
     lines = {
-        line.name: line for line in weights.listing(engine="faster-whisper", models_dir=models_dir)
+        line.name: line
+        for line in weights.list_models(engine="faster-whisper", models_dir=models_dir)
     }
     assert list(lines) == list(MODELS)
     assert lines["tiny.en"].is_downloaded
@@ -198,7 +199,7 @@ def test_the_list_tells_what_is_here_and_how_large_it_is(models_dir: Path, bundl
     assert lines["large-v3"].full_name == "openai/whisper-large-v3"
     assert not any(
         line.name.startswith("distil")
-        for line in weights.listing(engine="openai-whisper", models_dir=models_dir)
+        for line in weights.list_models(engine="openai-whisper", models_dir=models_dir)
     )
 
 
@@ -209,7 +210,7 @@ from pathlib import Path
 from transcription.speech import fetching, weights
 from transcription.speech.catalogue import MODELS
 for engine in ("faster-whisper", "openai-whisper"):
-    weights.listing(engine=engine, models_dir=Path({str(models_dir)!r}))
+    weights.list_models(engine=engine, models_dir=Path({str(models_dir)!r}))
     fetching.can_download(MODELS["small"], engine=engine)
 heavy = {{"torch", "ctranslate2", "faster_whisper", "whisper", "huggingface_hub", "django"}}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)

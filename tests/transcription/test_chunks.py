@@ -8,8 +8,8 @@ import pytest
 from transcription.speech.chunks import (
     CHUNK_STREAMS,
     FIRST_CHUNK_STREAMS,
-    LONGEST_SILENCE_SECONDS,
     MARGIN_SECONDS,
+    MAX_SILENCE_SECONDS,
     Planner,
     plan,
 )
@@ -52,7 +52,7 @@ def test_a_plan_holds_all_speech_once_in_streams_that_fit_a_window(seed: int) ->
         assert held
         assert stream.duration <= 30 or len(held) == 1
         silences = [after.start - before.end for before, after in pairwise(held)]
-        assert all(silence <= LONGEST_SILENCE_SECONDS for silence in silences)
+        assert all(silence <= MAX_SILENCE_SECONDS for silence in silences)
     for chunk in chunks:
         assert chunk.start == chunk.streams[0].start
         assert chunk.end == chunk.streams[-1].end

@@ -20,7 +20,7 @@ from transcription.speech.engines.base import (
     SpeechEngine,
     Word,
 )
-from transcription.speech.ranges import RangeText, cut, transcribe_range, with_context
+from transcription.speech.ranges import RangeText, split_index, transcribe_range, with_context
 from transcription.speech.voice_activity import VoiceActivity
 
 SECONDS = 360.0
@@ -241,11 +241,11 @@ def test_a_range_is_cut_between_the_same_words_wherever_two_models_place_them(
     known = heard("we moved the server room to Leipzig", 0.0)
     for shift in (-0.5, -0.2, 0.0, 0.2, 0.5):
         words = heard("we moved a server room to Leipzig", shift)
-        assert cut(words, edge, known) == n_before, shift
+        assert split_index(words, edge, known) == n_before, shift
 
 
 def test_where_other_words_were_heard_a_range_is_cut_by_time() -> None:
     words = heard("they took all machines away", 0.0)
-    assert cut(words, 0.9, heard("we moved the server room", 0.1)) == 2
-    assert cut(words, 0.9, []) == 2
-    assert cut([], 0.9, heard("we moved", 0.0)) == 0
+    assert split_index(words, 0.9, heard("we moved the server room", 0.1)) == 2
+    assert split_index(words, 0.9, []) == 2
+    assert split_index([], 0.9, heard("we moved", 0.0)) == 0

@@ -76,17 +76,17 @@ def test_what_was_decoded_whole_is_not_decoded_again() -> None:
 
 def test_a_sentence_in_the_midst_that_no_segment_covers_is_found() -> None:
     told = [segment((0.0, 3.0, " one")), segment((7.0, 10.0, " two"))]
-    [missed] = segments.uncovered([Span(0.0, 10.0)], told)
+    [missed] = segments.uncovered_speech([Span(0.0, 10.0)], told)
     assert (missed.start, missed.end) == (2.75, 7.25)
 
 
 def test_silence_between_segments_is_not_missed_speech() -> None:
     told = [segment((0.0, 3.0, " one")), segment((7.0, 10.0, " two"))]
-    assert segments.uncovered([Span(0.0, 3.1), Span(6.9, 10.0)], told) == []
+    assert segments.uncovered_speech([Span(0.0, 3.1), Span(6.9, 10.0)], told) == []
 
 
 def phrases(words: TranscribedSegment, speech: list[Span]) -> list[TranscribedSegment]:
-    return segments._phrases(segments._without_pauses(words, speech))
+    return segments._split_into_phrases(segments._trim_to_speech(words, speech))
 
 
 def test_words_end_where_the_voice_ends_and_not_where_the_next_word_begins() -> None:
@@ -125,7 +125,7 @@ def test_splitting_keeps_every_word() -> None:
 
 
 def spoken_at(*words: tuple[float, float, str]) -> list[tuple[float, float]]:
-    found = segments._with_length(list(segment(*words).words))
+    found = segments._enforce_min_length(list(segment(*words).words))
     return [(round(word.start, 3), round(word.end, 3)) for word in found]
 
 

@@ -30,7 +30,7 @@ def list_models(*, role: str = SPEECH) -> list[weights.ListedModel]:
 
 
 def _weights_here() -> list[weights.ListedModel]:
-    return weights.listing(
+    return weights.list_models(
         engine=settings.TRANSCRIBER_ENGINE, models_dir=settings.TRANSCRIBER_MODELS_DIR
     )
 

@@ -1,4 +1,4 @@
-"""Any audio or video file as 16 kHz mono samples, decoded as a stream (PyAV, which carries its own FFmpeg)."""
+"""Decode any audio or video file to 16 kHz mono samples, as a stream (PyAV, which bundles FFmpeg)."""
 
 import itertools
 import math
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 Pcm: TypeAlias = "npt.NDArray[np.int16]"
 """Mono samples at 16 kHz as 16-bit integers: shape (n_samples,)."""
 
-PIECE_SAMPLES = 10 * SAMPLE_RATE
-LONGEST_GAP_SECONDS = 3600
-SHORTEST_GAP_SECONDS = 0.1
-MOST_GAPS_SECONDS = 4 * 3600
-"""All gaps together: a small file must not become days of silence."""
-LOWEST_RATE = 4000
+BLOCK_SAMPLES = 10 * SAMPLE_RATE
+MAX_GAP_SECONDS = 3600
+MIN_GAP_SECONDS = 0.1
+MAX_TOTAL_GAP_SECONDS = 4 * 3600
+"""Of all gaps together: a small file must not decode to days of silence."""
+MIN_SAMPLE_RATE = 4000
 PROBE_PACKETS = 100
 
 
 class NotAudioError(ValueError):
-    """The file is not audio that can be decoded; the message says what was found instead."""
+    """The file has no audio that can be decoded. The message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a container says of its first audio stream. `duration` is in seconds, None where it does not say."""
+    """The first audio stream as the container declares it. `duration`: seconds; None if it is not declared."""
 
     container: str
     codec: str
@@ -43,14 +43,14 @@ class AudioInfo:
 
 
 def probe(source: Path | BinaryIO) -> AudioInfo:
-    """Open `source`, decode its first samples, and say what it holds. Raises NotAudioError."""
+    """Identify the container and codec of `source`, and check that it decodes. Raises NotAudioError."""
     with _open(source) as container:
         _require_samples(container)
         stream = container.streams.audio[0]
-        if stream.codec_context.sample_rate < LOWEST_RATE:
+        if stream.codec_context.sample_rate < MIN_SAMPLE_RATE:
             raise NotAudioError(
-                f"The file declares {stream.codec_context.sample_rate} samples a second; "
-                f"speech needs {LOWEST_RATE} at least. It may be damaged."
+                f"The file's sample rate is {stream.codec_context.sample_rate} Hz; "
+                f"at least {MIN_SAMPLE_RATE} Hz is needed. The file may be damaged."
             )
         seconds = container.duration / 1_000_000 if container.duration else None
         if stream.duration is not None and stream.time_base is not None:
@@ -61,7 +61,7 @@ def probe(source: Path | BinaryIO) -> AudioInfo:
 
 
 def _require_samples(container: "InputContainer") -> None:
-    """Random bytes can look like a format and even decode for a moment; real audio decodes for the most part."""
+    """Raise NotAudioError unless most of the first packets decode: random bytes can look like a format too."""
     import av
 
     n_good = n_damaged = n_samples = 0
@@ -76,40 +76,40 @@ def _require_samples(container: "InputContainer") -> None:
                 n_good += 1
                 n_samples += sum(frame.samples for frame in frames)
     except av.error.FFmpegError:
-        pass  # it breaks off: what was decoded before counts
+        pass  # a truncated file: the packets decoded so far count
     if not n_samples:
         raise NotAudioError(
-            "The file's audio holds no samples: it is empty, or damaged from its beginning."
+            "The file's audio has no samples: it is empty, or damaged at its beginning."
         )
     if n_damaged > n_good:
         raise NotAudioError("The file is damaged: most of its beginning cannot be decoded.")
 
 
 def decode(source: Path | BinaryIO) -> Iterator[Pcm]:
-    """Yield the first audio stream in pieces of about ten seconds, so that memory does not grow with length.
+    """Yield the first audio stream in blocks of about ten seconds, so that memory does not grow with its length.
 
-    Gaps in the container's clock (a paused recording, a lost packet) become silence, so that times stay
-    those that a player shows. Damaged packets are passed over; a file that breaks off ends there.
-    Raises NotAudioError where nothing can be read at all.
+    Gaps between timestamps (a paused recording, a lost packet) become silence, so that times match those of a
+    player. Damaged packets are skipped; a truncated file ends where it is truncated.
+    Raises NotAudioError if nothing can be decoded.
     """
-    import numpy as np  # the web process probes files without it
+    import numpy as np  # imported here: the web process only probes
 
     with _open(source) as container:
         resampler, format_before = _resampler(), None
         origin = (container.start_time or 0) / 1_000_000
         pending: list[Pcm] = []
         n_pending = n_total = 0
-        gaps_left = MOST_GAPS_SECONDS * SAMPLE_RATE
+        gaps_left = MAX_TOTAL_GAP_SECONDS * SAMPLE_RATE
         for frame in _frames(container):
             gap = min(_gap_before(frame, origin, n_total / SAMPLE_RATE), gaps_left)
             gaps_left -= gap
             parts = [
-                np.zeros(min(gap - i, PIECE_SAMPLES), np.int16)
-                for i in range(0, gap, PIECE_SAMPLES)
+                np.zeros(min(gap - i, BLOCK_SAMPLES), np.int16)
+                for i in range(0, gap, BLOCK_SAMPLES)
             ]
-            frame.pts = None  # the resampler must not compensate for what is compensated here
+            frame.pts = None  # or the resampler would fill the gap a second time
             format_now = (frame.sample_rate, frame.layout.name, frame.format.name)
-            if format_before not in (None, format_now):  # as in radio streams and joined files
+            if format_before not in (None, format_now):  # in radio streams and concatenated files
                 parts += [_samples(resampled) for resampled in resampler.resample(None)]
                 resampler = _resampler()
             format_before = format_now
@@ -118,7 +118,7 @@ def decode(source: Path | BinaryIO) -> Iterator[Pcm]:
                 pending.append(part)
                 n_pending += len(part)
                 n_total += len(part)
-                if n_pending >= PIECE_SAMPLES:
+                if n_pending >= BLOCK_SAMPLES:
                     yield np.concatenate(pending)
                     pending, n_pending = [], 0
         pending += [_samples(resampled) for resampled in resampler.resample(None)]
@@ -127,21 +127,21 @@ def decode(source: Path | BinaryIO) -> Iterator[Pcm]:
 
 
 def to_float(samples: Pcm) -> Audio:
-    """16-bit samples as the float32 that models take."""
+    """Convert 16-bit samples to float32 in [-1, 1]."""
     floats: Audio = samples.astype("float32")
     return floats / 32768.0
 
 
 def read_all(source: Path | BinaryIO) -> Audio:
-    """The whole of a (short) file at once."""
+    """Decode a whole (short) file. Raises NotAudioError."""
     import numpy as np
 
-    pieces = list(decode(source))
-    return to_float(np.concatenate(pieces)) if pieces else np.zeros(0, np.float32)
+    blocks = list(decode(source))
+    return to_float(np.concatenate(blocks)) if blocks else np.zeros(0, np.float32)
 
 
-class _Content:
-    """A file without its name, so that FFmpeg goes by what it holds: some formats claim any bytes by extension."""
+class _NamelessFile:
+    """A file without a name, so that FFmpeg detects the format by content, never by extension."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
@@ -157,10 +157,12 @@ def _open(source: Path | BinaryIO) -> "Iterator[InputContainer]":
 def _container(file: BinaryIO) -> "InputContainer":
     import av
 
-    # A playlist must not make this machine read its own files, or fetch from others: no protocol is allowed.
+    # No protocols: a playlist must not make FFmpeg read local files or send requests (SSRF).
     options = {"protocol_whitelist": "none"}
     try:
-        container = av.open(_Content(file), mode="r", options=options, metadata_errors="ignore")
+        container = av.open(
+            _NamelessFile(file), mode="r", options=options, metadata_errors="ignore"
+        )
     except (av.error.FFmpegError, ValueError) as error:
         raise NotAudioError("The file is not audio or video in any known format.") from error
     if container.streams.audio:
@@ -169,12 +171,12 @@ def _container(file: BinaryIO) -> "InputContainer":
     kinds = {stream.type for stream in container.streams}
     container.close()
     if "video" in kinds:
-        raise NotAudioError("The file holds pictures but no sound.")
-    raise NotAudioError("The file holds no audio.")
+        raise NotAudioError("The file is a video without an audio track.")
+    raise NotAudioError("The file has no audio track.")
 
 
 def _frames(container: "InputContainer") -> "Iterator[AudioFrame]":
-    """The decoded frames, passing over what is damaged."""
+    """Yield the decoded frames, skipping damaged packets."""
     import av
 
     packets = container.demux(container.streams.audio[0])
@@ -184,7 +186,7 @@ def _frames(container: "InputContainer") -> "Iterator[AudioFrame]":
         except StopIteration:
             return
         except av.error.FFmpegError:
-            return  # the container breaks off here
+            return  # the file is truncated here
         try:
             yield from packet.decode()
         except av.error.FFmpegError:
@@ -192,11 +194,11 @@ def _frames(container: "InputContainer") -> "Iterator[AudioFrame]":
 
 
 def _gap_before(frame: "AudioFrame", origin: float, decoded_until: float) -> int:
-    """How many samples of silence the container's clock asks for before `frame`."""
+    """The number of samples of silence before `frame`, by its timestamp."""
     if frame.time is None:
         return 0
     missing = frame.time - origin - decoded_until
-    if not SHORTEST_GAP_SECONDS < missing < LONGEST_GAP_SECONDS:
+    if not MIN_GAP_SECONDS < missing < MAX_GAP_SECONDS:
         return 0
     return round(missing * SAMPLE_RATE)
 

@@ -1,6 +1,6 @@
-"""The Whisper models that can be asked for: their names, sizes, and languages.
+"""The catalogue of Whisper models: names, sizes, languages.
 
-Where weights lie and how they are fetched is in weights.py.
+weights.py finds and downloads their weights.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 Engine = str
 """`faster-whisper` or `openai-whisper`: a key of `engines.loading.ENGINES`."""
 
-# The codes that Whisper's tokenizer knows: ISO 639-1, but for `haw` (639-2) and `jw` (Javanese).
+# The codes of Whisper's tokenizer: ISO 639-1, except `haw` (639-2) and `jw` (Javanese).
 _CODES = (
     "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th "
     "ur hr bg lt la mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr "
@@ -21,7 +21,7 @@ _ENGLISH = frozenset({"en"})
 
 
 class UnknownModelError(ValueError):
-    """A name that belongs to no model of the catalogue."""
+    """No model has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ModelInfo:
 
     `size_mb` is the nominal size of its 16-bit weights in megabytes (10^6 bytes), `hub_repo` the
     hub's repository of its CTranslate2 weights, `openai_name` its name in openai-whisper (None
-    where that package cannot run it: its code assumes the alignment heads of OpenAI's own models).
+    if that package cannot run it: it assumes the alignment heads of OpenAI's own models).
     """
 
     name: str
@@ -67,7 +67,7 @@ def _openai(
 
 
 def _distil(name: str, description: str, size_mb: float, *, hub_repo: str) -> ModelInfo:
-    # All were distilled on English alone, those with a multilingual vocabulary too.
+    # All were distilled on English only, including those with a multilingual vocabulary.
     return ModelInfo(
         name=name,
         full_name=f"distil-whisper/{name}",
@@ -94,9 +94,12 @@ _TABLE = (
         3086.9,
         full_name="openai/whisper-large",
     ),
-    _openai("large-v2", "Very accurate, wants a GPU, multilingual", 3086.9),
+    _openai("large-v2", "Very accurate, slow without a GPU, multilingual", 3086.9),
     _openai(
-        "large-v3", "Most accurate, wants a GPU, multilingual", 3087.3, languages=_LANGUAGES_V3
+        "large-v3",
+        "Most accurate, slow without a GPU, multilingual",
+        3087.3,
+        languages=_LANGUAGES_V3,
     ),
     _openai(
         "large-v3-turbo",
@@ -137,28 +140,28 @@ _ALIASES = {
     "large": "large-v3",
     "turbo": "large-v3-turbo",
     "openai/whisper-turbo": "large-v3-turbo",
-    # The hub calls the first large model `whisper-large`, so the plain word and the hub's differ.
+    # The hub's `openai/whisper-large` is the first large model, openai-whisper's `large` the latest.
     "whisper-large": "large-v1",
 }
 
 
 def resolve(name: str) -> ModelInfo:
-    """The model that `name` means: `tiny.en`, `whisper-tiny.en`, `openai/whisper-tiny.en`, `turbo`.
+    """Find a model by name or alias: `tiny.en`, `whisper-tiny.en`, `openai/whisper-tiny.en`, `turbo`.
 
     Raises UnknownModelError.
     """
-    wanted = name.strip().lower()
-    for candidate in (_ALIASES.get(wanted, wanted), wanted.removeprefix("whisper-")):
+    key = name.strip().lower()
+    for candidate in (_ALIASES.get(key, key), key.removeprefix("whisper-")):
         if model := MODELS.get(_ALIASES.get(candidate, candidate)):
             return model
     for model in MODELS.values():
-        if wanted in (model.full_name.lower(), model.hub_repo.lower()):
+        if key in (model.full_name.lower(), model.hub_repo.lower()):
             return model
     raise UnknownModelError(f"Unknown model {name!r}. Known models: {', '.join(MODELS)}.")
 
 
 def models_for(engine: Engine) -> list[ModelInfo]:
-    """The models that `engine` can run, in the order in which to show them."""
+    """The models that `engine` can run, in display order."""
     return [model for model in MODELS.values() if can_run(model, engine=engine)]
 
 
@@ -167,12 +170,12 @@ def can_run(model: ModelInfo, *, engine: Engine) -> bool:
 
 
 def languages(model: ModelInfo) -> frozenset[str]:
-    """The codes of the languages that `model` transcribes."""
+    """The codes of the languages that `model` supports."""
     return model.languages
 
 
 def language_code(written: str) -> str:
-    """Whisper's code for a language as people write it: `EN` is `en`, ISO's `jv` (Javanese) is `jw`."""
+    """Normalize a language code to Whisper's: `EN` to `en`, ISO's `jv` (Javanese) to `jw`."""
     code = written.strip().lower()
     return {"jv": "jw"}.get(code, code)
 

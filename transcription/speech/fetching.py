@@ -1,4 +1,4 @@
-"""Download weights: CTranslate2's from the hub, openai-whisper's from where that package says."""
+"""Download weights: CTranslate2's from the model hub, openai-whisper's from the URLs in that package."""
 
 import ast
 import hashlib
@@ -18,7 +18,7 @@ from transcription.speech.catalogue import Engine, ModelInfo
 from transcription.speech.engines.base import SpeechError
 
 OnBytes = Callable[[int, int], None]
-"""Called with the bytes that are here and the bytes in all."""
+"""A progress callback: bytes downloaded, bytes in total."""
 
 _CT2_FILES = (
     "config.json",
@@ -30,41 +30,42 @@ _CT2_FILES = (
 _POLL_SECONDS = 0.5
 _TIMEOUT_SECONDS = 30.0
 _BLOCK_BYTES = 1 << 20
-_ANSWER_SECONDS = 30.0
+_CACHE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    can_download: bool
-    asked_at: float
+class _Reachability:
+    is_reachable: bool
+    checked_at: float
+    """By time.monotonic."""
 
 
-_answers: dict[str, _Answer] = {}
-"""What `can_download` learnt, by URL."""
-_asking = threading.Lock()
+_reachability: dict[str, _Reachability] = {}
+"""The cache of `can_download`, by URL."""
+_check_lock = threading.Lock()
 
 
 def can_download(model: ModelInfo, *, engine: Engine, timeout: float = 3.0) -> bool:
-    """Whether the place that `model` is fetched from answers now; takes `timeout` seconds at most.
+    """Whether the server that `model` is downloaded from is reachable. Takes at most `timeout` seconds.
 
-    The answer is kept for 30 s. False if HF_HUB_OFFLINE is set.
+    The result is cached for 30 s. False if HF_HUB_OFFLINE is set.
     """
     if is_offline():
         return False
     try:
-        url = _url_to_ask(model, engine)
+        url = _url_to_check(model, engine)
     except SpeechError:
         return False
-    with _asking:
-        answer = _answers.get(url)
-        if answer is None or time.monotonic() - answer.asked_at > _ANSWER_SECONDS:
-            _answers[url] = _Answer(can_download=False, asked_at=time.monotonic())
-            # In a thread, because looking a host up knows no timeout. An answer that comes too
-            # late for this caller still counts for the next.
-            thread = threading.Thread(target=_ask, args=(url, timeout), daemon=True)
+    with _check_lock:
+        cached = _reachability.get(url)
+        if cached is None or time.monotonic() - cached.checked_at > _CACHE_SECONDS:
+            _reachability[url] = _Reachability(is_reachable=False, checked_at=time.monotonic())
+            # In a thread, because a DNS lookup has no timeout. A response that arrives after the
+            # timeout still updates the cache.
+            thread = threading.Thread(target=_check, args=(url, timeout), daemon=True)
             thread.start()
             thread.join(timeout)
-        return _answers[url].can_download
+        return _reachability[url].is_reachable
 
 
 def is_offline() -> bool:
@@ -73,23 +74,23 @@ def is_offline() -> bool:
 
 
 def fetch_from_hub(repo: str, *, folder: Path, on_progress: OnBytes | None) -> None:
-    """Download the CTranslate2 weights in the hub's `repo` into `folder`; what is there is kept.
+    """Download CTranslate2 weights from the hub's `repo` into `folder`. Resumes an interrupted download.
 
     Raises SpeechError.
     """
     if is_offline():
-        raise SpeechError("HF_HUB_OFFLINE forbids it")
+        raise SpeechError("HF_HUB_OFFLINE is set")
     failure: list[Exception] = []
     sizes: dict[str, int] = {}
 
     def download() -> None:
         try:
             _download_files(repo, folder, sizes)
-        except Exception as error:  # the hub's client raises errors of several libraries
+        except Exception as error:  # huggingface_hub passes on errors of several libraries
             failure.append(error)
 
-    # In a thread, so that progress is told in the caller's thread, whose database connection or
-    # terminal it may use; a daemon, so that Ctrl-C ends it.
+    # In a thread, so that on_progress runs in the caller's thread, where it may use the database
+    # connection or the terminal; a daemon, so that Ctrl-C ends it.
     thread = threading.Thread(target=download, daemon=True)
     thread.start()
     while thread.is_alive():
@@ -98,44 +99,45 @@ def fetch_from_hub(repo: str, *, folder: Path, on_progress: OnBytes | None) -> N
             total = sum(sizes.values())
             on_progress(min(_bytes_in(folder), total), total)
     if failure:
-        raise SpeechError(_in_one_line(failure[0])) from failure[0]
+        raise SpeechError(_one_line(failure[0])) from failure[0]
 
 
 def fetch_openai(name: str, *, folder: Path, on_progress: OnBytes | None) -> Path:
     """Download openai-whisper's checkpoint `name` into `folder` and check its SHA-256.
 
-    Goes on where an earlier attempt stopped. Raises SpeechError.
+    Resumes an interrupted download. Raises SpeechError.
     """
     if is_offline():
-        raise SpeechError("HF_HUB_OFFLINE forbids it")
+        raise SpeechError("HF_HUB_OFFLINE is set")
     url = _openai_url(name)
     target = folder / f"{name}.pt"
     try:
         _download_file(url, target, on_progress)
     except OSError as error:
-        raise SpeechError(_in_one_line(error)) from error
-    # The package keeps the checksum in the URL: .../<sha256>/<name>.pt
+        raise SpeechError(_one_line(error)) from error
+    # The URL contains the checksum: .../<sha256>/<name>.pt
     with target.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     if checksum != url.split("/")[-2]:
         target.unlink()
-        raise SpeechError("the file that came is damaged (its SHA-256 is wrong)")
+        raise SpeechError("the downloaded file is damaged (SHA-256 mismatch)")
     return target
 
 
-def _ask(url: str, timeout: float) -> None:
+def _check(url: str, timeout: float) -> None:
+    """Send a HEAD request to `url`, and cache whether it is reachable."""
     try:
         with _open(url, method="HEAD", timeout=timeout):
-            answers = True
+            is_reachable = True
     except urllib.error.HTTPError as error:
-        # A mirror that wants a token gets it from the hub's client when it comes to downloading.
-        answers = error.code == 401
+        # A mirror that requires a token is reachable: huggingface_hub sends the token with the download.
+        is_reachable = error.code == 401
     except (OSError, ValueError):
-        answers = False
-    _answers[url] = _Answer(answers, asked_at=time.monotonic())
+        is_reachable = False
+    _reachability[url] = _Reachability(is_reachable, checked_at=time.monotonic())
 
 
-def _url_to_ask(model: ModelInfo, engine: Engine) -> str:
+def _url_to_check(model: ModelInfo, engine: Engine) -> str:
     if engine == "openai-whisper" and model.openai_name:
         return _openai_url(model.openai_name)
     if endpoint := os.getenv("HF_ENDPOINT"):
@@ -148,10 +150,9 @@ def _url_to_ask(model: ModelInfo, engine: Engine) -> str:
 
 
 def _openai_url(name: str) -> str:
-    """Where openai-whisper would fetch `name` from. Raises SpeechError.
+    """The URL that openai-whisper downloads `name` from. Raises SpeechError.
 
-    Read from the package's source, because importing it imports torch, which the web process and
-    a download do without.
+    Parsed from the package's source, because importing it imports torch.
     """
     spec = find_spec("whisper")
     if spec is None or spec.origin is None:
@@ -161,11 +162,11 @@ def _openai_url(name: str) -> str:
             urls: dict[str, str] = ast.literal_eval(statement.value)
             if name in urls:
                 return urls[name]
-    raise SpeechError(f"openai-whisper does not know where '{name}' is")
+    raise SpeechError(f"openai-whisper has no URL for '{name}'")
 
 
 def _download_files(repo: str, folder: Path, sizes: dict[str, int]) -> None:
-    """Download the files of `repo` that a model needs, their sizes into `sizes` before that."""
+    """Download the files of `repo` that a model needs. Fills `sizes` (bytes, by name) first."""
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -175,7 +176,7 @@ def _download_files(repo: str, folder: Path, sizes: dict[str, int]) -> None:
         if any(fnmatch(file.rfilename, pattern) for pattern in _CT2_FILES):
             sizes[file.rfilename] = file.size or 0
     for name in sorted(sizes):
-        # With a local folder, the client goes on with what an earlier attempt left in `.cache`.
+        # With local_dir, huggingface_hub resumes from the partial files in `.cache`.
         hf_hub_download(repo, name, revision=info.sha, local_dir=folder)
 
 
@@ -185,9 +186,9 @@ def _bytes_in(folder: Path) -> int:
         try:
             status = path.stat()
         except FileNotFoundError:
-            continue  # renamed when it was finished
+            continue  # renamed when its download finished
         if path.is_file():
-            # Allocated, not apparent: the client may write a large file's end before its middle.
+            # Allocated blocks, not apparent size: the client may write the end of a file before its middle.
             total += min(status.st_size, status.st_blocks * 512)
     return total
 
@@ -198,7 +199,7 @@ def _download_file(url: str, target: Path, on_progress: OnBytes | None) -> None:
         response = _open(url, first_byte=done, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if done and error.code == 416:
-            return  # nothing is left to fetch
+            return  # the file is complete
         raise
     with response, target.open("ab") as file:
         if done and response.status != 206:
@@ -215,14 +216,14 @@ def _download_file(url: str, target: Path, on_progress: OnBytes | None) -> None:
 
 
 def _open(url: str, *, method: str = "GET", first_byte: int = 0, timeout: float) -> HTTPResponse:
-    """The answer to a request for `url`, a web address from the environment or a package."""
+    """Request `url`, which comes from the environment or a package. Raises OSError, ValueError."""
     if not url.startswith(("https://", "http://")):
-        raise ValueError(f"{url} is not a web address")
+        raise ValueError(f"{url} is not an HTTP URL")
     headers = {"Range": f"bytes={first_byte}-"} if first_byte else {}
     request = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310
     response: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)  # noqa: S310
     return response
 
 
-def _in_one_line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,7 +1,7 @@
-"""A range of a recording transcribed by itself: all that is said in it, and nothing that is said around it.
+"""Transcribe a range of a recording: all words in it, and none of those around it.
 
-The model is given a little more than the range, because half a word at an edge would be heard as another one. What
-is said in that context is cut from the text again by the times of its words.
+The model gets some context around the range, because it would mishear a word that is cut at an edge. The words of
+the context are then removed by their times.
 """
 
 from collections.abc import Sequence
@@ -9,32 +9,32 @@ from dataclasses import dataclass, replace
 
 from transcription.speech import chunks, segments
 from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechEngine, Word
-from transcription.speech.segments import MISPLACED_SECONDS, SHORTEST_WORD_SECONDS
+from transcription.speech.segments import MAX_WORD_SHIFT_SECONDS, MIN_WORD_SECONDS
 from transcription.speech.voice_activity import VoiceActivity
 
 CONTEXT_SECONDS = 4.0
-"""What is given to the model before and after a range, if somebody speaks across its edge.
+"""The context before and after a range, given to the model if there is speech across the edge.
 
-Of what is beyond a silence no word can be cut, and the model would only be tempted to go on from it.
+An edge in silence cuts no word, and there the context would only lead the model to continue from it.
 """
-CLOSE_SECONDS = 0.1
-"""So near to speech an edge is not in silence: voice activity hears soft sounds late, and words run on a little."""
+EDGE_MARGIN_SECONDS = 0.1
+"""An edge this close to speech is not in silence: voice activity detection misses soft onsets and endings."""
 
 
 @dataclass(frozen=True, slots=True)
 class RangeText:
-    """What is said in a range; times are seconds from the start of the recording."""
+    """The transcript of a range; times are seconds from the start of the recording."""
 
     text: str
     words: tuple[Word, ...]
     confidence: float | None
-    """The mean probability of the words; None where there are none."""
+    """The mean probability of the words; None if there are no words."""
     language: str
-    """Given or detected, an ISO 639-1 code."""
+    """The given or detected language, ISO 639-1."""
 
 
 def with_context(span: Span, *, duration: float) -> Span:
-    """The part of a recording of `duration` seconds that is to be read to transcribe `span`."""
+    """Extend `span` by the context, within a recording of `duration` seconds."""
     return Span(max(0.0, span.start - CONTEXT_SECONDS), min(duration, span.end + CONTEXT_SECONDS))
 
 
@@ -45,33 +45,35 @@ def transcribe_range(
     origin: float,
     span: Span,
     language: str,
-    known: Sequence[Word] = (),
+    reference_words: Sequence[Word] = (),
 ) -> RangeText:
-    """Transcribe `span` of a recording, of which `audio` begins at `origin` and holds the span with its context.
+    """Transcribe `span` of a recording. `audio` starts at `origin`, and contains the span with its context.
 
-    All times are seconds from the start of the recording. `known` is what another model heard there and around it,
-    in order of time, if anything: two models place the same word up to half a second apart, and a range cut by
-    the one's times is cut between the same words of the other. Without a `language` it is detected from what is
-    spoken; where nobody speaks it stays empty. Raises SpeechError.
+    All times are seconds from the start of the recording. `reference_words` are those of an existing transcript in
+    and around the span, ordered by start. Two models may place the same word half a second apart; with reference
+    words, the range is cut between the same words in both transcripts. An empty `language` is detected; it stays
+    empty if there is no speech. Raises SpeechError.
     """
     duration = len(audio) / SAMPLE_RATE
-    heard = _heard(_speech(audio), Span(span.start - origin, span.end - origin), duration)
-    audio = audio[round(heard.start * SAMPLE_RATE) : round(heard.end * SAMPLE_RATE)]
-    origin += heard.start
-    spoken = _speech(audio)
-    if not spoken:
+    inner = Span(span.start - origin, span.end - origin)
+    decoded = _span_to_decode(_find_speech(audio), inner, duration)
+    audio = audio[round(decoded.start * SAMPLE_RATE) : round(decoded.end * SAMPLE_RATE)]
+    origin += decoded.start
+    speech = _find_speech(audio)
+    if not speech:
         return RangeText(text="", words=(), confidence=None, language=language)
-    language = language or engine.detect_language(audio[round(spoken[0].start * SAMPLE_RATE) :])
+    language = language or engine.detect_language(audio[round(speech[0].start * SAMPLE_RATE) :])
     words = [
         word
-        for chunk in chunks.plan(spoken, heard.duration)
+        for chunk in chunks.plan(speech, decoded.duration)
         for segment in segments.transcribe(
             engine, audio, chunk.streams, chunk.speech, language=language
         )
-        for word in (_moved(word, origin) for word in segment.words)
+        for word in (_shift(word, origin) for word in segment.words)
     ]
-    first = cut(words, span.start, known)
-    words = [_clipped(word, span) for word in words[first : cut(words, span.end, known)]]
+    first = split_index(words, span.start, reference_words)
+    end = split_index(words, span.end, reference_words)
+    words = [_clip(word, span) for word in words[first:end]]
     return RangeText(
         text="".join(word.text for word in words).strip(),
         words=tuple(words),
@@ -80,61 +82,62 @@ def transcribe_range(
     )
 
 
-def _speech(audio: Audio) -> list[Span]:
+def _find_speech(audio: Audio) -> list[Span]:
     activity = VoiceActivity()
     return activity.feed(audio) + activity.finish()
 
 
-def _heard(speech: Sequence[Span], inside: Span, duration: float) -> Span:
-    """What the model is to hear: the range, and where somebody speaks across an edge the context beyond it."""
+def _span_to_decode(speech: Sequence[Span], inner: Span, duration: float) -> Span:
+    """The span to decode: the range, and beyond each edge that is not in silence the context."""
 
     def in_silence(edge: float) -> bool:
         return not any(
-            span.start - CLOSE_SECONDS < edge < span.end + CLOSE_SECONDS for span in speech
+            span.start - EDGE_MARGIN_SECONDS < edge < span.end + EDGE_MARGIN_SECONDS
+            for span in speech
         )
 
     return Span(
-        inside.start if in_silence(inside.start) else 0.0,
-        inside.end if in_silence(inside.end) else duration,
+        inner.start if in_silence(inner.start) else 0.0,
+        inner.end if in_silence(inner.end) else duration,
     )
 
 
-def cut(words: Sequence[Word], edge: float, known: Sequence[Word]) -> int:
-    """How many of `words` come before `edge`: by their middles, or as `known` words next to it tell."""
-    by_time = sum(_middle(word) < edge for word in words)
-    last = next((said(w) for w in reversed(known) if _middle(w) < edge), "")
-    following = next((said(w) for w in known if _middle(w) >= edge), "")
+def split_index(words: Sequence[Word], edge: float, reference_words: Sequence[Word]) -> int:
+    """The number of `words` before `edge`: by their midpoints, corrected by the reference words next to the edge."""
+    by_time = sum(_midpoint(word) < edge for word in words)
+    before = next((normalized(w) for w in reversed(reference_words) if _midpoint(w) < edge), "")
+    after = next((normalized(w) for w in reference_words if _midpoint(w) >= edge), "")
 
-    def likeness(index: int) -> tuple[int, float]:
-        same = index > 0 and said(words[index - 1]) == last
-        same_after = index < len(words) and said(words[index]) == following
-        return same + same_after, -abs(index - by_time)
+    def similarity(index: int) -> tuple[int, float]:
+        matches_before = index > 0 and normalized(words[index - 1]) == before
+        matches_after = index < len(words) and normalized(words[index]) == after
+        return matches_before + matches_after, -abs(index - by_time)
 
-    near = [
+    candidates = [
         index
         for index in range(len(words) + 1)
         if index == by_time
-        or (index < by_time and edge - words[index].end < MISPLACED_SECONDS)
-        or (index > by_time and words[index - 1].start - edge < MISPLACED_SECONDS)
+        or (index < by_time and edge - words[index].end < MAX_WORD_SHIFT_SECONDS)
+        or (index > by_time and words[index - 1].start - edge < MAX_WORD_SHIFT_SECONDS)
     ]
-    return max(near, key=likeness)
+    return max(candidates, key=similarity)
 
 
-def said(word: Word) -> str:
-    """The word without case and punctuation."""
+def normalized(word: Word) -> str:
+    """The word's text, case-folded and without punctuation."""
     return "".join(letter for letter in word.text.casefold() if letter.isalnum())
 
 
-def _middle(word: Word) -> float:
+def _midpoint(word: Word) -> float:
     return (word.start + word.end) / 2
 
 
-def _clipped(word: Word, span: Span) -> Word:
-    """The word with times inside the span, and some length."""
-    start = min(max(word.start, span.start), max(span.start, span.end - SHORTEST_WORD_SECONDS))
-    end = min(max(word.end, start + SHORTEST_WORD_SECONDS), max(span.end, start))
+def _clip(word: Word, span: Span) -> Word:
+    """Clip the word's times to the span, keeping at least MIN_WORD_SECONDS."""
+    start = min(max(word.start, span.start), max(span.start, span.end - MIN_WORD_SECONDS))
+    end = min(max(word.end, start + MIN_WORD_SECONDS), max(span.end, start))
     return replace(word, start=round(start, 3), end=round(end, 3))
 
 
-def _moved(word: Word, seconds: float) -> Word:
+def _shift(word: Word, seconds: float) -> Word:
     return replace(word, start=round(word.start + seconds, 3), end=round(word.end + seconds, 3))

@@ -1,7 +1,7 @@
-"""From what an engine decodes to segments: no speech left out, times where the voice is, phrases.
+"""Turn an engine's output into segments: decode missed speech, trim word times to speech, split into phrases.
 
-Whisper sometimes passes over a sentence in the midst of a window, and its word times (dynamic time warping over
-cross-attention) know no pauses: a word lasts until the next begins. Voice activity knows both.
+Whisper sometimes skips a sentence within a window, and its word times (dynamic time warping over cross-attention)
+have no pauses: a word lasts until the next one starts. Voice activity detection corrects both.
 """
 
 from collections.abc import Sequence
@@ -18,20 +18,21 @@ from transcription.speech.engines.base import (
 )
 
 MISSED_SPEECH_SECONDS = 1.5
-"""Speech of this length that no segment covers is decoded again, by itself."""
+"""Speech of at least this length that no segment covers is decoded again."""
 MISSED_MARGIN_SECONDS = 0.25
 TOLERANCE_SECONDS = 0.06
-"""Voice activity's own frames are 0.03 s."""
-SHORTEST_WORD_SECONDS = 0.02
-"""What Whisper's alignment counts in."""
-MISPLACED_SECONDS = 1.2
-"""So far from where one model heard a word another may put it, beside a pause above all."""
+"""Two frames of voice activity detection, of 0.03 s each."""
+MIN_WORD_SECONDS = 0.02
+"""The time resolution of Whisper's alignment."""
+MAX_WORD_SHIFT_SECONDS = 1.2
+"""How far apart two models may place the same word, mostly next to a pause."""
 
 SENTENCE_END = tuple(".?!。？！…")
 SENTENCE_PAUSE_SECONDS = 0.2
 PHRASE_PAUSE_SECONDS = 0.8
-LONG_SECONDS = 10.0
-LONG_PAUSE_SECONDS = 0.3
+LONG_PHRASE_SECONDS = 10.0
+LONG_PHRASE_PAUSE_SECONDS = 0.3
+"""A pause of this length ends a phrase that is longer than LONG_PHRASE_SECONDS."""
 
 
 def transcribe(
@@ -44,22 +45,24 @@ def transcribe(
     word_times: bool = True,
     on_progress: OnProgress | None = None,
 ) -> list[TranscribedSegment]:
-    """Transcribe the streams of `audio`, in which `speech` is where somebody speaks (seconds, all of it).
+    """Transcribe the streams of `audio`.
 
-    Returns segments in order of time. Raises SpeechError.
+    `speech` are all spans of speech in `audio`; all times are seconds from its start.
+    Returns segments ordered by start. Raises SpeechError.
     """
     segments = engine.transcribe(
         audio, streams, language=language, word_times=word_times, on_progress=on_progress
     )
-    missed = uncovered(speech, segments)
+    missed = uncovered_speech(speech, segments)
     if missed:
         segments += engine.transcribe(audio, missed, language=language, word_times=word_times)
         segments.sort(key=lambda segment: segment.start)
-    return [phrase for segment in segments for phrase in _phrases(_without_pauses(segment, speech))]
+    trimmed = (_trim_to_speech(segment, speech) for segment in segments)
+    return [phrase for segment in trimmed for phrase in _split_into_phrases(segment)]
 
 
-def uncovered(speech: Sequence[Span], segments: Sequence[TranscribedSegment]) -> list[Span]:
-    """Stretches of speech that no segment covers, with a margin, if they are long enough to hold words."""
+def uncovered_speech(speech: Sequence[Span], segments: Sequence[TranscribedSegment]) -> list[Span]:
+    """Find the speech of at least MISSED_SPEECH_SECONDS that no segment covers. Returns spans with a margin."""
     gaps: list[Span] = []
     for span in speech:
         position = span.start
@@ -76,16 +79,16 @@ def uncovered(speech: Sequence[Span], segments: Sequence[TranscribedSegment]) ->
     ]
 
 
-def _without_pauses(segment: TranscribedSegment, speech: Sequence[Span]) -> TranscribedSegment:
-    """The segment with words cut to the span of speech that each is in for the most part."""
+def _trim_to_speech(segment: TranscribedSegment, speech: Sequence[Span]) -> TranscribedSegment:
+    """Trim each word of the segment to the span of speech that it overlaps most."""
     if not segment.words:
         return segment
     near = [span for span in speech if span.end > segment.start and span.start < segment.end]
-    words = _with_length([_cut(word, near) for word in segment.words])
+    words = _enforce_min_length([_trim_word(word, near) for word in segment.words])
     return replace(segment, start=words[0].start, end=words[-1].end, words=words)
 
 
-def _cut(word: Word, speech: Sequence[Span]) -> Word:
+def _trim_word(word: Word, speech: Sequence[Span]) -> Word:
     def overlap(span: Span) -> float:
         return min(word.end, span.end) - max(word.start, span.start)
 
@@ -99,35 +102,35 @@ def _cut(word: Word, speech: Sequence[Span]) -> Word:
     )
 
 
-def _with_length(words: list[Word]) -> tuple[Word, ...]:
-    """The words, none shorter than SHORTEST_WORD_SECONDS: alignment gives some no time at all.
+def _enforce_min_length(words: list[Word]) -> tuple[Word, ...]:
+    """Lengthen words to MIN_WORD_SECONDS: alignment gives some of them no duration.
 
-    Such a word takes its time from those that follow, or at the end from those before.
+    A lengthened word delays those after it; at the end of the segment it moves those before it.
     """
-    found: list[Word] = []
+    lengthened: list[Word] = []
     end = words[-1].end
     earliest = words[0].start
     for word in words:
         start = max(word.start, earliest)
-        earliest = max(word.end, start + SHORTEST_WORD_SECONDS)
-        found.append(replace(word, start=start, end=earliest))
-    latest = max(end, found[0].start + SHORTEST_WORD_SECONDS * len(found))
-    for index in range(len(found) - 1, -1, -1):
-        word = found[index]
+        earliest = max(word.end, start + MIN_WORD_SECONDS)
+        lengthened.append(replace(word, start=start, end=earliest))
+    latest = max(end, lengthened[0].start + MIN_WORD_SECONDS * len(lengthened))
+    for index in range(len(lengthened) - 1, -1, -1):
+        word = lengthened[index]
         if word.end <= latest:
             break
-        found[index] = replace(
-            word, start=min(word.start, latest - SHORTEST_WORD_SECONDS), end=latest
+        lengthened[index] = replace(
+            word, start=min(word.start, latest - MIN_WORD_SECONDS), end=latest
         )
-        latest = found[index].start
-    return tuple(found)
+        latest = lengthened[index].start
+    return tuple(lengthened)
 
 
-def _phrases(segment: TranscribedSegment) -> list[TranscribedSegment]:
-    """The segment split where a sentence ends, where the speaker pauses, and if it is long where it can be."""
+def _split_into_phrases(segment: TranscribedSegment) -> list[TranscribedSegment]:
+    """Split the segment at the ends of sentences and at pauses; a long one at shorter pauses too."""
     parts: list[list[Word]] = [list(segment.words[:1])]
     for before, word in pairwise(segment.words):
-        if _parts_phrases(before, word, length=before.end - parts[-1][0].start):
+        if _is_phrase_boundary(before, word, length=before.end - parts[-1][0].start):
             parts.append([])
         parts[-1].append(word)
     if len(parts) == 1:
@@ -144,8 +147,10 @@ def _phrases(segment: TranscribedSegment) -> list[TranscribedSegment]:
     ]
 
 
-def _parts_phrases(before: Word, word: Word, *, length: float) -> bool:
+def _is_phrase_boundary(before: Word, word: Word, *, length: float) -> bool:
+    """Whether a phrase ends between two words. `length`: the seconds of the phrase so far."""
     pause = word.start - before.end
     if before.text.rstrip("\"'”’)").endswith(SENTENCE_END) and pause >= SENTENCE_PAUSE_SECONDS:
         return True
-    return pause >= (LONG_PAUSE_SECONDS if length >= LONG_SECONDS else PHRASE_PAUSE_SECONDS)
+    is_long = length >= LONG_PHRASE_SECONDS
+    return pause >= (LONG_PHRASE_PAUSE_SECONDS if is_long else PHRASE_PAUSE_SECONDS)

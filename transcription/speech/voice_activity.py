@@ -1,4 +1,4 @@
-"""Where somebody speaks: Silero VAD over a stream of samples."""
+"""Voice activity detection: Silero VAD on a stream of samples."""
 
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -17,18 +17,18 @@ FRAME_SECONDS = FRAME_SAMPLES / SAMPLE_RATE
 
 SPEECH_PROBABILITY = 0.5
 SILENCE_PROBABILITY = 0.35
-SHORTEST_SPEECH_SECONDS = 0.1
-SHORTEST_SILENCE_SECONDS = 0.1
-LONGEST_SPEECH_SECONDS = 28.0
+MIN_SPEECH_SECONDS = 0.1
+MIN_SILENCE_SECONDS = 0.1
+MAX_SPEECH_SECONDS = 28.0
 SPLIT_SEARCH_SECONDS = 10.0
+"""A span that is too long is split within its last seconds."""
 
 
 class VoiceActivity:
-    """Turns samples into spans of speech as they come; holds a few seconds of state, never the recording.
+    """Finds spans of speech in a stream of samples; its state is a few seconds, never the recording.
 
-    A span ends where the probability of speech stays below `SILENCE_PROBABILITY` for
-    `SHORTEST_SILENCE_SECONDS`; one that would grow past `LONGEST_SPEECH_SECONDS` is split at its
-    least likely frame, so that what follows can count on spans that fit Whisper's window.
+    A span ends when the probability of speech stays below `SILENCE_PROBABILITY` for `MIN_SILENCE_SECONDS`. A span
+    that reaches `MAX_SPEECH_SECONDS` is split at its least probable frame, so that all spans fit Whisper's window.
     """
 
     def __init__(self) -> None:
@@ -36,29 +36,29 @@ class VoiceActivity:
         self._hidden = np.zeros((1, 1, 128), np.float32)
         self._cell = np.zeros((1, 1, 128), np.float32)
         self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
-        self._rest = np.zeros(0, np.float32)
+        self._remainder = np.zeros(0, np.float32)
         self._n_frames = 0
-        self._started: int | None = None
-        self._silent_since: int | None = None
-        self._run: list[float] = []
+        self._start_frame: int | None = None
+        self._silence_frame: int | None = None
+        self._span_probabilities: list[float] = []
 
     def feed(self, samples: Audio) -> list[Span]:
-        """The spans of speech that `samples` bring to an end (seconds from the first sample fed)."""
-        samples = np.concatenate([self._rest, samples])
+        """Add samples. Returns the spans of speech that end in them, in seconds from the first sample fed."""
+        samples = np.concatenate([self._remainder, samples])
         n_whole = len(samples) // FRAME_SAMPLES * FRAME_SAMPLES
-        self._rest = samples[n_whole:]
+        self._remainder = samples[n_whole:]
         return list(self._spans(self._probabilities(samples[:n_whole])))
 
     def finish(self) -> list[Span]:
-        """The span that the end of the recording brings to its end."""
-        if len(self._rest):
-            padding = np.zeros(FRAME_SAMPLES - len(self._rest), np.float32)
+        """End the stream. Returns the spans that were still open."""
+        if len(self._remainder):
+            padding = np.zeros(FRAME_SAMPLES - len(self._remainder), np.float32)
             spans = self.feed(padding)
         else:
             spans = []
-        if self._started is not None:
-            spans += self._close(
-                self._n_frames if self._silent_since is None else self._silent_since
+        if self._start_frame is not None:
+            spans += self._end_span(
+                self._n_frames if self._silence_frame is None else self._silence_frame
             )
         return spans
 
@@ -76,50 +76,55 @@ class VoiceActivity:
         return np.asarray(output, np.float32).reshape(-1)
 
     def _spans(self, probabilities: Iterable[np.float32]) -> Iterator[Span]:
-        shortest_silence = round(SHORTEST_SILENCE_SECONDS / FRAME_SECONDS)
-        longest_speech = round(LONGEST_SPEECH_SECONDS / FRAME_SECONDS)
+        min_silence_frames = round(MIN_SILENCE_SECONDS / FRAME_SECONDS)
+        max_speech_frames = round(MAX_SPEECH_SECONDS / FRAME_SECONDS)
         for probability in map(float, probabilities):
             frame = self._n_frames
             self._n_frames += 1
-            if self._started is None:
+            if self._start_frame is None:
                 if probability >= SPEECH_PROBABILITY:
-                    self._started, self._run = frame, [probability]
+                    self._start_frame, self._span_probabilities = frame, [probability]
                 continue
-            self._run.append(probability)
+            self._span_probabilities.append(probability)
             if probability >= SPEECH_PROBABILITY:
-                self._silent_since = None
-            elif probability < SILENCE_PROBABILITY and self._silent_since is None:
-                self._silent_since = frame
-            if self._silent_since is not None and frame - self._silent_since >= shortest_silence:
-                yield from self._close(self._silent_since)
-            elif len(self._run) >= longest_speech:
+                self._silence_frame = None
+            elif probability < SILENCE_PROBABILITY and self._silence_frame is None:
+                self._silence_frame = frame
+            if (
+                self._silence_frame is not None
+                and frame - self._silence_frame >= min_silence_frames
+            ):
+                yield from self._end_span(self._silence_frame)
+            elif len(self._span_probabilities) >= max_speech_frames:
                 yield from self._split()
 
-    def _close(self, end: int) -> Iterator[Span]:
-        assert self._started is not None
-        span = Span(self._started * FRAME_SECONDS, end * FRAME_SECONDS)
-        self._started = self._silent_since = None
-        self._run = []
-        if span.duration >= SHORTEST_SPEECH_SECONDS:
+    def _end_span(self, end: int) -> Iterator[Span]:
+        """End the span at frame `end`, and yield it if it is long enough."""
+        assert self._start_frame is not None
+        span = Span(self._start_frame * FRAME_SECONDS, end * FRAME_SECONDS)
+        self._start_frame = self._silence_frame = None
+        self._span_probabilities = []
+        if span.duration >= MIN_SPEECH_SECONDS:
             yield span
 
     def _split(self) -> Iterator[Span]:
-        """End the span at its least likely frame of late, and let the next begin there."""
-        assert self._started is not None
+        """End the span at the least probable of its last frames, and start the next one there."""
+        assert self._start_frame is not None
         n_searched = round(SPLIT_SEARCH_SECONDS / FRAME_SECONDS)
-        cut = len(self._run) - n_searched + int(np.argmin(self._run[-n_searched:]))
-        started, run = self._started + cut, self._run[cut:]
-        yield from self._close(started)
-        self._started, self._run = started, run
+        probabilities = self._span_probabilities
+        cut = len(probabilities) - n_searched + int(np.argmin(probabilities[-n_searched:]))
+        frame = self._start_frame + cut
+        yield from self._end_span(frame)
+        self._start_frame, self._span_probabilities = frame, probabilities[cut:]
 
 
 @cache
 def _session() -> Any:
-    """Silero VAD v6 as faster-whisper ships it, found without importing faster-whisper."""
+    """Load Silero VAD v6 from the faster-whisper package, without importing that package."""
     spec = find_spec("faster_whisper")
     if spec is None or not spec.submodule_search_locations:
         raise SpeechError(
-            "Voice activity needs the faster-whisper package, which is not installed."
+            "Voice activity detection needs the faster-whisper package, which is not installed."
         )
     import onnxruntime
 

