@@ -348,6 +348,14 @@ def test_where_nothing_is_lost_nothing_is_sent() -> None:
     assert queued.n_messages() == 0
 
 
+def test_progress_never_decreases() -> None:
+    """The whole grows while a recording is read whose container declares less than it holds."""
+    job = make_job(n_chunks=3)
+    Job.objects.filter(pk=job.pk).update(progress=70)
+    commit(claim())
+    assert now(job).progress == 70
+
+
 def test_a_job_whose_worker_was_lost_after_its_last_commit_is_completed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
