@@ -1,1 +1,1 @@
-"""Side-by-side measurements that anyone can repeat: `make bench`."""
+"""Reproducible benchmarks: `make bench`."""

@@ -1,6 +1,6 @@
-"""`python -m bench [speech] [service] [retranslation] [diarization] [scale]`: measure, print tables, keep the figures.
+"""`python -m bench [speech] [service] [retranslation] [diarization] [scale]`: run benchmarks, print and save results.
 
-They are kept in bench/results/.
+The results are saved in bench/results/.
 """
 
 import json
@@ -36,7 +36,7 @@ def main(parts: list[str]) -> None:
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{'-'.join(parts) or 'all'}.json"
     target.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"\n{figures['machine']}\nFigures are in {target.relative_to(Path.cwd())}.")
+    print(f"\n{figures['machine']}\nThe results are in {target.relative_to(Path.cwd())}.")
 
 
 def machine() -> str:
@@ -63,7 +63,7 @@ def print_speech(rows: list[dict[str, Any]]) -> None:
 
 
 def print_service(rows: list[dict[str, Any]]) -> None:
-    print("\n| the service | measured | at most |")
+    print("\n| the service | measured | limit |")
     print("|---|---|---|")
     for row in rows:
         limit = "" if row["limit"] is None else f"{row['limit']:g} {row['unit']}"
@@ -93,8 +93,8 @@ def print_diarization(figures: dict[str, Any]) -> None:
             for name in names
         ]
         print(f"| {row['speakers']} speakers |" + "".join(cells))
-    done = figures["attribution"]
-    print(f"\n{done['words']} words, {done['turns']} turns: attributed in {done['seconds']} s.")
+    row = figures["attribution"]
+    print(f"\n{row['words']} words, {row['turns']} turns: attributed in {row['seconds']} s.")
 
 
 if __name__ == "__main__":

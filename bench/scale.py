@@ -1,4 +1,4 @@
-"""Many workers, and many listeners: what the service itself costs, whatever the model."""
+"""Benchmark of scaling: overhead with many workers and many listeners, independent of the model."""
 
 import tempfile
 from pathlib import Path
@@ -12,8 +12,8 @@ from tests import crowd, scaling, servers
 from tests.service import Service
 
 WORKERS = (8, 32)
-CHUNKS_A_WORKER = 10
-LEAST_SPEED_UP = {8: 6.5, 32: 20.0}
+CHUNKS_PER_WORKER = 10
+MIN_SPEED_UP = {8: 6.5, 32: 20.0}
 N_LISTENERS = 1000
 
 
@@ -25,27 +25,27 @@ def _overhead() -> list[dict[str, Any]]:
     claim, commit = scaling.overhead()
     return [
         row("claiming a chunk, PostgreSQL, median", 1000 * claim, "ms", None),
-        row("committing it with ten segments, median", 1000 * commit, "ms", None),
-        row("the two together", 1000 * (claim + commit), "ms", 15.0),
+        row("committing a chunk with ten segments, median", 1000 * commit, "ms", None),
+        row("claim and commit together", 1000 * (claim + commit), "ms", 15.0),
     ]
 
 
 def _speed_up() -> list[dict[str, Any]]:
-    """With an engine that waits two seconds for each chunk."""
-    one = scaling.measure(n_workers=1, n_chunks=CHUNKS_A_WORKER)
+    """The speed-up with several workers, whose engine waits two seconds per chunk."""
+    one = scaling.measure(n_workers=1, n_chunks=CHUNKS_PER_WORKER)
     rows = [
         row(
-            "one worker, chunks a second (two seconds of waiting each)",
+            "one worker, chunks per second (two seconds of waiting each)",
             one.chunks_per_second,
             "",
             None,
         ),
-        row("all else that it does between two chunks, median", 1000 * one.overhead, "ms", None),
+        row("overhead per chunk, median", 1000 * one.overhead, "ms", None),
     ]
     for n_workers in WORKERS:
-        several = scaling.measure(n_workers=n_workers, n_chunks=CHUNKS_A_WORKER * n_workers)
+        several = scaling.measure(n_workers=n_workers, n_chunks=CHUNKS_PER_WORKER * n_workers)
         speed_up = several.chunks_per_second / one.chunks_per_second
-        what = f"{n_workers} workers / one (at least {LEAST_SPEED_UP[n_workers]:g} ×)"
+        what = f"{n_workers} workers / one (at least {MIN_SPEED_UP[n_workers]:g} ×)"
         rows.append(row(what, speed_up, "×", None))
     return rows
 
@@ -59,8 +59,8 @@ def _fan_out() -> list[dict[str, Any]]:
                 tempfile.TemporaryDirectory() as folder,
                 Service(Path(folder) / "data", roles="web", **settings) as service,
             ):
-                listened = crowd.listen(service, n_listeners=N_LISTENERS)
-            delays = [1000 * delay for delay in listened.delays()]
+                result = crowd.listen(service, n_listeners=N_LISTENERS)
+            delays = [1000 * delay for delay in result.delays()]
             what = f"{N_LISTENERS} listeners, commit to delivery, {name}"
             rows += [
                 row(f"{what}: median", median(delays), "ms", limit),

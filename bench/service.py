@@ -1,4 +1,4 @@
-"""The whole service under measurement: real processes, real uploads, a real socket."""
+"""Benchmark of the whole service: real processes, real uploads, a real WebSocket."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from bench.speech import READING, run
 from tests.service import Service
 from tests.transcription.media import repeated
 
-BARE = "ours, with word times"
+ENGINE_ALONE = "ours, with word times"
 STATUS_RATE = 50
 STATUS_SECONDS = 20
 
@@ -37,10 +37,10 @@ def measure(*, rounds: int = 3) -> list[dict[str, Any]]:
 
 
 def _whole_job(service: Service, rounds: int) -> dict[str, Any]:
-    """Upload to `completed`, against the engine alone; in turn."""
-    jobs, bare = [], []
+    """The time from upload to `completed` against that of the engine alone, measured alternately."""
+    jobs, engine = [], []
     for _ in range(rounds):
-        bare.append(run(BARE, READING)["seconds"])
+        engine.append(run(ENGINE_ALONE, READING)["seconds"])
         started = time.perf_counter()
         job_id = service.upload(READING)
         _follow(service, job_id)
@@ -48,17 +48,17 @@ def _whole_job(service: Service, rounds: int) -> dict[str, Any]:
         status = service.status(job_id)
         assert status["status"] == "completed", status
     return {
-        "what": "whole job over HTTP / the bare engine",
-        "value": round(median(jobs) / median(bare), 3),
+        "what": "whole job over HTTP / engine alone",
+        "value": round(median(jobs) / median(engine), 3),
         "unit": "×",
         "limit": 1.15,
         "seconds": round(median(jobs), 2),
-        "bare_seconds": round(median(bare), 2),
+        "engine_seconds": round(median(engine), 2),
     }
 
 
 def _long_job(service: Service, file: Path) -> list[dict[str, Any]]:
-    peak = _Peak(service)
+    peak = _PeakMemory(service)
     with peak:
         job_id = service.upload(file)
         uploaded = time.perf_counter()
@@ -110,10 +110,10 @@ def _follow(service: Service, job_id: str, on_segment: Callable[[], Any] = lambd
 
 
 async def _status_latencies(url: str) -> list[float]:
-    """Seconds from the moment that a request was due to its answer, at a steady rate."""
+    """Latencies in seconds at a constant rate, measured from when each request was due."""
     latencies: list[float] = []
 
-    async def ask(client: httpx.AsyncClient) -> None:
+    async def send(client: httpx.AsyncClient) -> None:
         started = time.perf_counter()
         answer = await client.get(url)
         assert answer.status_code == 200
@@ -123,40 +123,40 @@ async def _status_latencies(url: str) -> list[float]:
         started = time.perf_counter()
         for number in range(STATUS_RATE * STATUS_SECONDS):
             await asyncio.sleep(max(0.0, started + number / STATUS_RATE - time.perf_counter()))
-            requests.create_task(ask(client))
+            requests.create_task(send(client))
     return latencies
 
 
-class _Peak:
-    """The most memory (resident set, MB of 10^6 bytes) that the largest process of each role held."""
+class _PeakMemory:
+    """The peak memory (RSS, in MB of 10^6 bytes) of the largest process of each role."""
 
-    SIGNS = {
+    COMMANDS = {
         "web": "transcriber_site.web",
         "speech": "--name speech",
         "interactive": "--name interactive",
     }
 
     def __init__(self, service: Service) -> None:
-        self.megabytes = dict.fromkeys(self.SIGNS, 0.0)
-        # Looked up once: to look through all processes again and again would slow what is measured.
+        self.megabytes = dict.fromkeys(self.COMMANDS, 0.0)
+        # Looked up once: repeated scans of all processes would slow the service down.
         self._processes = [
             (role, process)
             for process in service.processes()
-            for role, sign in self.SIGNS.items()
-            if sign in " ".join(process.cmdline())
+            for role, command in self.COMMANDS.items()
+            if command in " ".join(process.cmdline())
         ]
-        self._ended = threading.Event()
-        self._watcher = threading.Thread(target=self._watch)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._poll)
 
     def __enter__(self) -> None:
-        self._watcher.start()
+        self._thread.start()
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._watcher.join()
+        self._stop.set()
+        self._thread.join()
 
-    def _watch(self) -> None:
-        while not self._ended.wait(0.5):
+    def _poll(self) -> None:
+        while not self._stop.wait(0.5):
             for role, process in self._processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     megabytes = process.memory_info().rss / 1e6

@@ -1,4 +1,4 @@
-"""Speed and completeness of transcription: every contender on the same file, in turn, several times."""
+"""Benchmark of transcription: speed and word errors of each contender on the same file, run alternately."""
 
 import json
 import subprocess
@@ -18,27 +18,27 @@ ROUNDS = 3
 
 
 def measure(*, rounds: int = ROUNDS) -> list[dict[str, Any]]:
-    """Rows with median seconds, ratios to the two known implementations, words lost and WER (%)."""
+    """Rows with median seconds, ratios to faster-whisper and openai-whisper, words lost and WER (%)."""
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     texts: dict[str, str] = {}
-    for turn in range(rounds):
+    for n_round in range(rounds):
         for name in CONTENDERS:
-            if turn and name == REFERENCE:
-                continue  # by far the slowest: once is enough to compare with
-            answer = run(name, READING)
-            seconds[name].append(answer["seconds"])
-            texts[name] = answer["text"]
+            if n_round and name == REFERENCE:
+                continue  # by far the slowest, so only once
+            result = run(name, READING)
+            seconds[name].append(result["seconds"])
+            texts[name] = result["text"]
     reference, sequential = median(seconds[REFERENCE]), median(seconds[SEQUENTIAL])
     rows = []
     for name in CONTENDERS:
-        middle = median(seconds[name])
+        median_seconds = median(seconds[name])
         rows.append(
             {
                 "what": name,
-                "seconds": round(middle, 2),
+                "seconds": round(median_seconds, 2),
                 "spread": [round(min(seconds[name]), 2), round(max(seconds[name]), 2)],
-                "to_sequential": round(middle / sequential, 3),
-                "to_openai": round(middle / reference, 3),
+                "to_sequential": round(median_seconds / sequential, 3),
+                "to_openai": round(median_seconds / reference, 3),
                 **compare(texts[REFERENCE], texts[name]),
             }
         )
@@ -46,14 +46,15 @@ def measure(*, rounds: int = ROUNDS) -> list[dict[str, Any]]:
 
 
 def run(name: str, file: Path) -> dict[str, Any]:
+    """Run one contender on `file`, in its own process."""
     command = [sys.executable, "-m", "bench.contenders", name, str(file)]
     output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    answer: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return answer
+    result: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return result
 
 
 def compare(reference: str, hypothesis: str) -> dict[str, Any]:
-    """Words lost (deletions) and word error rate in per cent, after Whisper's own normalization."""
+    """Words lost (deletions) and word error rate in per cent, after Whisper's text normalization."""
     from whisper.normalizers import EnglishTextNormalizer
 
     normalize = EnglishTextNormalizer()

@@ -138,7 +138,7 @@ def random_words(rng: random.Random, n_words: int, seconds: float) -> list[Span]
 
 def plainly(word: Span, turns: Sequence[Turn]) -> Attribution:
     """The same by looking at every turn."""
-    end = max(word.end, word.start + attribution.SHORTEST_SECONDS)
+    end = max(word.end, word.start + attribution.MIN_WORD_SECONDS)
     shares: dict[str, float] = {}
     weighed: dict[str, float] = {}
     for turn in turns:
@@ -152,7 +152,7 @@ def plainly(word: Span, turns: Sequence[Turn]) -> Attribution:
     distance, nearest = min(
         (max(turn.start - end, word.start - turn.end), turn.speaker) for turn in turns
     )
-    if distance > attribution.NEAREST_SECONDS:
+    if distance > attribution.MAX_DISTANCE_SECONDS:
         return Attribution(None, None)
     return Attribution(nearest, 0.0)
 

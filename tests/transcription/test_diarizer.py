@@ -25,7 +25,7 @@ from tests.conversations import (
 from transcription.speech import audio
 from transcription.speech.diarization import loading
 from transcription.speech.diarization.base import (
-    PIECE_SECONDS,
+    BLOCK_SECONDS,
     Diarization,
     Diarizer,
     Samples,
@@ -249,7 +249,7 @@ class Recorded:
 def test_a_recording_is_read_piece_by_piece(diarizer: Diarizer) -> None:
     samples = Recorded(InMemory(conversation(2, seed=21, seconds=120)[0]))
     diarizer.diarize(samples)
-    assert max(span.duration for span in samples.spans) <= PIECE_SECONDS
+    assert max(span.duration for span in samples.spans) <= BLOCK_SECONDS
     assert min(span.start for span in samples.spans) == 0
     assert max(span.end for span in samples.spans) >= samples.duration
 

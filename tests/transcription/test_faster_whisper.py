@@ -147,7 +147,7 @@ def test_a_cuda_device_that_is_not_there_is_a_clear_error(
         catalogue.resolve("tiny.en"), engine="faster-whisper", models_dir=tmp_path
     )
     assert found is not None
-    with pytest.raises(SpeechError, match="no CUDA device"):
+    with pytest.raises(SpeechError, match="no CUDA GPU"):
         faster_whisper.load(
             found.path, model_name="tiny.en", settings=EngineSettings(device="cuda")
         )

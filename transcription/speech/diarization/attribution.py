@@ -1,4 +1,4 @@
-"""Who said which word: speaker turns laid over the words of a transcript."""
+"""Attribute words to speakers: speaker turns aligned with the words of a transcript."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from statistics import fmean
 from transcription.speech.diarization.base import Turn
 from transcription.speech.engines.base import Span
 
-NEAREST_SECONDS = 0.5
-"""A word that lies in no turn belongs to the nearest one, if that is no farther away."""
-SHORTEST_SECONDS = 0.01
-"""Some words begin and end at the same time."""
+MAX_DISTANCE_SECONDS = 0.5
+"""A word in no turn is attributed to the nearest turn within this distance."""
+MIN_WORD_SECONDS = 0.01
+"""Some words have no duration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The speaker of a word, and how well that is founded, from 0 to 1; both None where no turn is near."""
+    """The speaker of a word, with a confidence from 0 to 1; both None if no turn is near."""
 
     speaker: str | None
     confidence: float | None
@@ -25,7 +25,7 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Consecutive words of one speaker: those from `first` up to, not including, `end`."""
+    """Consecutive words of one speaker: indices from `first` to `end`, exclusive."""
 
     first: int
     end: int
@@ -34,25 +34,25 @@ class Part:
 
 
 def attribute(words: Sequence[Span], turns: Sequence[Turn]) -> list[Attribution]:
-    """The speaker of each word: whose turn it overlaps most, or the nearest turn's within NEAREST_SECONDS.
+    """Attribute each word to the speaker whose turns it overlaps most, else to the nearest turn's.
 
-    `turns` are in order of time and do not overlap. The confidence is the share of the word that lies in that
-    speaker's turns, times how clearly the voice in them is the speaker's (`Turn.voice`, 1 where it is not known):
-    0 for a word that only lies near a turn. Takes O(log n) of n turns for each word.
+    `turns` are ordered by start and do not overlap. The confidence is the share of the word within the speaker's
+    turns, times `Turn.voice` (1 if it is None); 0 for a word that is only near a turn (MAX_DISTANCE_SECONDS).
+    Takes O(log n) per word for n turns.
     """
     starts = [turn.start for turn in turns]
     ends = [turn.end for turn in turns]
     found = []
     for word in words:
-        if word.duration < SHORTEST_SECONDS:
-            word = Span(word.start, word.start + SHORTEST_SECONDS)
+        if word.duration < MIN_WORD_SECONDS:
+            word = Span(word.start, word.start + MIN_WORD_SECONDS)
         first, end = bisect_right(ends, word.start), bisect_left(starts, word.end)
-        found.append(_most(word, turns[first:end]) or _nearest(word, turns, first))
+        found.append(_by_overlap(word, turns[first:end]) or _by_distance(word, turns, first))
     return found
 
 
 def parts(attributions: Sequence[Attribution]) -> list[Part]:
-    """A segment's words, split wherever the speaker changes. The confidence is the mean over the words."""
+    """Split the words of a segment where the speaker changes. Confidences are means over the words."""
     found, first = [], 0
     for speaker, group in groupby(attributions, key=lambda attribution: attribution.speaker):
         confidences = [attribution.confidence for attribution in group]
@@ -63,24 +63,25 @@ def parts(attributions: Sequence[Attribution]) -> list[Part]:
     return found
 
 
-def _most(word: Span, turns: Sequence[Turn]) -> Attribution | None:
+def _by_overlap(word: Span, turns: Sequence[Turn]) -> Attribution | None:
     seconds: dict[str, float] = {}
-    clearly: dict[str, float] = {}
+    weighted: dict[str, float] = {}
     for turn in turns:
         overlap = min(word.end, turn.end) - max(word.start, turn.start)
         voice = 1.0 if turn.voice is None else turn.voice
         seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + overlap
-        clearly[turn.speaker] = clearly.get(turn.speaker, 0.0) + overlap * voice
+        weighted[turn.speaker] = weighted.get(turn.speaker, 0.0) + overlap * voice
     if not seconds:
         return None
     speaker = max(seconds, key=lambda name: seconds[name])
-    return Attribution(speaker, clearly[speaker] / word.duration)
+    return Attribution(speaker, weighted[speaker] / word.duration)
 
 
-def _nearest(word: Span, turns: Sequence[Turn], following: int) -> Attribution:
-    beside = [turns[index] for index in (following - 1, following) if 0 <= index < len(turns)]
-    distances = {turn: max(turn.start - word.end, word.start - turn.end, 0.0) for turn in beside}
-    nearest = min(beside, key=lambda turn: distances[turn], default=None)
-    if nearest is None or distances[nearest] > NEAREST_SECONDS:
+def _by_distance(word: Span, turns: Sequence[Turn], following: int) -> Attribution:
+    """Attribute a word between two turns to the nearer one. `following`: the index of the turn after it."""
+    adjacent = [turns[index] for index in (following - 1, following) if 0 <= index < len(turns)]
+    distances = {turn: max(turn.start - word.end, word.start - turn.end, 0.0) for turn in adjacent}
+    nearest = min(adjacent, key=lambda turn: distances[turn], default=None)
+    if nearest is None or distances[nearest] > MAX_DISTANCE_SECONDS:
         return Attribution(None, None)
     return Attribution(nearest.speaker, 0.0)

@@ -1,4 +1,4 @@
-"""What every diarizer offers, and the values that cross its boundary."""
+"""The interface of a diarizer, and its data types."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,43 +6,43 @@ from typing import Protocol
 
 from transcription.speech.engines.base import SAMPLE_RATE, Audio, OnProgress, Span
 
-PIECE_SECONDS = 60.0
+BLOCK_SECONDS = 60.0
 
 
 class Samples(Protocol):
-    """A recording that is read as it is needed, so that nobody holds four hours of them."""
+    """The samples of a recording, read on demand, so that four hours need not be in memory."""
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """The length of the recording in seconds."""
         ...
 
     def read(self, span: Span) -> Audio:
-        """The samples from `span.start` to `span.end`, as far as there are any."""
+        """Read the samples of `span`; fewer at the end of the recording."""
         ...
 
 
-def whole(samples: Samples) -> Audio:
-    """All of a recording in one array, for pipelines that want it so: a gigabyte for four hours."""
+def read_all(samples: Samples) -> Audio:
+    """Read a whole recording into one array, for pipelines that require it: a gigabyte for four hours."""
     import numpy as np
 
     audio = np.zeros(round(samples.duration * SAMPLE_RATE), np.float32)
     start = 0.0
     while start < samples.duration:
-        begin = round(start * SAMPLE_RATE)
-        piece = samples.read(Span(start, min(start + PIECE_SECONDS, samples.duration)))
-        audio[begin : begin + len(piece)] = piece[: len(audio) - begin]
-        start += PIECE_SECONDS
+        first = round(start * SAMPLE_RATE)
+        block = samples.read(Span(start, min(start + BLOCK_SECONDS, samples.duration)))
+        audio[first : first + len(block)] = block[: len(audio) - first]
+        start += BLOCK_SECONDS
     return audio
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A stretch in which one person speaks, times in seconds.
+    """A speaker turn: a span in which one person speaks, times in seconds.
 
-    `voice` is how probable it is, by the sound of the voice, that the turn is its speaker's and not another's: 0.5
-    where it is as near to both, 1 where it is far from every other. None where there is nothing to compare: one
-    speaker, or a pipeline that does not tell.
+    `voice` is the probability, by the speaker embedding, that the turn is its speaker's and not another's: 0.5 if it
+    is equally close to another speaker, 1 if it is far from all others. None with a single speaker, or if the
+    pipeline has no embeddings.
     """
 
     start: float
@@ -53,7 +53,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerCount:
-    """How many people speak, as far as somebody knows: exactly, at least, at most."""
+    """The number of speakers, as far as it is known."""
 
     exactly: int | None = None
     at_least: int | None = None
@@ -61,23 +61,23 @@ class SpeakerCount:
 
 
 AUTOMATIC = SpeakerCount()
-"""The diarizer finds out how many there are."""
+"""The diarizer estimates the number of speakers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diarization:
-    """Who speaks when. Speakers are `SPEAKER_1`, `SPEAKER_2` … in order of appearance."""
+    """The result of diarization. Speakers are `SPEAKER_1`, `SPEAKER_2` … in order of appearance."""
 
     turns: tuple[Turn, ...]
-    """In order of time; those of several speakers may overlap."""
+    """Ordered by start; turns of different speakers may overlap."""
     exclusive: tuple[Turn, ...]
-    """The same with one speaker at a time, whoever is heard best: what words are attributed by."""
+    """The same without overlap: only the most prominent speaker at a time. Words are attributed by these."""
     centroids: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """For each speaker the mean of the embeddings of their voice."""
+    """For each speaker, the mean of their embeddings."""
 
 
 class Diarizer(Protocol):
-    """A loaded pipeline. One call at a time."""
+    """A loaded pipeline. Not thread-safe."""
 
     name: str
     model: str
@@ -90,9 +90,5 @@ class Diarizer(Protocol):
         count: SpeakerCount = AUTOMATIC,
         on_progress: OnProgress | None = None,
     ) -> Diarization:
-        """Find who speaks when.
-
-        `on_progress` is told the share that is done (0 to 1), and may raise to end the work.
-        Raises SpeechError.
-        """
+        """Find who speaks when. Raises SpeechError."""
         ...

@@ -1,4 +1,4 @@
-"""pyannote.audio: any published pipeline, or the one that is built from weights that come with the installation."""
+"""Diarization with pyannote.audio: a published pipeline, or the built-in one, whose weights are installed packages."""
 
 import os
 import warnings
@@ -15,33 +15,39 @@ from transcription.speech.diarization.base import (
     Samples,
     SpeakerCount,
     Turn,
-    whole,
+    read_all,
 )
-from transcription.speech.diarization.voices import Piece, named, runs, unit
+from transcription.speech.diarization.voices import (
+    Subsegment,
+    active_runs,
+    build_diarization,
+    normalize,
+)
 from transcription.speech.engines.base import (
     SAMPLE_RATE,
     ModelUnavailableError,
     OnProgress,
     SpeechError,
+    resolve_device,
 )
 
 BUILT_IN = "built-in"
 PUBLISHED = "pyannote/speaker-diarization-community-1"
-_SHARES = {"segmentation": (0.0, 0.5), "embeddings": (0.5, 0.95)}
-"""Which part of the whole each step is."""
+_PROGRESS_OF_STEP = {"segmentation": (0.0, 0.5), "embeddings": (0.5, 0.95)}
+"""The overall progress at the start and the end of each step."""
 
 
 def load(*, model: str, token: str, device: str, threads: int = 0) -> "PyannoteDiarizer":
-    """`model` is a folder, a name on the hub, or `built-in`; empty: the published one with a token, else built-in.
-    `threads` is on how many cores it may work; 0 means all.
+    """Load a pipeline.
 
+    `model` is a folder, a name on the hub, or `built-in`; if empty, the published one with a token, else the built-in
+    one. `threads` is the number of CPU threads; 0: one per core.
     Raises ModelUnavailableError, and SpeechError for a pipeline that cannot be used.
     """
-    os.environ["PYANNOTE_METRICS_ENABLED"] = "0"  # it would tell its makers of each use
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # who waits for a core that is busy must not keep another so
-    # It warns at length of a decoder that it does not need here, and of recordings in which few voices are heard.
+    os.environ["PYANNOTE_METRICS_ENABLED"] = "0"  # disables telemetry
+    # OpenMP threads sleep while they wait; by default they spin, and take a core from other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Irrelevant warnings: about a decoder that is not used here, and about recordings with little speech.
     warnings.filterwarnings("ignore", module=r"pyannote\.audio\.")
     warnings.filterwarnings("ignore", message=r"Mean of empty slice|invalid value encountered")
     name = model or (PUBLISHED if token else BUILT_IN)
@@ -52,24 +58,25 @@ def load(*, model: str, token: str, device: str, threads: int = 0) -> "PyannoteD
         raise ModelUnavailableError(
             f'pyannote.audio cannot be imported ({error}): pip install "transcriber[diarization]".'
         ) from error
-    on = _device(device)
+    device = resolve_device(device, has_gpu=torch.cuda.is_available(), library="PyTorch")
     if name == BUILT_IN:
         from transcription.speech.diarization.built_in import BuiltInDiarization
         from transcription.speech.diarization.campplus import CampPlus
 
         pipeline: Any = BuiltInDiarization(
-            CampPlus(on), n_threads=1 if on == "cuda" else threads or len(os.sched_getaffinity(0))
+            CampPlus(device),
+            n_threads=1 if device == "cuda" else threads or len(os.sched_getaffinity(0)),
         )
     else:
-        pipeline = _published(Pipeline, name, token)
-    pipeline.to(torch.device(on))
-    return PyannoteDiarizer(pipeline, model=name, device=on)
+        pipeline = _load_published(Pipeline, name, token)
+    pipeline.to(torch.device(device))
+    return PyannoteDiarizer(pipeline, model=name, device=device)
 
 
-def _published(loader: Any, name: str, token: str) -> Any:
+def _load_published(loader: Any, name: str, token: str) -> Any:
     remedy = (
-        f"Set TRANSCRIBER_DIARIZATION_MODEL to {BUILT_IN}, which needs no account, or to a folder that holds a "
-        "pipeline; or HF_TOKEN to a token of somebody who accepted the pipeline's conditions on the hub."
+        f"Set TRANSCRIBER_DIARIZATION_MODEL to {BUILT_IN}, which needs no account, or to the folder of a "
+        "pipeline; or set HF_TOKEN to a token of an account that accepted the pipeline's conditions on the hub."
     )
     is_folder = Path(name).is_absolute() or name.startswith((".", "~"))
     if is_folder and not (Path(name).expanduser() / "config.yaml").is_file():
@@ -82,11 +89,11 @@ def _published(loader: Any, name: str, token: str) -> Any:
         )
     except Exception as error:
         raise ModelUnavailableError(
-            f"The diarization pipeline {name} could not be loaded: {_brief(error)}. {remedy}"
+            f"The diarization pipeline {name} could not be loaded: {_first_line(error)}. {remedy}"
         ) from error
     if pipeline is None:
         raise ModelUnavailableError(
-            f"The diarization pipeline {name} could not be fetched. {remedy}"
+            f"The diarization pipeline {name} could not be downloaded. {remedy}"
         )
     return pipeline
 
@@ -111,37 +118,37 @@ class PyannoteDiarizer:
 
         if samples.duration <= 0:
             return Diarization((), ())
-        watch = _Watch(on_progress)
-        wishes = {
+        hook = _Hook(on_progress)
+        speaker_options = {
             "num_speakers": count.exactly,
             "min_speakers": count.at_least,
             "max_speakers": count.at_most,
         }
         try:
             with torch.inference_mode():
-                output = self._apply(samples, hook=watch, **wishes)
+                output = self._apply(samples, hook=hook, **speaker_options)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not is_oom_error(error):
                 raise
             raise SpeechError(
-                f"Not enough memory to tell speakers apart: {_brief(error)}.", can_retry=True
+                f"Out of memory during diarization: {_first_line(error)}.", can_retry=True
             ) from error
         if on_progress is not None:
             on_progress(1.0)
-        return _result(output, watch, getattr(self._pipeline, "pieces", None))
+        return _to_diarization(output, hook, getattr(self._pipeline, "subsegments", None))
 
     def _apply(self, samples: Samples, **options: Any) -> Any:
         if self.model == BUILT_IN:
             return self._pipeline.apply({"uri": "recording", "samples": samples}, **options)
         import torch
 
-        waveform = torch.from_numpy(whole(samples))[None]
+        waveform = torch.from_numpy(read_all(samples))[None]
         file = {"uri": "recording", "waveform": waveform, "sample_rate": SAMPLE_RATE}
         return self._pipeline(file, **options)
 
 
-class _Watch:
-    """pyannote's hook: tells how far it is, and keeps what was heard in each window."""
+class _Hook:
+    """pyannote's hook: reports progress, and keeps the results of each step."""
 
     def __init__(self, on_progress: OnProgress | None) -> None:
         self._on_progress = on_progress
@@ -157,51 +164,59 @@ class _Watch:
     ) -> None:
         if completed is None:
             self.artifacts[step] = artifact
-        if self._on_progress is not None and completed is not None and total and step in _SHARES:
-            begin, end = _SHARES[step]
-            self._on_progress(begin + (end - begin) * min(completed / total, 1.0))
+        if (
+            self._on_progress is not None
+            and completed is not None
+            and total
+            and step in _PROGRESS_OF_STEP
+        ):
+            start, end = _PROGRESS_OF_STEP[step]
+            self._on_progress(start + (end - start) * min(completed / total, 1.0))
 
 
-def _result(output: Any, watch: _Watch, pieces: Sequence[Piece] | None) -> Diarization:
-    """pyannote 4 gives turns, exclusive turns and centroids; pipelines of before give the turns alone."""
+def _to_diarization(
+    output: Any, hook: _Hook, subsegments: Sequence[Subsegment] | None
+) -> Diarization:
+    """Convert a pipeline's output: turns, exclusive turns and centroids; only turns before pyannote 4."""
     turns = getattr(output, "speaker_diarization", output)
     exclusive = getattr(output, "exclusive_speaker_diarization", None)
     centroids = None
-    if pieces is None:
-        pieces = _pieces(watch)
+    if subsegments is None:
+        subsegments = _window_subsegments(hook)
         vectors = getattr(output, "speaker_embeddings", None)
         if vectors is not None:
             by_label = zip(turns.labels(), vectors, strict=False)
             centroids = {
-                str(label): unit(vector) for label, vector in by_label if _is_voice(vector)
+                str(label): normalize(vector) for label, vector in by_label if _is_valid(vector)
             }
-    return named(
-        _turns(turns), _turns(turns if exclusive is None else exclusive), pieces, centroids
+    return build_diarization(
+        _turns(turns), _turns(turns if exclusive is None else exclusive), subsegments, centroids
     )
 
 
-def _pieces(watch: _Watch) -> list[Piece]:
-    """What a published pipeline heard in each window: each local speaker's voice, wherever they are active in it."""
-    activity, embeddings = (watch.artifacts.get(name) for name in ("segmentation", "embeddings"))
+def _window_subsegments(hook: _Hook) -> list[Subsegment]:
+    """The subsegments of a published pipeline: each window's local speakers, where they are active."""
+    activity, embeddings = (hook.artifacts.get(name) for name in ("segmentation", "embeddings"))
     if activity is None or embeddings is None:
         return []
     n_frames = activity.data.shape[1]
     found = []
-    for (window, active), voices in zip(activity, embeddings, strict=False):
-        for speaker, voice in enumerate(voices):
-            if _is_voice(voice):
+    for (window, active), window_embeddings in zip(activity, embeddings, strict=False):
+        for speaker, embedding in enumerate(window_embeddings):
+            if _is_valid(embedding):
                 found += [
-                    Piece(
-                        window.start + begin * window.duration / n_frames,
+                    Subsegment(
+                        window.start + start * window.duration / n_frames,
                         window.start + end * window.duration / n_frames,
-                        unit(voice),
+                        normalize(embedding),
                     )
-                    for begin, end in runs(active[:, speaker] > 0.5)
+                    for start, end in active_runs(active[:, speaker] > 0.5)
                 ]
     return found
 
 
-def _is_voice(vector: npt.NDArray[np.floating]) -> bool:
+def _is_valid(vector: npt.NDArray[np.floating]) -> bool:
+    """Whether an embedding exists; a speaker without one has NaN or zeros."""
     return bool(np.isfinite(vector).all() and vector.any())
 
 
@@ -212,13 +227,5 @@ def _turns(annotation: Any) -> list[Turn]:
     ]
 
 
-def _device(wish: str) -> str:
-    import torch
-
-    if wish == "cuda" and not torch.cuda.is_available():
-        raise SpeechError("TRANSCRIBER_DEVICE is cuda, and PyTorch finds no GPU that it can use.")
-    return "cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def _brief(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

@@ -13,9 +13,9 @@ from transcription.speech.diarization.base import (
     Samples,
     SpeakerCount,
     Turn,
-    whole,
+    read_all,
 )
-from transcription.speech.diarization.voices import named, unit
+from transcription.speech.diarization.voices import build_diarization, normalize
 from transcription.speech.engines.base import ModelUnavailableError, OnProgress, SpeechError
 
 
@@ -63,17 +63,17 @@ class SenkoDiarizer:
             )
         if on_progress is not None:
             on_progress(0.0)
-        found = self._diarizer.diarize_samples(whole(samples)) if samples.duration > 0 else None
+        found = self._diarizer.diarize_samples(read_all(samples)) if samples.duration > 0 else None
         if on_progress is not None:
             on_progress(1.0)
         if found is None:  # nobody speaks
             return Diarization((), ())
         turns = _turns(found["merged_segments"])
         centroids = {
-            str(speaker): unit(np.asarray(vector))
+            str(speaker): normalize(np.asarray(vector))
             for speaker, vector in found["speaker_centroids"].items()
         }
-        return named(turns, turns, pieces=(), centroids=centroids)
+        return build_diarization(turns, turns, subsegments=(), centroids=centroids)
 
 
 def _turns(segments: Sequence[dict[str, Any]]) -> list[Turn]:

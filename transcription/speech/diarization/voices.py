@@ -1,4 +1,4 @@
-"""Pieces of one voice each, and what they tell: a speaker's centroid, whose piece it is, how clearly so."""
+"""Speaker embeddings of subsegments: centroids of speakers, and the probability that a turn is its speaker's."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -9,57 +9,57 @@ import numpy.typing as npt
 
 from transcription.speech.diarization.base import Diarization, Turn
 
-SCALE = 0.125
-"""Of the margin between two voices: logistic regression on conversations and meetings whose turns are known."""
+MARGIN_SCALE = 0.125
+"""Converts a margin of cosine similarity to a logit. Fitted by logistic regression on annotated conversations."""
 
-Voice = npt.NDArray[np.float32]
-"""A speaker embedding of length 1; shape (dimension,)."""
+Embedding = npt.NDArray[np.float32]
+"""A speaker embedding of unit length; shape (dimension,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
-    """A second or two in which one person is heard, times in seconds."""
+class Subsegment:
+    """A second or two of one speaker, with its embedding; times in seconds."""
 
     start: float
     end: float
-    voice: Voice
+    embedding: Embedding
 
 
-def unit(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Each row with length 1; a row of zeros stays."""
+def normalize(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Scale each row to unit length; rows of zeros stay."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-9), np.float32)
 
 
-def runs(active: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Where a row of frames is active without a break: from the first frame to the one after the last."""
+def active_runs(active: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Find runs of consecutive active frames. Returns the first frame of each, and the one after its last."""
     edges = np.flatnonzero(np.diff(active.astype(np.int8), prepend=0, append=0))
-    return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
-def named(
+def build_diarization(
     turns: Sequence[Turn],
     exclusive: Sequence[Turn],
-    pieces: Sequence[Piece],
-    centroids: Mapping[str, Voice] | None = None,
+    subsegments: Sequence[Subsegment],
+    centroids: Mapping[str, Embedding] | None = None,
 ) -> Diarization:
-    """Name the speakers `SPEAKER_1`, `SPEAKER_2` … as they appear, and weigh the voices of the exclusive turns.
+    """Name the speakers `SPEAKER_1`, `SPEAKER_2` … in order of appearance, and compute `Turn.voice`.
 
-    Centroids that are not given are the means of the pieces that lie in each speaker's exclusive turns.
+    Without `centroids`, each speaker's is the mean embedding of the subsegments in their exclusive turns.
     """
     turns = sorted(turns, key=lambda turn: (turn.start, turn.end))
     exclusive = sorted(exclusive, key=lambda turn: turn.start)
     names: dict[str, str] = {}
     for turn in turns:
         names.setdefault(turn.speaker, f"SPEAKER_{len(names) + 1}")
-    heard = _Heard(pieces)
+    index = _SubsegmentIndex(subsegments)
     if centroids is None:
-        centroids = heard.centroids(exclusive)
+        centroids = index.centroids(exclusive)
     known = {speaker: centroids[speaker] for speaker in names if speaker in centroids}
     return Diarization(
         turns=tuple(Turn(turn.start, turn.end, names[turn.speaker]) for turn in turns),
         exclusive=tuple(
-            Turn(turn.start, turn.end, names[turn.speaker], heard.clarity(turn, known))
+            Turn(turn.start, turn.end, names[turn.speaker], index.voice_probability(turn, known))
             for turn in exclusive
             if turn.speaker in names
         ),
@@ -70,44 +70,45 @@ def named(
     )
 
 
-class _Heard:
-    """Pieces in order of time, to be found by it."""
+class _SubsegmentIndex:
+    """Finds subsegments by time."""
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        self._pieces = sorted(pieces, key=lambda piece: piece.start)
-        self._starts = [piece.start for piece in self._pieces]
-        self._longest = max((piece.end - piece.start for piece in pieces), default=0.0)
+    def __init__(self, subsegments: Sequence[Subsegment]) -> None:
+        self._subsegments = sorted(subsegments, key=lambda each: each.start)
+        self._starts = [each.start for each in self._subsegments]
+        self._max_length = max((each.end - each.start for each in subsegments), default=0.0)
 
-    def during(self, turn: Turn) -> tuple[list[Piece], list[float]]:
-        """The pieces that a turn reaches into, and how many seconds of each."""
-        first = bisect_left(self._starts, turn.start - self._longest)
+    def during(self, turn: Turn) -> tuple[list[Subsegment], list[float]]:
+        """The subsegments that overlap a turn, and the seconds of overlap of each."""
+        first = bisect_left(self._starts, turn.start - self._max_length)
         last = bisect_left(self._starts, turn.end)
         found = [
-            (piece, min(piece.end, turn.end) - max(piece.start, turn.start))
-            for piece in self._pieces[first:last]
-            if piece.end > turn.start
+            (each, min(each.end, turn.end) - max(each.start, turn.start))
+            for each in self._subsegments[first:last]
+            if each.end > turn.start
         ]
-        return [piece for piece, _ in found], [seconds for _, seconds in found]
+        return [each for each, _ in found], [seconds for _, seconds in found]
 
-    def centroids(self, turns: Sequence[Turn]) -> dict[str, Voice]:
-        sums: dict[str, Voice] = {}
+    def centroids(self, turns: Sequence[Turn]) -> dict[str, Embedding]:
+        """For each speaker, the mean embedding of the subsegments in their turns, weighted by overlap."""
+        sums: dict[str, Embedding] = {}
         for turn in turns:
-            for piece, seconds in zip(*self.during(turn), strict=True):
-                sums[turn.speaker] = sums.get(turn.speaker, 0.0) + seconds * piece.voice
-        return {speaker: unit(vector) for speaker, vector in sums.items()}
+            for subsegment, seconds in zip(*self.during(turn), strict=True):
+                sums[turn.speaker] = sums.get(turn.speaker, 0.0) + seconds * subsegment.embedding
+        return {speaker: normalize(vector) for speaker, vector in sums.items()}
 
-    def clarity(self, turn: Turn, centroids: Mapping[str, Voice]) -> float | None:
-        """How probable it is, by the voices heard in it, that the turn is its speaker's (`Turn.voice`).
+    def voice_probability(self, turn: Turn, centroids: Mapping[str, Embedding]) -> float | None:
+        """The probability that the turn is its speaker's, by its subsegments' embeddings (`Turn.voice`).
 
-        The margin is how much nearer (by cosine similarity) the pieces are to this speaker's centroid than to the
-        nearest other, weighed by the seconds of each; a logistic function makes a probability of it.
+        A logistic function of the margin: the cosine similarity to this speaker's centroid minus that to the most
+        similar other one, averaged over the subsegments, weighted by overlap.
         """
-        pieces, seconds = self.during(turn)
-        if not pieces or turn.speaker not in centroids or len(centroids) < 2:
+        subsegments, seconds = self.during(turn)
+        if not subsegments or turn.speaker not in centroids or len(centroids) < 2:
             return None
-        voices = np.stack([piece.voice for piece in pieces])
-        own = voices @ unit(centroids[turn.speaker])
+        embeddings = np.stack([each.embedding for each in subsegments])
+        own = embeddings @ normalize(centroids[turn.speaker])
         others = [vector for speaker, vector in centroids.items() if speaker != turn.speaker]
-        margins = own - (voices @ unit(np.stack(others)).T).max(1)
+        margins = own - (embeddings @ normalize(np.stack(others)).T).max(1)
         margin = float(np.average(margins, weights=seconds))
-        return round(1 / (1 + float(np.exp(-margin / SCALE))), 3)
+        return round(1 / (1 + float(np.exp(-margin / MARGIN_SCALE))), 3)

@@ -1,10 +1,10 @@
-"""What every speech engine offers, and the values that cross its boundary."""
+"""The interface of a speech engine, and its data types."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-if TYPE_CHECKING:  # the web process knows these values and needs no NumPy for them
+if TYPE_CHECKING:  # the web process imports this module, and must not import NumPy for it
     import numpy as np
     import numpy.typing as npt
 
@@ -14,10 +14,11 @@ Audio: TypeAlias = "npt.NDArray[np.float32]"
 """Mono audio at 16 kHz: shape (n_samples,), float32 in [-1, 1]."""
 
 OnProgress = Callable[[float], None]
+"""A progress callback: the share done, 0 to 1. It may raise to cancel the work."""
 
 
 class SpeechError(Exception):
-    """Inference cannot go on. `can_retry` says whether the same work may succeed later."""
+    """Inference failed. `can_retry`: whether the same work may succeed later."""
 
     def __init__(self, message: str, *, can_retry: bool = False) -> None:
         super().__init__(message)
@@ -25,12 +26,12 @@ class SpeechError(Exception):
 
 
 class ModelUnavailableError(SpeechError):
-    """A model's weights are not on this machine and cannot be fetched."""
+    """A model's weights are not on this machine and cannot be downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of audio in seconds, from `start` to `end`."""
+    """A span of audio, in seconds."""
 
     start: float
     end: float
@@ -42,7 +43,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word as Whisper writes it (a leading space where one belongs), times in seconds."""
+    """A word as Whisper writes it, with a leading space if it needs one. Times are seconds."""
 
     start: float
     end: float
@@ -52,10 +53,10 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class TranscribedSegment:
-    """A phrase or sentence, with the decoder's own measures of how sure it was.
+    """A phrase or sentence, with the decoder's confidence measures.
 
-    `avg_logprob` is the mean log probability of the tokens of the window that the segment comes
-    from, `no_speech_prob` that window's probability of holding no speech, and `compression_ratio`
+    `avg_logprob` is the mean log probability of the tokens of the segment's window,
+    `no_speech_prob` the probability that the window contains no speech, and `compression_ratio`
     the length of the window's text over its zlib-compressed length (Radford et al. 2022, section 4.5).
     """
 
@@ -71,26 +72,26 @@ class TranscribedSegment:
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How an engine is to be loaded and run."""
+    """The settings of an engine."""
 
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
     compute_type: str = "default"
-    """CTranslate2's name of a number format (`int8`, `float16` …); `default` is the fastest sound one."""
+    """CTranslate2's name of a number format (`int8`, `float16` …); `default`: the engine's fastest reliable one."""
     threads: int = 0
-    """How many callers may transcribe at once; 0 means one for each core (one on a GPU)."""
+    """The number of concurrent callers; 0: one per core, one on a GPU."""
     beam_size: int = 5
 
 
 class SpeechEngine(Protocol):
-    """A loaded model. Its methods may be called from `threads` threads at once."""
+    """A loaded model. Up to `threads` threads may call its methods concurrently."""
 
     model_name: str
     device: str
     threads: int
 
     def detect_language(self, audio: Audio) -> str:
-        """The ISO 639-1 code of the language spoken in `audio` (at most 30 s are looked at)."""
+        """Detect the language of the first 30 s of `audio`. Returns an ISO 639-1 code."""
         ...
 
     def transcribe(
@@ -102,9 +103,15 @@ class SpeechEngine(Protocol):
         word_times: bool = True,
         on_progress: OnProgress | None = None,
     ) -> list[TranscribedSegment]:
-        """Transcribe each stream of `audio`: a stretch between two silences, most of it speech.
+        """Transcribe the streams of `audio`: stretches of mostly speech between silences.
 
-        Times are seconds from the start of `audio`; segments come in order of time. `on_progress` is
-        told the share that is done (0 to 1), and may raise to end the work. Raises SpeechError.
+        Times are seconds from the start of `audio`. Returns segments ordered by start. Raises SpeechError.
         """
         ...
+
+
+def resolve_device(device: str, *, has_gpu: bool, library: str) -> str:
+    """Resolve `auto`, `cpu` or `cuda` to `cpu` or `cuda`. Raises SpeechError if a GPU is required but missing."""
+    if device == "cuda" and not has_gpu:
+        raise SpeechError(f"TRANSCRIBER_DEVICE is cuda, but {library} finds no CUDA GPU.")
+    return "cuda" if device != "cpu" and has_gpu else "cpu"

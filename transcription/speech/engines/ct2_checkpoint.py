@@ -1,4 +1,4 @@
-"""Read a Whisper model that was converted to CTranslate2, to run it with openai-whisper (see ct2_file.py)."""
+"""Convert a Whisper model from CTranslate2's format (see ct2_file.py) to openai-whisper's."""
 
 import json
 import re
@@ -15,16 +15,16 @@ from transcription.speech.engines.ct2_file import TYPES, read_index
 
 Array = npt.NDArray[Any]
 
-# As ct2_file.TYPES; NumPy has no bfloat16, so those are read as bits.
+# In the order of ct2_file.TYPES; NumPy has no bfloat16, so that is read as uint16.
 _NUMPY_TYPES = ("<f4", "<i1", "<i2", "<i4", "<f2", "<u2")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What openai-whisper keeps in a `.pt` file: `ModelDimensions` by name, and tensors by name.
+    """The content of an openai-whisper `.pt` file: `ModelDimensions` by name, and tensors by name.
 
     `alignment_heads` are (decoder layer, head) pairs whose attention follows the audio; empty
-    where the model's config names none.
+    if the model's config has none.
     """
 
     dims: dict[str, int]
@@ -33,7 +33,7 @@ class Checkpoint:
 
 
 def load(folder: Path) -> Checkpoint:
-    """The checkpoint that `folder` (model.bin, config.json) holds. Raises SpeechError."""
+    """Load the model in `folder` (model.bin, config.json). Raises SpeechError."""
     try:
         tensors = read_tensors(folder / "model.bin")
         config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -43,13 +43,13 @@ def load(folder: Path) -> Checkpoint:
             alignment_heads=tuple((la, he) for la, he in config.get("alignment_heads") or ()),
         )
     except KeyError as error:
-        raise SpeechError(f"{folder} is no Whisper model: it lacks {error}.") from error
+        raise SpeechError(f"{folder} is not a Whisper model: it lacks {error}.") from error
     except (OSError, ValueError) as error:
         raise SpeechError(f"The model in {folder} cannot be read: {error}") from error
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
-    """The tensors of `path` by name, in float16 or float32, still on disk where that can be."""
+    """Read the tensors of `path` by name, as float16 or float32, memory-mapped unless they are quantized."""
     data = np.memmap(path, dtype=np.uint8, mode="r")
     raw: dict[str, Array] = {}
     for variable in read_index(path):
@@ -59,14 +59,14 @@ def read_tensors(path: Path) -> dict[str, Array]:
             array = (array.astype(np.uint32) << 16).view(np.float32)
         raw[variable.name] = array
     return {
-        name: _dequantized(array, raw.get(f"{name}_scale"))
+        name: _dequantize(array, raw.get(f"{name}_scale"))
         for name, array in raw.items()
         if not name.endswith("_scale")
     }
 
 
-def _dequantized(array: Array, scale: Array | None) -> Array:
-    """Undo CTranslate2's int8 (one scale a row) or int16 (one scale) quantization."""
+def _dequantize(array: Array, scale: Array | None) -> Array:
+    """Dequantize CTranslate2's int8 (one scale per row) or int16 (one scale)."""
     if scale is None:
         return array
     per_row = scale.astype(np.float32).reshape(-1, *[1] * (array.ndim - 1))
@@ -96,7 +96,7 @@ def _dimensions(tensors: dict[str, Array]) -> dict[str, int]:
 
 
 def _openai_state(tensors: dict[str, Array]) -> Iterator[tuple[str, Array]]:
-    """The tensors under openai-whisper's names, each a copy of its own."""
+    """Yield copies of the tensors under openai-whisper's names."""
     dims = _dimensions(tensors)
     for layer in ("conv1", "conv2"):
         yield f"encoder.{layer}.weight", np.array(tensors[f"encoder/{layer}/weight"])
@@ -138,12 +138,12 @@ def _block(tensors: dict[str, Array], source: str, target: str) -> Iterator[tupl
 def _linear(
     tensors: dict[str, Array], source: str, targets: tuple[str, ...]
 ) -> Iterator[tuple[str, Array]]:
-    """A linear layer, or several that CTranslate2 stacked on top of each other."""
+    """Yield a linear layer, or several that CTranslate2 concatenated."""
     weights = np.split(tensors[f"{source}/weight"], len(targets))
     biases = np.split(tensors[f"{source}/bias"], len(targets))
     for target, weight, bias in zip(targets, weights, biases, strict=True):
         yield f"{target}.weight", np.array(weight)
-        # Whisper's keys have no bias; CTranslate2 wrote zeros to stack them with the others.
+        # Whisper's key projections have no bias; CTranslate2 adds zeros to concatenate them with the others.
         if not target.endswith(".key"):
             yield f"{target}.bias", np.array(bias)
 

@@ -1,14 +1,14 @@
-"""Where the tensors lie in a Whisper model that was converted to CTranslate2.
+"""Read the index of a Whisper model in CTranslate2's format: names, shapes, types and offsets of its tensors.
 
-`model.bin` is a flat list of named tensors; its writer is `ModelSpec._serialize` in
-ctranslate2/specs/model_spec.py, the names come from ctranslate2/specs/whisper_spec.py. All numbers
-are little-endian:
+`model.bin` is a flat list of named tensors, written by `ModelSpec._serialize` in
+ctranslate2/specs/model_spec.py; the names are defined in ctranslate2/specs/whisper_spec.py. All
+numbers are little-endian:
 
     version u32, spec name, revision u32, number of variables u32,
     for each variable: name, rank u8, dimensions u32 each, type u8, number of bytes u32, data,
-    number of aliases u32, for each alias: name, name of the variable it stands for
+    number of aliases u32, for each alias: name, name of its variable
 
-where a string is its length with the closing zero as u16, its bytes, a zero.
+A string is its length as u16 (terminating zero included), its bytes, and a zero.
 """
 
 import struct
@@ -19,14 +19,14 @@ from typing import BinaryIO
 
 from transcription.speech.engines.base import SpeechError
 
-# In this order in CTranslate2's DataType.
+# In the order of CTranslate2's DataType.
 TYPES = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
 _VERSIONS = range(4, 7)
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Where a tensor lies in `model.bin`: `offset` and `n_bytes` are in bytes."""
+    """A tensor in `model.bin`; `offset` and `n_bytes` are in bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class Variable:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether `path` is a whole `model.bin`; reads the headers alone, not the weights."""
+    """Whether `path` is a complete `model.bin`. Reads only the headers, not the weights."""
     try:
         read_index(path)
     except (SpeechError, OSError):
@@ -45,15 +45,15 @@ def is_complete(path: Path) -> bool:
 
 
 def read_index(path: Path) -> list[Variable]:
-    """The variables of a `model.bin`. Raises SpeechError if it is cut off or of another kind."""
-    # Unbuffered, because each header is followed by a seek that would throw a buffer away.
+    """Read the variables of a `model.bin`. Raises SpeechError if it is truncated or not a Whisper model."""
+    # Unbuffered, because each header is followed by a seek that would discard the buffer.
     with path.open("rb", buffering=0) as file:
         size = file.seek(0, 2)
         file.seek(0)
         try:
             return list(_read_variables(file, size))
         except (struct.error, UnicodeDecodeError, IndexError) as error:
-            raise SpeechError(f"{path} is cut off or is not a CTranslate2 model.") from error
+            raise SpeechError(f"{path} is truncated, or not a CTranslate2 model.") from error
 
 
 def _read_variables(file: BinaryIO, size: int) -> Iterator[Variable]:
@@ -69,7 +69,7 @@ def _read_variables(file: BinaryIO, size: int) -> Iterator[Variable]:
     if version not in _VERSIONS:
         raise SpeechError(f"CTranslate2 model format {version} is not supported.")
     if (spec := string()) != "WhisperSpec":
-        raise SpeechError(f"A Whisper model is needed, this is a {spec}.")
+        raise SpeechError(f"The model is a {spec}, not a Whisper model.")
     number("I")  # the spec's revision
     for _ in range(number("I")):
         name = string()

@@ -1,9 +1,8 @@
-"""Whisper on CTranslate2 through faster-whisper, with its seek loops run in lockstep.
+"""Whisper on CTranslate2 with faster-whisper: the seek loops of several streams run in lockstep.
 
-faster-whisper decodes one window at a time, or (batched) cuts windows blindly and loses the words between
-a window's last timestamp and its end. Here every stream runs Whisper's own seek loop (Radford et al. 2022,
-section 3.8 and the reference implementation's `transcribe`), and the windows that are due are encoded and
-decoded as one batch.
+faster-whisper decodes one window at a time, or (batched) cuts windows at fixed times and loses the words between
+a window's last timestamp and its end. Here each stream runs Whisper's seek loop (Radford et al. 2022, section 3.8,
+and `transcribe` of the reference implementation), and the next windows of all streams are decoded as one batch.
 """
 
 import os
@@ -24,6 +23,7 @@ from transcription.speech.engines.base import (
     SpeechError,
     TranscribedSegment,
     Word,
+    resolve_device,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 BEST_OF = 5
 SEED = 0
-"""Sampling at a temperature is repeatable as far as CTranslate2 allows: a generator for each of its threads."""
+"""Sampling is reproducible only per CTranslate2 thread, each of which has its own generator."""
 COMPRESSION_RATIO_LIMIT = 2.4
 LOGPROB_LIMIT = -1.0
 NO_SPEECH_LIMIT = 0.6
@@ -41,8 +41,8 @@ APPENDED_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
 
 WINDOW_SAMPLES = 30 * SAMPLE_RATE
 FRAME_SAMPLES = 160
-LEAST_REST_SAMPLES = round(0.5 * SAMPLE_RATE)
-"""What is left of a stream after its last timestamp and is shorter than this is the margin of silence."""
+MIN_REMAINDER_SAMPLES = round(0.5 * SAMPLE_RATE)
+"""A shorter rest of a stream after its last timestamp is its margin of silence, and is not decoded."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class _Stream:
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """The tokens of a window, and how sure the decoder was of them."""
+    """The tokens of a window, with the decoder's confidence measures."""
 
     tokens: list[int]
     text: str
@@ -112,51 +112,51 @@ class FasterWhisperEngine:
         on_progress: OnProgress | None = None,
     ) -> list[TranscribedSegment]:
         tokenizer = self._tokenizer(language)
-        todo = [
+        all_streams = [
             _Stream(round(s.start * SAMPLE_RATE), min(round(s.end * SAMPLE_RATE), len(audio)))
             for s in streams
         ]
-        whole = sum(s.end - s.position for s in todo) or 1
-        waiting = list(reversed(todo))
+        n_samples = sum(s.end - s.position for s in all_streams) or 1
+        pending = list(reversed(all_streams))
         running: list[_Stream] = []
 
-        def tell() -> None:
-            """Several times a step: a step may take seconds, and whoever is told may end the work."""
+        def report_progress() -> None:
+            """Called several times per step, because a step may take seconds and the callback may cancel it."""
             if on_progress is not None:
-                left = sum(max(0, s.end - s.position) for s in chain(waiting, running))
-                on_progress(1 - left / whole)
+                left = sum(max(0, s.end - s.position) for s in chain(pending, running))
+                on_progress(1 - left / n_samples)
 
         try:
-            while waiting or running:
-                while waiting and len(running) < self._batch_size:
-                    running.append(waiting.pop())
-                self._step(audio, running, tokenizer, word_times=word_times, tell=tell)
-                running = [s for s in running if s.end - s.position >= LEAST_REST_SAMPLES]
-                tell()
+            while pending or running:
+                while pending and len(running) < self._batch_size:
+                    running.append(pending.pop())
+                self._step(audio, running, tokenizer, report_progress, word_times=word_times)
+                running = [s for s in running if s.end - s.position >= MIN_REMAINDER_SAMPLES]
+                report_progress()
         except RuntimeError as error:
             raise SpeechError(f"Decoding failed: {error}", can_retry=True) from error
-        return list(chain.from_iterable(stream.segments for stream in todo))
+        return list(chain.from_iterable(stream.segments for stream in all_streams))
 
     def _step(
         self,
         audio: Audio,
         streams: list[_Stream],
         tokenizer: Any,
+        report_progress: Callable[[], None],
         *,
         word_times: bool,
-        tell: Callable[[], None],
     ) -> None:
-        """Decode the next window of each stream as one batch, and let each seek on by its own timestamps."""
+        """Decode the next window of each stream as one batch, and advance each by its own timestamps."""
         windows = [audio[s.position : min(s.position + WINDOW_SAMPLES, s.end)] for s in streams]
         features = [self._features(window) for window in windows]
         encoded = self._model.encode(np.stack(features))
-        tell()
-        decoded = self._decode(features, encoded, tokenizer, tell)
+        report_progress()
+        decoded = self._decode(features, encoded, tokenizer, report_progress)
 
-        split: list[list[dict[str, Any]]] = []
+        segments_of: list[list[dict[str, Any]]] = []
         for stream, window, result in zip(streams, windows, decoded, strict=True):
             if result.is_silence:
-                split.append([])
+                segments_of.append([])
                 stream.position += len(window)
                 continue
             n_frames = len(window) // FRAME_SAMPLES
@@ -171,30 +171,37 @@ class FasterWhisperEngine:
             )
             for segment in segments:
                 segment["seek"] = start * 100
-            split.append(segments)
-            # A last timestamp of zero would seek nowhere, again and again.
+            segments_of.append(segments)
+            # A last timestamp of 0 would decode the same window forever.
             stream.position += seek * FRAME_SAMPLES if 0 < seek < n_frames else len(window)
         if word_times:
-            self._add_word_times(split, encoded, streams, windows, tokenizer)
-        for stream, segments, result in zip(streams, split, decoded, strict=True):
-            stream.segments += _finished(segments, result, tokenizer)
+            self._add_word_times(segments_of, encoded, streams, windows, tokenizer)
+        for stream, segments, result in zip(streams, segments_of, decoded, strict=True):
+            stream.segments += _to_segments(segments, result, tokenizer)
 
     def _decode(
-        self, features: list[Any], encoded: Any, tokenizer: Any, tell: Callable[[], None]
+        self,
+        features: list[Any],
+        encoded: Any,
+        tokenizer: Any,
+        report_progress: Callable[[], None],
     ) -> list[_Decoded]:
-        """Beam search over the batch; windows that fail the quality gates are sampled again alone."""
+        """Decode the batch by beam search, and windows that fail the quality gates with temperature fallback."""
         results = self._generate(
             encoded, len(features), tokenizer, temperature=0.0, beam_size=self._beam_size
         )
-        tell()
+        report_progress()
         for index, result in enumerate(results):
             if not result.is_good:
-                results[index] = self._fall_back(result, features[index], tokenizer, tell)
+                results[index] = self._fall_back(
+                    result, features[index], tokenizer, report_progress
+                )
         return results
 
     def _fall_back(
-        self, first: _Decoded, features: Any, tokenizer: Any, tell: Callable[[], None]
+        self, first: _Decoded, features: Any, tokenizer: Any, report_progress: Callable[[], None]
     ) -> _Decoded:
+        """Sample at higher temperatures until a result passes the quality gates; else return the best one."""
         encoded = self._model.encode(features[np.newaxis])
         tried = [first]
         for temperature in TEMPERATURES:
@@ -208,12 +215,12 @@ class FasterWhisperEngine:
                 sampling_topk=0,
                 sampling_temperature=temperature,
             )
-            tell()
+            report_progress()
             if result.is_good:
                 return result
             tried.append(result)
-        readable = [r for r in tried if r.compression_ratio <= COMPRESSION_RATIO_LIMIT]
-        return max(readable or tried, key=lambda r: r.avg_logprob)
+        not_repetitive = [r for r in tried if r.compression_ratio <= COMPRESSION_RATIO_LIMIT]
+        return max(not_repetitive or tried, key=lambda r: r.avg_logprob)
 
     def _generate(
         self, encoded: Any, n_windows: int, tokenizer: Any, *, temperature: float, **options: Any
@@ -247,20 +254,20 @@ class FasterWhisperEngine:
 
     def _add_word_times(
         self,
-        split: list[list[dict[str, Any]]],
+        segments_of: list[list[dict[str, Any]]],
         encoded: Any,
         streams: list[_Stream],
         windows: list[Audio],
         tokenizer: Any,
     ) -> None:
-        """Align the words of each window (cross-attention and dynamic time warping) in one call."""
-        if not any(split):
+        """Align the words of all windows (cross-attention and dynamic time warping) in one call."""
+        if not any(segments_of):
             return
-        nothing = {"tokens": [], "start": 0.0, "end": 0.0}
+        empty_segment = {"tokens": [], "start": 0.0, "end": 0.0}
         self._model.add_word_timestamps(
             [
-                segments or [{**nothing, "seek": 100 * stream.position / SAMPLE_RATE}]
-                for segments, stream in zip(split, streams, strict=True)
+                segments or [{**empty_segment, "seek": 100 * stream.position / SAMPLE_RATE}]
+                for segments, stream in zip(segments_of, streams, strict=True)
             ],
             tokenizer,
             encoded,
@@ -271,9 +278,9 @@ class FasterWhisperEngine:
         )
 
     def _features(self, audio: Audio) -> Any:
-        """The log-mel spectrogram of a window; shape (n_mels, 3000).
+        """Compute the log-mel spectrogram of a window; shape (n_mels, 3000).
 
-        The *audio* is padded with zeros, as in training; padding the spectrogram instead loses words.
+        Pads the audio with zeros, as in training; padding the spectrogram instead loses words.
         """
         window = np.pad(audio[:WINDOW_SAMPLES], (0, max(0, WINDOW_SAMPLES - len(audio))))
         extractor = self._model.feature_extractor
@@ -290,10 +297,10 @@ class FasterWhisperEngine:
         )
 
 
-def _finished(
+def _to_segments(
     segments: list[dict[str, Any]], result: _Decoded, tokenizer: Any
 ) -> list[TranscribedSegment]:
-    finished = []
+    transcribed = []
     for segment in segments:
         text = tokenizer.decode(segment["tokens"]).strip()
         if segment["start"] == segment["end"] or not text:
@@ -302,7 +309,7 @@ def _finished(
             Word(float(w["start"]), float(w["end"]), w["word"], float(w["probability"]))
             for w in segment.get("words", ())
         )
-        finished.append(
+        transcribed.append(
             TranscribedSegment(
                 start=float(segment["start"]),
                 end=float(segment["end"]),
@@ -314,7 +321,7 @@ def _finished(
                 temperature=result.temperature,
             )
         )
-    return finished
+    return transcribed
 
 
 def load(weights: str | Path, *, model_name: str, settings: EngineSettings) -> FasterWhisperEngine:
@@ -323,11 +330,11 @@ def load(weights: str | Path, *, model_name: str, settings: EngineSettings) -> F
     from faster_whisper import WhisperModel
 
     ctranslate2.set_random_seed(SEED)
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-    if device == "cuda" and not ctranslate2.get_cuda_device_count():
-        raise SpeechError("The device is set to cuda, but no CUDA device is to be seen here.")
+    device = resolve_device(
+        settings.device,
+        has_gpu=ctranslate2.get_cuda_device_count() > 0,
+        library="CTranslate2",
+    )
     on_gpu = device == "cuda"
     threads = settings.threads or (1 if on_gpu else len(os.sched_getaffinity(0)))
     compute_type = settings.compute_type

@@ -1,4 +1,4 @@
-"""Which engines there are, and the one loaded model that a process keeps."""
+"""The speech engines, and the one loaded model that a process keeps."""
 
 import threading
 from importlib import import_module
@@ -10,19 +10,19 @@ ENGINES = {
     "faster-whisper": "transcription.speech.engines.faster_whisper",
     "openai-whisper": "transcription.speech.engines.openai_whisper",
 }
-"""Name to module; each has `load(weights, *, model_name, settings)`. Imported on use: they are heavy."""
+"""Names to modules with `load(weights, *, model_name, settings)`. Imported on use, because they are heavy."""
 
 _lock = threading.Lock()
 _loaded: tuple[object, SpeechEngine] | None = None
 
 
 def load(*, engine: str, weights: Path, model_name: str, settings: EngineSettings) -> SpeechEngine:
-    """The model, loaded once and kept until another is asked for. Raises SpeechError."""
+    """Load a model, and keep it until another one is loaded. Raises SpeechError."""
     global _loaded
     key = (engine, weights, model_name, settings)
     with _lock:
         if _loaded is None or _loaded[0] != key:
-            _loaded = None  # two models at once may be too much for the memory
+            _loaded = None  # freed first: two models may not fit into memory
             loaded: SpeechEngine = import_module(ENGINES[engine]).load(
                 weights, model_name=model_name, settings=settings
             )
@@ -31,5 +31,5 @@ def load(*, engine: str, weights: Path, model_name: str, settings: EngineSetting
 
 
 def loaded_model() -> SpeechEngine | None:
-    """The model that this process keeps just now, if any."""
+    """The model that this process has loaded, if any."""
     return None if _loaded is None else _loaded[1]

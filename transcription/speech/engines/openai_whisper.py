@@ -1,4 +1,4 @@
-"""Whisper as OpenAI released it, on PyTorch: the reference, and slower than faster-whisper."""
+"""OpenAI's reference implementation of Whisper, on PyTorch; slower than faster-whisper."""
 
 import pickle
 import threading
@@ -21,20 +21,21 @@ from transcription.speech.engines.base import (
     SpeechError,
     TranscribedSegment,
     Word,
+    resolve_device,
 )
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 BEST_OF = 5
 
-_PASSING_TROUBLE = ("CUDA", "cuDNN", "allocate")
-"""In messages of errors that come from the state of the GPU or the memory, not from the work."""
+_TRANSIENT_ERRORS = ("CUDA", "cuDNN", "allocate")
+"""Substrings of errors that are caused by the state of the GPU or memory, so that a retry may succeed."""
 
-LEAST_SAMPLES = round(0.02 * SAMPLE_RATE)
-"""Shorter streams hold no word: a token of the decoder stands for 20 ms."""
+MIN_STREAM_SAMPLES = round(0.02 * SAMPLE_RATE)
+"""Shorter streams contain no word: the decoder's time resolution is 20 ms."""
 
 
 class OpenAIWhisperEngine:
-    """One caller at a time: PyTorch uses all cores for one, and whisper's hooks know but one."""
+    """Serves one caller at a time: PyTorch uses all cores, and whisper's hooks are not thread-safe."""
 
     threads = 1
 
@@ -69,27 +70,34 @@ class OpenAIWhisperEngine:
         on_progress: OnProgress | None = None,
     ) -> list[TranscribedSegment]:
         segments: list[TranscribedSegment] = []
-        seconds_in_all, seconds_done = sum(stream.duration for stream in streams), 0.0
+        seconds_total, seconds_done = sum(stream.duration for stream in streams), 0.0
         for stream in sorted(streams, key=lambda span: span.start):
-            # A copy, because torch warns of arrays that it could not write to.
+            # A copy, because torch warns about read-only arrays.
             samples = np.array(
                 audio[round(stream.start * SAMPLE_RATE) : round(stream.end * SAMPLE_RATE)],
                 dtype=np.float32,
             )
-            if len(samples) >= LEAST_SAMPLES:
-                share_done = seconds_done / seconds_in_all
-                tell = partial(on_progress, share_done) if on_progress else _tell_nobody
-                decoded = self._decode(samples, language=language, word_times=word_times, tell=tell)
+            if len(samples) >= MIN_STREAM_SAMPLES:
+                share_done = seconds_done / seconds_total
+                report = partial(on_progress, share_done) if on_progress else _ignore_progress
+                decoded = self._decode(
+                    samples, language=language, word_times=word_times, report_progress=report
+                )
                 segments.extend(_segment(each, stream) for each in decoded if each["text"].strip())
             seconds_done += stream.duration
             if on_progress:
-                on_progress(seconds_done / seconds_in_all if seconds_in_all else 1.0)
+                on_progress(seconds_done / seconds_total if seconds_total else 1.0)
         return segments
 
     def _decode(
-        self, samples: Audio, *, language: str, word_times: bool, tell: Callable[[], None]
+        self,
+        samples: Audio,
+        *,
+        language: str,
+        word_times: bool,
+        report_progress: Callable[[], None],
     ) -> list[dict[str, Any]]:
-        with self._lock, self._telling(tell), _speech_errors():
+        with self._lock, self._call_each_token(report_progress), _speech_errors():
             result = self._model.transcribe(
                 samples,
                 language=language,
@@ -104,17 +112,17 @@ class OpenAIWhisperEngine:
         return decoded
 
     @contextmanager
-    def _telling(self, tell: Callable[[], None]) -> Iterator[None]:
-        """Call `tell` with every token that is decoded: a stream may take long, and who is told may end the work."""
-        hook = self._model.decoder.register_forward_pre_hook(lambda *_: tell())
+    def _call_each_token(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` with each decoded token: a stream may take long, and the callback may raise to cancel it."""
+        hook = self._model.decoder.register_forward_pre_hook(lambda *_: callback())
         try:
             yield
         finally:
             hook.remove()
 
 
-def _tell_nobody() -> None:
-    """There is nobody who wants to know."""
+def _ignore_progress() -> None:
+    """The progress callback if there is none."""
 
 
 def load(weights: str | Path, *, model_name: str, settings: EngineSettings) -> SpeechEngine:
@@ -124,7 +132,7 @@ def load(weights: str | Path, *, model_name: str, settings: EngineSettings) -> S
         import whisper  # noqa: F401
     except ImportError as error:
         raise SpeechError(f"The openai-whisper engine is not installed: {error}") from error
-    device = _device(settings.device, has_cuda=torch.cuda.is_available())
+    device = resolve_device(settings.device, has_gpu=torch.cuda.is_available(), library="PyTorch")
     use_fp16 = _use_fp16(settings.compute_type, device)
     path = Path(weights)
     with _speech_errors():
@@ -139,21 +147,13 @@ def load(weights: str | Path, *, model_name: str, settings: EngineSettings) -> S
     )
 
 
-def _device(wanted: str, *, has_cuda: bool) -> str:
-    if wanted == "auto":
-        return "cuda" if has_cuda else "cpu"
-    if wanted.startswith("cuda") and not has_cuda:
-        raise SpeechError("The device 'cuda' was asked for, but PyTorch finds no CUDA GPU here.")
-    return wanted
-
-
 def _use_fp16(compute_type: str, device: str) -> bool:
-    on_gpu = device.startswith("cuda")
+    on_gpu = device == "cuda"
     if compute_type in ("default", "auto"):
         return on_gpu
     if compute_type not in (("float32", "float16") if on_gpu else ("float32",)):
         raise SpeechError(
-            f"The openai-whisper engine cannot compute in '{compute_type}' on {device}; "
+            f"The openai-whisper engine does not support the compute type '{compute_type}' on {device}; "
             "use 'default' or 'float32' (or 'float16' on a GPU)."
         )
     return compute_type == "float16"
@@ -166,7 +166,7 @@ def _from_checkpoint(path: Path, model_name: str) -> Any:
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     model = whisper.Whisper(whisper.ModelDimensions(**checkpoint["dims"]))
     model.load_state_dict(checkpoint["model_state_dict"])
-    # Without them, half of the heads are taken, as openai-whisper does with a model it knows not.
+    # Otherwise openai-whisper's default applies: all heads of the upper half of the layers.
     if heads := whisper._ALIGNMENT_HEADS.get(model_name):
         model.set_alignment_heads(heads)
     return model
@@ -189,10 +189,10 @@ def _from_ctranslate2(folder: Path) -> Any:
 
 
 def _segment(decoded: dict[str, Any], stream: Span) -> TranscribedSegment:
-    """`decoded` with its times, counted from the stream's start, moved to where the stream is."""
+    """Convert a segment, and shift its times from the start of the stream to that of the audio."""
 
     def shifted(seconds: float) -> float:
-        # Whisper pads its windows to 30 s and now and then puts a time into the padding.
+        # Whisper pads windows to 30 s, and some of its times lie in the padding.
         return min(stream.start + float(seconds), stream.end)
 
     return TranscribedSegment(
@@ -217,7 +217,7 @@ def _segment(decoded: dict[str, Any], stream: Span) -> TranscribedSegment:
 
 @contextmanager
 def _speech_errors() -> Iterator[None]:
-    """Turn what PyTorch and whisper raise into SpeechError."""
+    """Translate the errors of PyTorch and whisper to SpeechError."""
     import torch
 
     try:
@@ -226,7 +226,7 @@ def _speech_errors() -> Iterator[None]:
         torch.cuda.empty_cache()
         raise SpeechError(f"Out of memory: {error}", can_retry=True) from error
     except RuntimeError as error:
-        may_pass = any(sign in str(error) for sign in _PASSING_TROUBLE)
-        raise SpeechError(f"openai-whisper failed: {error}", can_retry=may_pass) from error
+        is_transient = any(text in str(error) for text in _TRANSIENT_ERRORS)
+        raise SpeechError(f"openai-whisper failed: {error}", can_retry=is_transient) from error
     except (ValueError, KeyError, TypeError, OSError, EOFError, pickle.UnpicklingError) as error:
         raise SpeechError(f"openai-whisper failed: {error!r}") from error
