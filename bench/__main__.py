@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,10 @@ RESULTS = Path(__file__).parent / "results"
 
 def main(parts: list[str]) -> None:
     figures: dict[str, Any] = {"machine": machine(), "date": time.strftime("%Y-%m-%d")}
-    if not parts or "speech" in parts:
-        figures["speech"] = speech.measure()
-        print_speech(figures["speech"])
-    if not parts or "service" in parts:
-        figures["service"] = service.measure()
-        print_service(figures["service"])
-    if not parts or "retranslation" in parts:
-        figures["retranslation"] = retranslation.measure()
-        print_service(figures["retranslation"])
-    if not parts or "diarization" in parts:
-        figures["diarization"] = diarization.measure()
-        print_diarization(figures["diarization"])
-    if not parts or "scale" in parts:
-        figures["scale"] = scale.measure()
-        print_service(figures["scale"])
+    for name, (measure, print_table) in BENCHMARKS.items():
+        if not parts or name in parts:
+            figures[name] = measure()
+            print_table(figures[name])
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{'-'.join(parts) or 'all'}.json"
     target.write_text(json.dumps(figures, indent=2) + "\n")
@@ -96,6 +86,15 @@ def print_diarization(figures: dict[str, Any]) -> None:
     row = figures["attribution"]
     print(f"\n{row['words']} words, {row['turns']} turns: attributed in {row['seconds']} s.")
 
+
+BENCHMARKS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
+    "speech": (speech.measure, print_speech),
+    "service": (service.measure, print_service),
+    "retranslation": (retranslation.measure, print_service),
+    "diarization": (diarization.measure, print_diarization),
+    "scale": (scale.measure, print_service),
+}
+"""Names to the functions that measure, and that print the result."""
 
 if __name__ == "__main__":
     main(sys.argv[1:])
