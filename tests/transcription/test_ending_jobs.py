@@ -103,6 +103,7 @@ def test_another_method_is_refused(client: Client, method: str, path: str) -> No
     assert now(job).status == Job.Status.RUNNING
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_running_chunk_stops_within_two_seconds(service: Service, reading: Path) -> None:
     """In one of three times: what else runs on the machine can only delay it."""

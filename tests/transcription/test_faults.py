@@ -160,6 +160,7 @@ def test_a_machine_that_is_lost_costs_a_lease(tmp_path: Path, reading: Path) -> 
         assert max(attempts) == 2
 
 
+@pytest.mark.alone
 def test_two_machines_share_a_job_and_a_cancelled_chunk_stops_on_another_one(
     tmp_path: Path, clip: Path, reading: Path, undisturbed_clip: Spoken
 ) -> None:
