@@ -145,7 +145,7 @@ def test_an_m4a_that_breaks_off_before_its_index_is_refused(
 def test_a_video_without_sound_is_refused_with_the_reason(service: Service, tmp_path: Path) -> None:
     silent = write(tmp_path / "silent.mp4", None, video=True).read_bytes()
     detail = refused(post(service, ("silent.mp4", silent, "video/mp4")), 400)
-    assert "no sound" in detail
+    assert "without an audio track" in detail
 
 
 @pytest.mark.usefixtures("without_trace")
