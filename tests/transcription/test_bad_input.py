@@ -326,6 +326,7 @@ def test_an_unknown_job_is_a_404_everywhere_else(
     ],
 )
 def test_any_file_name_is_made_harmless_or_refused(service: Service, jfk: bytes, name: str) -> None:
+    (service.data_dir / "files" / "recordings").mkdir(exist_ok=True)  # as after any upload
     before = traces(service)
     outside = _names(service.data_dir), _names(service.data_dir / "files")
     body = (
