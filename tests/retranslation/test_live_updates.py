@@ -95,7 +95,7 @@ async def test_a_listener_of_a_running_job_gets_the_change(job: Job, act: Act) -
         while feed._revision in (None, revision):
             await asyncio.sleep(0.05)
         expected = (await _listener_so_far(job)).segments
-        while {pk: json.loads(message) for pk, message in feed._current.items()} != expected:
+        while {pk: json.loads(message) for pk, message in feed._segments_by_id.items()} != expected:
             await asyncio.sleep(0.05)
     await sync_to_async(_end)(job)
     async with asyncio.timeout(10):
@@ -107,7 +107,7 @@ async def test_a_listener_of_a_running_job_gets_the_change(job: Job, act: Act) -
 
 async def _feed_that_sent(job: Job, n_segments: int) -> live.JobFeed:
     async with asyncio.timeout(10):
-        while job.pk not in live._feeds or len(live._feeds[job.pk]._current) < n_segments:
+        while job.pk not in live._feeds or len(live._feeds[job.pk]._segments_by_id) < n_segments:
             await asyncio.sleep(0.05)
     return live._feeds[job.pk]
 
@@ -137,7 +137,7 @@ async def test_a_listener_that_reconnects_while_others_listen_gets_the_change(
     had = Listener({one["id"]: one for one in before.transcript[:2]})
     await _feed_that_sent(job, 3)
     await sync_to_async(act)(job)
-    await asyncio.sleep(2 * live.LOOK_SECONDS)
+    await asyncio.sleep(2 * live.POLL_SECONDS)
     back = await listening(job, lambda: _end(job), after=before.transcript[1]["id"], had=had)
     expected = await sync_to_async(result_of)(job)
     assert back.transcript == (await others).transcript == expected
@@ -181,7 +181,7 @@ async def test_a_change_accepted_while_chunks_are_missing_reaches_listeners() ->
     await _feed_that_sent(growing, 2)
     await sync_to_async(_change_a_text)(growing)
     late = asyncio.create_task(hear(growing))
-    await asyncio.sleep(2 * live.LOOK_SECONDS)
+    await asyncio.sleep(2 * live.POLL_SECONDS)
     await sync_to_async(end)()
     async with asyncio.timeout(10):
         first, second = await early, await late

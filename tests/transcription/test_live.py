@@ -200,19 +200,19 @@ def end(job: Job, status: Job.Status = Job.Status.COMPLETED) -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """When the rows were read, appended to as it happens."""
     times: list[float] = []
-    read: Callable[[UUID, int, int | None], feed.Snapshot | None] = feed.read_job
+    read: Callable[[UUID, int, int | None], feed.Snapshot | None] = feed.read_snapshot
 
     def counted(job_id: UUID, released_chunks: int, revision: int | None) -> feed.Snapshot | None:
         times.append(time.monotonic())
         return read(job_id, released_chunks, revision)
 
-    monkeypatch.setattr(feed, "read_job", counted)
+    monkeypatch.setattr(feed, "read_snapshot", counted)
     yield times
     assert not feed._feeds, "a feed outlived its listeners"
 
 
 async def collect(job: Job, *, after: int | None = None) -> list[str]:
-    return [message async for message in feed.listen(job.pk, after=after)]
+    return [message async for message in feed.subscribe(job.pk, after=after)]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -227,7 +227,7 @@ async def test_listeners_share_one_reader(
         await sync_to_async(act)()
     await sync_to_async(end)(running_job)
     heard = await asyncio.gather(*listeners)
-    assert len(reads) <= (time.monotonic() - began) / feed.LOOK_SECONDS + 2
+    assert len(reads) <= (time.monotonic() - began) / feed.POLL_SECONDS + 2
     segments = [[message for message in messages if '"id"' in message] for messages in heard]
     assert [len(messages) for messages in segments] == [2] * n_listeners
     assert all('"completed"' in messages[-1] for messages in heard)
@@ -237,15 +237,15 @@ async def test_listeners_share_one_reader(
 async def test_segments_wait_for_the_chunks_before_theirs(
     running_job: Job, reads: list[float]
 ) -> None:
-    listener = feed.listen(running_job.pk, after=None)
+    listener = feed.subscribe(running_job.pk, after=None)
     assert '"processing"' in await anext(listener)
     await sync_to_async(finish)(running_job, 1)
     upcoming = asyncio.ensure_future(anext(listener))
-    await asyncio.sleep(2 * feed.LOOK_SECONDS)
+    await asyncio.sleep(2 * feed.POLL_SECONDS)
     while upcoming.done():  # chunk_info changes, and nothing else
         assert '"id"' not in upcoming.result()
         upcoming = asyncio.ensure_future(anext(listener))
-        await asyncio.sleep(feed.LOOK_SECONDS)
+        await asyncio.sleep(feed.POLL_SECONDS)
     await sync_to_async(finish)(running_job, 0)
     await sync_to_async(end)(running_job)
     rest = [await upcoming, *[message async for message in listener]]
@@ -270,13 +270,13 @@ async def test_a_job_that_fails_gives_what_there_is_and_ends(
 async def test_a_job_that_is_deleted_while_somebody_listens_ends_as_not_found(
     running_job: Job, reads: list[float]
 ) -> None:
-    listener = feed.listen(running_job.pk, after=None)
+    listener = feed.subscribe(running_job.pk, after=None)
     assert '"processing"' in await anext(listener)
     await sync_to_async(running_job.recording.delete)()
     assert '"not_found"' in await anext(listener)
-    with pytest.raises(feed.FeedBrokenError) as broken:
+    with pytest.raises(feed.FeedClosedError) as closed:
         await anext(listener)
-    assert broken.value.code == feed.NOT_FOUND
+    assert closed.value.code == feed.NOT_FOUND
 
 
 @pytest.mark.django_db(transaction=True)
@@ -284,13 +284,13 @@ async def test_a_job_that_is_begun_again_ends_its_feeds(
     running_job: Job, reads: list[float]
 ) -> None:
     """What was heard counts no more: the listener is told to connect anew."""
-    listener = feed.listen(running_job.pk, after=None)
+    listener = feed.subscribe(running_job.pk, after=None)
     assert '"processing"' in await anext(listener)
     await sync_to_async(retry_and_delete.rerun)(job_id=running_job.pk)
-    with pytest.raises(feed.FeedBrokenError) as broken:
+    with pytest.raises(feed.FeedClosedError) as closed:
         async for _message in listener:
             pass
-    assert broken.value.code == feed.BEGUN_AGAIN
+    assert closed.value.code == feed.JOB_RESTARTED
 
 
 @pytest.mark.slow
@@ -306,13 +306,13 @@ def test_a_socket_at_a_wrong_path_is_refused_without_a_traceback(
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_feed_ends_with_its_last_listener(running_job: Job, reads: list[float]) -> None:
-    listeners = [feed.listen(running_job.pk, after=None) for _ in range(2)]
+    listeners = [feed.subscribe(running_job.pk, after=None) for _ in range(2)]
     for listener in listeners:
         await anext(listener)
     for listener in listeners:
         await listener.aclose()
     n_reads = len(reads)
-    await asyncio.sleep(2 * feed.LOOK_SECONDS)
+    await asyncio.sleep(2 * feed.POLL_SECONDS)
     assert len(reads) == n_reads
 
 

@@ -42,7 +42,7 @@ class Listener:
     def apply(self, message: Message) -> None:
         self.messages.append(message)
         if message.get("type") == "speakers":
-            assert len(message["segments"]) <= feed.SEGMENTS_A_MESSAGE
+            assert len(message["segments"]) <= feed.SEGMENTS_PER_MESSAGE
             for segment_id in message["removed"]:
                 self.segments.pop(segment_id, None)
             self.segments |= {segment["id"]: segment for segment in message["segments"]}
@@ -68,7 +68,7 @@ def result_of(job: Job) -> list[Message]:
 async def hear(job: Job, *, after: int | None = None, had: Listener | None = None) -> Listener:
     """Listen to the end with what there was from before."""
     client = Listener(had.segments if had else None)
-    async for message in feed.listen(job.pk, after=after):
+    async for message in feed.subscribe(job.pk, after=after):
         client.apply(json.loads(message))
     return client
 
@@ -76,7 +76,7 @@ async def hear(job: Job, *, after: int | None = None, had: Listener | None = Non
 async def listening(job: Job, act: Callable[[], None], **options: Any) -> Listener:
     """Listen before, while and after this happens."""
     listener = asyncio.create_task(hear(job, **options))
-    await asyncio.sleep(2 * feed.LOOK_SECONDS)
+    await asyncio.sleep(2 * feed.POLL_SECONDS)
     await sync_to_async(act)()
     async with asyncio.timeout(10):
         return await listener
@@ -119,7 +119,7 @@ async def test_the_last_chunk_and_the_speakers_may_come_at_once(job: Job) -> Non
     last = await sync_to_async(add_chunk)(job, 1, state=Leased.State.DOING)
     early = asyncio.create_task(hear(job))
     resumed = asyncio.create_task(hear(job, after=(await sync_to_async(ids)(job))[-1]))
-    await asyncio.sleep(2 * feed.LOOK_SECONDS)
+    await asyncio.sleep(2 * feed.POLL_SECONDS)
     assert feed._feeds[job.pk]._released_chunks == 1
     await sync_to_async(end)()
     whole, rest = await early, await resumed
@@ -187,7 +187,7 @@ async def test_found_anew_while_somebody_listens(job: Job, after: str) -> None:
 async def test_many_segments_come_in_several_messages(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "SEGMENTS_A_MESSAGE", 2)
+    monkeypatch.setattr(feed, "SEGMENTS_PER_MESSAGE", 2)
     early = asyncio.create_task(hear(job))
     heard = await listening(job, lambda: diarize_job(job, ALTERNATELY))
     assert heard.kinds.count("speakers") == 3
@@ -198,7 +198,7 @@ async def test_many_segments_come_in_several_messages(
 async def test_segments_are_not_read_while_nothing_changed(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = feed._segments
+    read = feed._read_segments
     spans = []
 
     def counted(job: Job, first: int, end: int) -> list[tuple[int, str]]:
@@ -206,7 +206,7 @@ async def test_segments_are_not_read_while_nothing_changed(
             spans.append((first, end))
         return read(job, first, end)
 
-    monkeypatch.setattr(feed, "_segments", counted)
+    monkeypatch.setattr(feed, "_read_segments", counted)
     crowd = [asyncio.create_task(hear(job)) for _ in range(50)]
     await listening(job, lambda: diarize_job(job, ALTERNATELY))
     await asyncio.gather(*crowd)
@@ -216,18 +216,18 @@ async def test_segments_are_not_read_while_nothing_changed(
 async def test_a_revision_in_the_midst_of_a_look_is_not_half_seen(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = feed._segments
+    read = feed._read_segments
 
     def interrupted(*args: Any) -> list[tuple[int, str]]:
-        monkeypatch.setattr(feed, "_segments", read)
+        monkeypatch.setattr(feed, "_read_segments", read)
         diarize_job(job, ALTERNATELY)
         return read(*args)
 
-    monkeypatch.setattr(feed, "_segments", interrupted)
-    snapshot = await sync_to_async(feed.read_job)(job.pk, 0, None)
+    monkeypatch.setattr(feed, "_read_segments", interrupted)
+    snapshot = await sync_to_async(feed.read_snapshot)(job.pk, 0, None)
     assert snapshot is not None
     assert (snapshot.revision, snapshot.is_final) == (1, True)
-    assert [json.loads(text) for _, text in snapshot.segments] == await sync_to_async(result_of)(
+    assert [json.loads(text) for _, text in snapshot.new_segments] == await sync_to_async(result_of)(
         job
     )
 

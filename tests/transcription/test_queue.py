@@ -118,7 +118,7 @@ def test_a_recording_that_is_being_read_says_so_and_counts() -> None:
 async def test_a_listener_hears_of_its_place() -> None:
     await sync_to_async(make_job)(n_chunks=1)
     job = await sync_to_async(make_job)(n_chunks=1)
-    listener = feed.listen(job.pk, after=None)
+    listener = feed.subscribe(job.pk, after=None)
     assert "number 2 of 2" in await anext(listener)
     await sync_to_async(claim)()
     assert "number 1 of 1" in await anext(listener)

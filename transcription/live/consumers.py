@@ -1,4 +1,4 @@
-"""The live WebSocket: forwards a job's feed to a listener."""
+"""The live WebSocket: sends the messages of a job's feed to a listener."""
 
 import asyncio
 import logging
@@ -15,17 +15,16 @@ from transcription.jobs import status as job_status
 from transcription.live import feed
 
 NORMAL_CLOSURE = 1000
-INTERNAL_ERROR = 4500  # an application may choose 1000 or its own codes alone, so not 1011
+INTERNAL_ERROR = 4500  # not 1011: an application may send only 1000 and codes from 3000 on
 BAD_REQUEST = 4400
-AN_ID = re.compile(r"[0-9]{1,20}")
+SEGMENT_ID = re.compile(r"[0-9]{1,20}")
 
 _logger = logging.getLogger(__name__)
 
 
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is untyped
-    channel_layer_alias = (
-        "none"  # only the feed uses the layer: a listener must survive an outage of Redis
-    )
+    # Only the feed uses the channel layer, so sockets stay open during an outage of Redis.
+    channel_layer_alias = "none"
     _forwarding: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
@@ -42,29 +41,28 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
     async def _forward(self) -> None:
         try:
             code = await self._forward_all()
-        except feed.FeedBrokenError as broken:
-            code = broken.code
+        except feed.FeedClosedError as closed:
+            code = closed.code
         except Exception:
             _logger.exception("A live socket failed.")
             code = INTERNAL_ERROR
         await self.close(code)
 
     async def _forward_all(self) -> int:
-        written_id = self.scope["url_route"]["kwargs"]["job_id"]
+        job_id_text = self.scope["url_route"]["kwargs"]["job_id"]
         try:
-            job_id = UUID(written_id)
+            job_id = UUID(job_id_text)
         except ValueError:
-            status = job_status.live_status_message(job_status.not_found_document(written_id))
+            status = job_status.live_status_message(job_status.not_found_document(job_id_text))
             await self.send(feed.as_json(status))
             return feed.NOT_FOUND
         query = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         after = query.get("after", [None])[-1]
-        if after is not None and not AN_ID.fullmatch(after):
-            await self.send(
-                feed.as_json({"detail": "after must be the id of a segment, a number."})
-            )
+        if after is not None and not SEGMENT_ID.fullmatch(after):
+            detail = "after must be the id of a segment: a number, such as 42."
+            await self.send(feed.as_json({"detail": detail}))
             return BAD_REQUEST
-        messages = feed.listen(job_id, after=None if after is None else int(after))
+        messages = feed.subscribe(job_id, after=None if after is None else int(after))
         async with aclosing(messages):
             async for message in messages:
                 await self.send(message)

@@ -1,4 +1,4 @@
-"""The live feed: in each web process one reader for each watched job, however many listeners it has."""
+"""The live feed: each web process has one reader per watched job, which serves all the job's listeners."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import Error as DatabaseFailure  # of which InterfaceError is one, too
+from django.db import Error as DatabaseFailure  # includes InterfaceError
 from django.db.models import Count, Max, Min, Q
 
 from transcription.jobs import status as job_status
@@ -21,49 +21,47 @@ from transcription.models import Job, Leased
 from transcription.transcript.segments import segment_object
 from transcription.wake import listener_group
 
-LOOK_SECONDS = 0.25
-SEGMENTS_A_MESSAGE = 500
-LOOK_SECONDS_WHEN_WOKEN = 2.0
-"""Poll interval with Redis: wake-up messages come at once, but one may be lost."""
+POLL_SECONDS = 0.25
+POLL_SECONDS_WITH_REDIS = 2.0
+"""Poll interval with Redis: wake-up messages arrive at once, but one may be lost."""
+SEGMENTS_PER_MESSAGE = 500
+JOB_RESTARTED, NOT_FOUND = 4409, 4404
+"""WebSocket close codes."""
 
 _logger = logging.getLogger(__name__)
 
 
-class FeedBrokenError(Exception):
-    """What the listener received is void; `code` is the WebSocket close code."""
+class FeedClosedError(Exception):
+    """The job was deleted or restarted, so received segments are void; `code` is the WebSocket close code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
 
 
-BEGUN_AGAIN = 4409
-NOT_FOUND = 4404
-
-
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One read of a job's rows: its status, and segments in order of time, each as its id and JSON."""
+    """A job's status and segments as read at one revision; segments are (id, JSON), ordered by time."""
 
     run: int
     revision: int
     status: dict[str, Any]
-    segments: list[tuple[int, str]]
+    new_segments: list[tuple[int, str]]
     """Segments of chunks that were not released before."""
-    earlier: list[tuple[int, str]] | None
+    revised_segments: list[tuple[int, str]] | None
     """All segments released so far if `revision` changed, else None."""
-    removed: list[int]
-    """Ids of segments that were deleted, if `revision` changed."""
+    removed_ids: list[int]
+    """Ids of all deleted segments if `revision` changed, else empty."""
     released_chunks: int
     is_final: bool
 
 
 class JobFeed:
-    """The log of a job's messages, in the order in which all its listeners get them.
+    """Reads a job's rows and keeps an append-only log of messages, from which every listener is served.
 
-    Segments of a chunk are released when all chunks before it are done, so that the transcript grows at its end
-    and `after=N` identifies all that a listener has. When a revision changes released segments (diarization, edits),
-    `speakers` messages carry the changed and added segments and the ids of the deleted ones.
+    Segments of a chunk are released when all chunks before it are done, so the transcript only grows at its end,
+    and the id of a listener's last segment (`after`) identifies all segments it has. When a revision changes released
+    segments (diarization, edits), `speakers` messages carry the changed and added segments and the deleted ids.
     """
 
     def __init__(self, job_id: UUID) -> None:
@@ -72,12 +70,12 @@ class JobFeed:
         self.ended = False
         self._log: list[str] = []
         self._position_of: dict[int, int] = {}
-        self._current: dict[int, str] = {}
-        self._removed: list[int] = []
+        self._segments_by_id: dict[int, str] = {}
+        self._removed_ids: list[int] = []
         self._revision: int | None = None
         self._status = ""
         self._released_chunks = 0
-        self._news = asyncio.Event()
+        self._updated = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._run: int | None = None
         self._failure: Exception | None = None
@@ -90,133 +88,138 @@ class JobFeed:
             self._reader.cancel()
 
     async def messages(self, *, after: int | None) -> AsyncGenerator[str, None]:
-        """Yield a listener's messages as JSON: what it missed, then news; ends after the final status."""
+        """Yield JSON messages: those missed since segment `after`, then new ones, up to the final status.
+
+        Raises FeedClosedError if the job is deleted or restarted.
+        """
         sent_status = ""
         position = 0
         if after is not None:
             while not self._status:
-                await self._wait()
-            missed, position = self._resume(after)
+                await self._wait_for_update()
+            missed, position = self._missed_messages(after)
             for message in missed:
                 yield message
         while True:
-            news = self._news
+            updated = self._updated
             while position < len(self._log):
                 position += 1
                 yield self._log[position - 1]
             if self._status != sent_status:
                 sent_status = self._status
                 yield sent_status
-                continue  # more may have arrived while it was sent
+                continue  # the log may have grown while the status was sent
             if self.ended:
                 if self._failure is not None:
                     raise self._failure
                 return
-            await news.wait()
+            await updated.wait()
 
-    def _resume(self, after: int) -> tuple[list[str], int]:
-        """Return what a listener that has the segments up to `after` missed, and its position in the log."""
+    def _missed_messages(self, after: int) -> tuple[list[str], int]:
+        """The messages missed by a listener that has the segments up to `after`, and its position in the log."""
         position = self._position_of.get(after)
         if not self._revision:
             return [], 0 if position is None else position + 1
-        # It may know any earlier revision, so it is sent all segments that it has as they are now.
+        # Its segments may be of any earlier revision, so the current version of each is sent.
         if position is None:
-            return _speakers_messages(list(self._current.values()), self._removed), len(self._log)
-        had = [
+            current_segments = list(self._segments_by_id.values())
+            return _speakers_messages(current_segments, self._removed_ids), len(self._log)
+        known_segments = [
             message
-            for segment_id, message in self._current.items()
+            for segment_id, message in self._segments_by_id.items()
             if self._position_of.get(segment_id, position + 1) <= position
         ]
-        return _speakers_messages(had, self._removed), position + 1
+        return _speakers_messages(known_segments, self._removed_ids), position + 1
 
-    async def _wait(self) -> None:
+    async def _wait_for_update(self) -> None:
         if self.ended and self._failure is not None:
             raise self._failure
-        await self._news.wait()
+        await self._updated.wait()
 
     async def _read_until_final(self) -> None:
         try:
             async with _Wakeups(self.job_id) as wakeups:
                 while True:
                     try:
-                        snapshot = await database_sync_to_async(read_job)(
+                        snapshot = await database_sync_to_async(read_snapshot)(
                             self.job_id, self._released_chunks, self._revision
                         )
                     except DatabaseFailure as error:
                         _logger.warning("Job %s could not be read: %s", self.job_id, error)
                     else:
-                        self._take(snapshot)
+                        self._apply_snapshot(snapshot)
                         if self.ended:
                             return
                     await wakeups.wait()
         except Exception as error:
             _logger.exception("The feed of job %s failed.", self.job_id)
-            self._end(error)
+            self._fail(error)
         finally:
             self.ended = True
-            self._tell()
+            self._notify_listeners()
 
-    def _take(self, snapshot: Snapshot | None) -> None:
-        if snapshot is None:  # the job was deleted
+    def _apply_snapshot(self, snapshot: Snapshot | None) -> None:
+        if snapshot is None:  # deleted
             self._status = as_json(
                 job_status.live_status_message(job_status.not_found_document(self.job_id))
             )
-            self._end(FeedBrokenError(NOT_FOUND))
+            self._fail(FeedClosedError(NOT_FOUND))
             return
         if self._run not in (None, snapshot.run):
             self._status = as_json(snapshot.status)
-            self._end(FeedBrokenError(BEGUN_AGAIN))
+            self._fail(FeedClosedError(JOB_RESTARTED))
             return
         self._run = snapshot.run
-        n_told = len(self._log)
-        if snapshot.earlier is not None:
-            self._revise(dict(snapshot.earlier))
-            self._removed = snapshot.removed
+        n_logged = len(self._log)
+        if snapshot.revised_segments is not None:
+            self._log_revision(dict(snapshot.revised_segments))
+            self._removed_ids = snapshot.removed_ids
         self._revision = snapshot.revision
-        for segment_id, message in snapshot.segments:
+        for segment_id, message in snapshot.new_segments:
             self._position_of[segment_id] = len(self._log)
             self._log.append(message)
-            self._current[segment_id] = message
+            self._segments_by_id[segment_id] = message
         self._released_chunks = snapshot.released_chunks
         status = as_json(snapshot.status)
         if snapshot.is_final:
             self.ended = True
-        if len(self._log) > n_told or status != self._status:
+        if len(self._log) > n_logged or status != self._status:
             self._status = status
-            self._tell()
+            self._notify_listeners()
 
-    def _revise(self, segments: dict[int, str]) -> None:
+    def _log_revision(self, segments: dict[int, str]) -> None:
+        """Log the differences between `segments`, by id, and the segments that were logged before."""
         changed = {
             segment_id: message
             for segment_id, message in segments.items()
-            if self._current.get(segment_id) != message
+            if self._segments_by_id.get(segment_id) != message
         }
         for index, segment_id in enumerate(changed):
-            position = len(self._log) + index // SEGMENTS_A_MESSAGE
+            position = len(self._log) + index // SEGMENTS_PER_MESSAGE
             self._position_of.setdefault(segment_id, position)
-        removed = [segment_id for segment_id in self._current if segment_id not in segments]
+        removed = [segment_id for segment_id in self._segments_by_id if segment_id not in segments]
         self._log += _speakers_messages(list(changed.values()), removed)
-        self._current = segments
+        self._segments_by_id = segments
 
-    def _end(self, failure: Exception) -> None:
+    def _fail(self, failure: Exception) -> None:
         self._failure = failure
         self.ended = True
 
-    def _tell(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+    def _notify_listeners(self) -> None:
+        updated, self._updated = self._updated, asyncio.Event()
+        updated.set()
 
 
-_unused: WeakKeyDictionary[asyncio.AbstractEventLoop, list[str]] = WeakKeyDictionary()
+_unused_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, list[str]] = WeakKeyDictionary()
 
 
 def _unused_channels() -> list[str]:
-    """Channels for reuse: the layer keeps late messages of an abandoned channel until somebody fetches them."""
-    return _unused.setdefault(asyncio.get_running_loop(), [])
+    """Channels of earlier feeds, reused because the channel layer keeps unread messages of abandoned ones."""
+    return _unused_by_loop.setdefault(asyncio.get_running_loop(), [])
 
 
 class _Wakeups:
-    """Waits for the next reason to read a job's rows: a wake-up message, or the poll interval."""
+    """Waits for a wake-up message about the job, or for the poll interval."""
 
     def __init__(self, job_id: UUID) -> None:
         self._group = listener_group(job_id)
@@ -227,7 +230,7 @@ class _Wakeups:
     async def __aenter__(self) -> "_Wakeups":
         if self._layer is not None:
             try:
-                async with asyncio.timeout(LOOK_SECONDS_WHEN_WOKEN):
+                async with asyncio.timeout(POLL_SECONDS_WITH_REDIS):
                     await self._join()
             except Exception as error:
                 self._warn(error)
@@ -236,25 +239,25 @@ class _Wakeups:
     async def __aexit__(self, *_: object) -> None:
         if self._channel:
             _unused_channels().append(self._channel)
-            with suppress(Exception):  # Redis expires the membership by itself
+            with suppress(Exception):  # the group's membership expires in Redis
                 await self._layer.group_discard(self._group, self._channel)
 
     async def wait(self) -> None:
         if self._layer is None:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             return
         try:
-            async with asyncio.timeout(LOOK_SECONDS_WHEN_WOKEN):
+            async with asyncio.timeout(POLL_SECONDS_WITH_REDIS):
                 if not self._is_joined:
                     await self._join()
                 await self._layer.receive(self._channel)
         except TimeoutError:
-            # No message, or Redis was restarted empty and the group is lost: join again.
+            # Either there was no message, or Redis was restarted without its data: rejoin the group.
             self._is_joined = False
         except Exception as error:
             self._is_joined = False
             self._warn(error)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _join(self) -> None:
         if not self._channel:
@@ -272,10 +275,10 @@ def as_json(message: object) -> str:
 
 
 def _speakers_messages(segments: list[str], removed: list[int]) -> list[str]:
-    """Return `speakers` messages with changed or added segments and deleted ids; none if there are neither."""
+    """Batch changed or added segments and deleted ids into `speakers` messages; none if there are neither."""
     batches = [
-        segments[first : first + SEGMENTS_A_MESSAGE]
-        for first in range(0, len(segments), SEGMENTS_A_MESSAGE)
+        segments[first : first + SEGMENTS_PER_MESSAGE]
+        for first in range(0, len(segments), SEGMENTS_PER_MESSAGE)
     ]
     if removed and not batches:
         batches = [[]]
@@ -289,8 +292,8 @@ def _speakers_messages(segments: list[str], removed: list[int]) -> list[str]:
 _feeds: dict[UUID, JobFeed] = {}
 
 
-async def listen(job_id: UUID, *, after: int | None) -> AsyncGenerator[str, None]:
-    """Yield a job's messages from the feed that all its listeners in this process share."""
+async def subscribe(job_id: UUID, *, after: int | None) -> AsyncGenerator[str, None]:
+    """Yield a job's messages from its feed, which is started for the first listener and stopped after the last."""
     feed = _feeds.get(job_id)
     if feed is None or feed.ended:
         feed = _feeds[job_id] = JobFeed(job_id)
@@ -308,21 +311,21 @@ async def listen(job_id: UUID, *, after: int | None) -> AsyncGenerator[str, None
                 del _feeds[job_id]
 
 
-def read_job(job_id: UUID, released_chunks: int, revision: int | None) -> Snapshot | None:
-    """Read the segments of the chunks from `released_chunks` up to the first unfinished one. None if the job is gone.
+def read_snapshot(job_id: UUID, released_chunks: int, revision: int | None) -> Snapshot | None:
+    """Read the segments of the chunks from `released_chunks` up to the first unfinished one. None without the job.
 
-    Includes the segments of earlier chunks if the job has another revision than `revision`.
+    Also reads the segments of the chunks before `released_chunks` if the job's revision is not `revision`.
     """
     while True:
         job = Job.objects.filter(pk=job_id).defer("removed_segments").first()
         if job is None:
             return None
         snapshot = _read_rows(job, released_chunks, revision)
-        if not snapshot.segments and snapshot.earlier is None:
+        if not snapshot.new_segments and snapshot.revised_segments is None:
             return snapshot
-        # The segments were read after the job's row and may be of a later revision: then read again.
-        as_read = Job.objects.filter(pk=job_id, run=job.run, revision=job.revision)
-        if as_read.exists():
+        # The segments were read after the job's row and may be of a later revision; if so, read both again.
+        unchanged = Job.objects.filter(pk=job_id, run=job.run, revision=job.revision)
+        if unchanged.exists():
             return snapshot
 
 
@@ -348,16 +351,16 @@ def _read_rows(job: Job, released_chunks: int, revision: int | None) -> Snapshot
         status=job_status.live_status_message(
             job_status.status_document(job), chunk_info=chunk_info
         ),
-        segments=_segments(job, released_chunks, release),
-        earlier=_segments(job, 0, released_chunks) if is_revised else None,
-        removed=job.removed_segments if is_revised else [],
+        new_segments=_read_segments(job, released_chunks, release),
+        revised_segments=_read_segments(job, 0, released_chunks) if is_revised else None,
+        removed_ids=job.removed_segments if is_revised else [],
         released_chunks=max(release, released_chunks),
         is_final=is_final,
     )
 
 
-def _segments(job: Job, first: int, end: int) -> list[tuple[int, str]]:
-    """Return the segments of the chunks from `first` up to, not including, `end`."""
+def _read_segments(job: Job, first: int, end: int) -> list[tuple[int, str]]:
+    """The ids and JSON of the segments of the chunks from index `first` to `end`, exclusive."""
     if end <= first:
         return []
     segments = job.segments.filter(chunk__index__gte=first, chunk__index__lt=end).defer("words")
