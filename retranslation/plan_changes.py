@@ -22,7 +22,7 @@ from transcription.speech.segments import (
     PHRASE_PAUSE_SECONDS,
     TOLERANCE_SECONDS,
 )
-from transcription.transcript.speaker_split import is_unedited, text_of
+from transcription.transcript.speaker_split import text_matches_words, text_of
 
 Word = dict[str, Any]
 """A stored word: start, end, text and probability."""
@@ -95,7 +95,7 @@ def _has_words_in(segment: Segment, span: Span) -> bool:
 def _target(segment: Segment, span: Span) -> _Target:
     if _is_inside(segment, span):
         return _Target(segment, [], [])
-    if not is_unedited(segment):  # its text does not match its words, so it cannot be cut at a time
+    if not text_matches_words(segment):  # its text does not match its words, so it cannot be cut at a time
         raise ConflictError(
             f"Segment {segment.pk} lies only partly in the range, and its text was edited. "
             f"Retranslate all of it, from {segment.start:.2f} to {segment.end:.2f} s."

@@ -19,7 +19,7 @@ from transcription.models import Job, Segment
 from transcription.recordings import has_samples, read_samples
 from transcription.speech import audio, ranges
 from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechError, Word
-from transcription.transcript.speaker_split import is_unedited
+from transcription.transcript.speaker_split import text_matches_words
 
 _logger = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def _known_words(retranslation: Retranslation, span: Span) -> list[Word]:
     return [
         Word(**word)
         for segment in segments.order_by("start", "pk")
-        if is_unedited(segment)
+        if text_matches_words(segment)
         for word in segment.words
     ]
 

@@ -10,7 +10,7 @@ import pytest
 from tests.effort import cpu_seconds
 from transcription.models import Segment
 from transcription.transcript.speaker_split import text_of
-from transcription.transcript.word_alignment import Word, aligned_words, shown_words
+from transcription.transcript.word_alignment import Word, align_words, shown_words
 
 SCRIPTS = {
     "English": ["the", "of", "and", "a", "to", "in", "is", "you", "that"],
@@ -41,7 +41,7 @@ def heard_words(*texts: str, start: float = 0.0, seconds: float = 1.0) -> list[W
 
 
 def aligned(text: str, words: list[Word], end: float | None = None) -> list[Word]:
-    return aligned_words(
+    return align_words(
         text=text, words=words, start=words[0]["start"] if words else 0.0, end=end or END
     )
 
@@ -80,7 +80,7 @@ def test_words_heard_out_of_order_or_outside_of_the_segment_do_no_harm(seed: int
         for word in words:
             word["start"] = chance.uniform(-5, 25)
             word["end"] = word["start"] + chance.choice([0.0, 0.5, 8.0])
-        found = aligned_words(text=f"{text} more", words=words, start=0.0, end=END)
+        found = align_words(text=f"{text} more", words=words, start=0.0, end=END)
         assert_sound(found, f"{text} more")
 
 

@@ -30,7 +30,7 @@ from transcription.editing.changes import ConflictError
 from transcription.editing.services import MAX_TEXT_LENGTH, Edited, NotPossibleError
 from transcription.jobs import retry_and_delete
 from transcription.models import Edit, Job, Segment
-from transcription.transcript.speaker_split import is_unedited
+from transcription.transcript.speaker_split import text_matches_words
 from transcription.transcript.word_alignment import segment_with_words, shown_words
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both]
@@ -310,9 +310,9 @@ def test_a_split_loses_and_doubles_nothing_wherever_it_is(job: Job, values: dict
         assert right.text.strip()
         assert left.words + right.words == segment.words
         assert segment.start == left.start <= left.end <= right.start <= right.end == segment.end
-        if is_unedited(segment):
-            assert is_unedited(left)
-            assert is_unedited(right)
+        if text_matches_words(segment):
+            assert text_matches_words(left)
+            assert text_matches_words(right)
         undo(job, done)
         assert rows(job) == before
         assert right.pk in now(job).removed_segments
@@ -371,8 +371,8 @@ def test_two_segments_become_one_and_two_again(
         assert whole.speaker == (speakers[0] or speakers[1])
         assert whole.speaker_confidence == (0.75 if speakers == (ONE, ONE) else None)
         assert _stripped(whole.words) == _stripped(first.words + second.words)
-        if is_unedited(first) and is_unedited(second):
-            assert is_unedited(whole)
+        if text_matches_words(first) and text_matches_words(second):
+            assert text_matches_words(whole)
         undo(job, done)
         assert rows(job) == before
         assert now(job).removed_segments == []
@@ -404,7 +404,7 @@ def test_what_was_heard_says_whether_a_blank_stands_between_letters_that_need_no
         Segment.objects.filter(pk=second.pk).update(text="很好", words=_words(heard, start=3.0))
         done = join(first)
         assert done.segments[0].text == expected
-        assert is_unedited(done.segments[0])
+        assert text_matches_words(done.segments[0])
         undo(job, done)
 
 

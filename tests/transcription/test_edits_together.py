@@ -29,7 +29,7 @@ from transcription.editing.changes import ConflictError
 from transcription.editing.services import Edited
 from transcription.live import feed
 from transcription.models import Diarization, Edit, Job, Segment
-from transcription.transcript.speaker_split import is_unedited
+from transcription.transcript.speaker_split import text_matches_words
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
@@ -137,9 +137,9 @@ def _act_at_random(job: Job, chance: random.Random, before: list[Segment]) -> li
     said = _words(before)
     act = chance.random()
     if act < 0.1:
-        edited = {one.pk: one.text for one in before if not is_unedited(one)}
+        edited = {one.pk: one.text for one in before if not text_matches_words(one)}
         _diarize_at_random(job, chance)
-        assert edited == {one.pk: one.text for one in job.segments.all() if not is_unedited(one)}
+        assert edited == {one.pk: one.text for one in job.segments.all() if not text_matches_words(one)}
         return said
     if act < 0.4:
         edits = list(Edit.objects.filter(job=job, undone_at=None))

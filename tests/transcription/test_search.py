@@ -60,7 +60,7 @@ def check_index() -> None:
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {search.INDEX} ({search.INDEX}, rank) VALUES ('integrity-check', 1)"
+                f"INSERT INTO {search.INDEX_NAME} ({search.INDEX_NAME}, rank) VALUES ('integrity-check', 1)"
             )
 
 
@@ -400,7 +400,7 @@ def test_a_long_text_is_shortened_around_its_first_hit() -> None:
     shown = whole(excerpt)
     assert hits(excerpt) == ["zebra"]
     assert shown[0] == shown[-1] == "…"
-    assert len(shown) <= search.EXCERPT + 2
+    assert len(shown) <= search.EXCERPT_LENGTH + 2
     assert set(shown.strip("…").split()) <= set(words)
     assert "word199" in shown
 
@@ -408,13 +408,13 @@ def test_a_long_text_is_shortened_around_its_first_hit() -> None:
 def test_a_long_text_without_blanks_is_shortened_too() -> None:
     [excerpt] = passages("天气", make_job("好" * 500 + "天气" + "好" * 500))
     assert hits(excerpt) == ["天气"]
-    assert 100 < len(whole(excerpt)) <= search.EXCERPT + 2
+    assert 100 < len(whole(excerpt)) <= search.EXCERPT_LENGTH + 2
 
 
 def test_a_long_text_with_many_hits_is_no_longer_for_it() -> None:
     [excerpt] = passages("zebra", make_job("a zebra " * 100))
     assert 10 < len(hits(excerpt)) < 30
-    assert len(whole(excerpt)) <= search.EXCERPT + 2
+    assert len(whole(excerpt)) <= search.EXCERPT_LENGTH + 2
 
 
 @pytest.mark.parametrize("at", [0, 399])

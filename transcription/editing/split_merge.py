@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from transcription.editing.changes import DECODER_FIELDS, Fields, fields_of
 from transcription.models import Segment
-from transcription.transcript.speaker_split import is_unedited, text_of
+from transcription.transcript.speaker_split import text_matches_words, text_of
 from transcription.transcript.word_alignment import Word, is_unspaced
 
 APART_SECONDS = 0.01
@@ -44,7 +44,7 @@ def halves(
     `next_start` is where the segment that follows begins, if there is one.
     """
     end, start = words[cut - 1]["end"], words[cut]["start"]
-    if is_unedited(segment):
+    if text_matches_words(segment):
         heard_left, heard_right = segment.words[:cut], segment.words[cut:]
     else:  # the text is somebody's own
         middle = (end + start) / 2
@@ -94,7 +94,7 @@ def _blank_between(segment: Segment, following: Segment) -> str:
     """Where scripts have blanks at some places alone, what was heard knows."""
     if not (is_unspaced(segment.text[-1:]) and is_unspaced(following.text[:1])):
         return " "
-    if is_unedited(following) and following.words[0]["text"][:1].isspace():
+    if text_matches_words(following) and following.words[0]["text"][:1].isspace():
         return " "
     return ""
 

@@ -1,11 +1,10 @@
-"""Finding jobs by what was said in them, or by their recording's name.
+"""Full-text search: finds jobs by words of their segments, or by their recording's name.
 
-The database itself keeps an index of all segments' text in step, whoever writes them and how: in SQLite triggers fill
-an FTS5 table that holds no text of its own, in PostgreSQL it is a GIN index. No migration makes it: for many a change
-of a column Django makes an SQLite table anew, and the triggers go with the old one. So what is missing is made after
-each `migrate`.
+The database keeps the index of the segments' text up to date: on SQLite triggers fill an external-content FTS5
+table, on PostgreSQL it is a GIN index. The index is created after each `migrate` rather than by a migration, because
+Django recreates an SQLite table to change a column, which drops its triggers.
 
-In SQLite case and diacritics make no difference; in PostgreSQL case makes none.
+The search ignores case, and on SQLite diacritics too.
 """
 
 import re
@@ -22,87 +21,95 @@ from django.db.models.functions import RowNumber
 from transcription.models import Job, Segment
 from transcription.transcript import word_alignment
 
-INDEX = "transcription_segment_text"
-SEGMENTS = Segment._meta.db_table
-LONGEST_TEXT = 500
-"""Characters that are looked for. Longer texts are found by their beginning: the last word may go on."""
-EXCERPT, LEAD = 160, 40
-"""Characters of an excerpt, and of them those before the first hit."""
-UNSPACED = re.compile(rf"[{word_alignment.UNSPACED}\u0f00-\u0fff]")
-"""Scripts without blanks between words, and Tibetan, whose blanks stand between clauses alone."""
+INDEX_NAME = "transcription_segment_text"
+SEGMENT_TABLE = Segment._meta.db_table
+MAX_SEARCH_LENGTH = 500
+"""A longer search text is truncated to this many characters."""
+EXCERPT_LENGTH, CONTEXT_LENGTH = 160, 40
+"""Characters of an excerpt, and at most how many of them come before its first hit."""
+UNSPACED_SCRIPTS = re.compile(rf"[{word_alignment.UNSPACED_SCRIPTS}\u0f00-\u0fff]")
+"""Scripts without spaces between words, and Tibetan, which has spaces between clauses only."""
 Part = tuple[str, bool]
+"""A piece of text, and whether it is a hit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """What a segment says around the first hit. `start` is seconds from the start of the recording."""
+    """The text around a segment's first hit; `start` is the segment's, in seconds."""
 
     segment_id: int
     start: float
     parts: tuple[Part, ...]
-    """Its text in pieces, each with whether it is a hit; `…` where something is left out."""
+    """The text in pieces, with `…` where something was left out."""
 
 
 def find_jobs(*, text: str) -> QuerySet[Job]:
-    """Jobs with all words of the text in one segment, or the text in their recording's name; the newest first.
+    """Find jobs with all words of `text` in one segment, or `text` in their recording's name; newest first.
 
-    The last word may be the beginning of one. An empty text finds all jobs, one without letters or digits only names.
+    The last word also matches as a prefix. An empty text finds all jobs; one without letters or digits is only looked
+    up in names.
     """
     jobs = Job.objects.select_related("recording").order_by("-created_at", "-pk")
     if not text.strip():
         return jobs
-    text = _printable(text)
+    text = _normalize(text)
     if not text:
         return jobs.none()
-    found = Q(recording__name__iregex=_pattern_of_name(text))
-    if words := _words(text):
-        found |= Q(pk__in=_holding(words).values("job"))
-    return jobs.filter(found)
+    condition = Q(recording__name__iregex=_name_pattern(text))
+    if words := _search_words(text):
+        condition |= Q(pk__in=_segments_containing(words).values("job"))
+    return jobs.filter(condition)
 
 
 def excerpts(*, text: str, jobs: Sequence[Job], each: int = 3) -> dict[UUID, list[Excerpt]]:
-    """The first segments of each job that find_jobs finds it by, in order of time; none where its name was found."""
-    found: dict[UUID, list[Excerpt]] = {job.pk: [] for job in jobs}
-    words = _words(_printable(text))
-    if not words or not found:
-        return found
-    place = Window(RowNumber(), partition_by="job", order_by=("start", "pk"))
-    segments = _holding(words).filter(job__in=found).annotate(place=place).filter(place__lte=each)
-    hit = _pattern_of_hits(words)
+    """The first `each` segments of each job that contain the words of `text`, ordered by time."""
+    excerpts_by_job: dict[UUID, list[Excerpt]] = {job.pk: [] for job in jobs}
+    words = _search_words(_normalize(text))
+    if not words or not excerpts_by_job:
+        return excerpts_by_job
+    rank = Window(RowNumber(), partition_by="job", order_by=("start", "pk"))
+    segments = (
+        _segments_containing(words)
+        .filter(job__in=excerpts_by_job)
+        .annotate(rank=rank)
+        .filter(rank__lte=each)
+    )
+    pattern = _hit_pattern(words)
     for segment in segments.only("job_id", "start", "text").order_by("start", "pk"):
-        parts = tuple(_parts(segment.text, hit))
-        found[segment.job_id].append(Excerpt(segment.pk, segment.start, parts))
-    return found
+        parts = tuple(_excerpt_parts(segment.text, pattern))
+        excerpts_by_job[segment.job_id].append(Excerpt(segment.pk, segment.start, parts))
+    return excerpts_by_job
 
 
-# ---- What is looked for
+# ---- The search text
 
 
-def _printable(text: str) -> str:
-    """The text as it may be in the database: composed, without what cannot be stored."""
-    text = text.replace("\0", " ").strip()[:LONGEST_TEXT].encode(errors="ignore").decode()
+def _normalize(text: str) -> str:
+    """Truncate the search text, compose it (NFC), and remove characters that the database cannot store."""
+    text = text.replace("\0", " ").strip()[:MAX_SEARCH_LENGTH].encode(errors="ignore").decode()
     return unicodedata.normalize("NFC", text).strip()
 
 
-def _words(text: str) -> list[str]:
-    """What stands between blanks and has a letter or digit: all else is not in the index."""
+def _search_words(text: str) -> list[str]:
+    """The words of the search text that have letters or digits; the index contains no others."""
     return [word for word in text.split() if any(map(str.isalnum, word))]
 
 
-def _unspaced(words: Sequence[str]) -> bool:
-    return any(UNSPACED.search(word) for word in words)
+def _are_unspaced(words: Sequence[str]) -> bool:
+    return any(UNSPACED_SCRIPTS.search(word) for word in words)
 
 
-def _holding(words: Sequence[str]) -> QuerySet[Segment]:
-    """Segments with all the words, of which the last may be the beginning of one.
+def _segments_containing(words: Sequence[str]) -> QuerySet[Segment]:
+    """Segments that contain all words, the last one also as a prefix.
 
-    Of a script without blanks the index has whole clauses for words, so their text itself is searched.
+    For unspaced scripts the index treats whole clauses as words, so it is not used.
     """
-    if _unspaced(words):
+    if _are_unspaced(words):
         return Segment.objects.filter(*(Q(text__icontains=word) for word in words))
     if connection.vendor == "sqlite":
-        quoted = ('"' + word.replace('"', '""') + '"' for word in words)  # so none is an operator
-        matching = RawSQL(  # what people type is a parameter
+        # Quoted, so that FTS5 reads no word as an operator.
+        quoted = ('"' + word.replace('"', '""') + '"' for word in words)
+        matching = RawSQL(
             "SELECT rowid FROM transcription_segment_text WHERE transcription_segment_text MATCH %s",
             [" ".join(quoted) + "*"],
         )
@@ -116,8 +123,11 @@ def _holding(words: Sequence[str]) -> QuerySet[Segment]:
     )
 
 
-def _pattern_of_name(text: str) -> str:
-    """What is typed is composed, what some systems name files is not. (SQLite's LIKE knows the case of ASCII alone.)"""
+def _name_pattern(text: str) -> str:
+    """A regular expression for the text, composed or decomposed, because file systems differ in how they store names.
+
+    Names are matched by regex because SQLite's LIKE ignores the case of ASCII letters only.
+    """
     forms = (text, unicodedata.normalize("NFD", text))
     return "|".join(re.escape(form) for form in dict.fromkeys(forms))
 
@@ -127,63 +137,67 @@ def _pattern_of_name(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """What hits look like in a text that was folded."""
+    """A pattern of hits, to be matched against folded text."""
 
-    hit: re.Pattern[str]
+    regex: re.Pattern[str]
     keep_marks: bool
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where hits begin and end in the text, from left to right."""
-        folded, origins = [], []
-        for index, letter in enumerate(text):
-            same = _folded(letter, keep_marks=self.keep_marks)
-            folded.append(same)
-            origins += [index] * len(same)
+        """The start and end index of each hit in `text`, from left to right."""
+        folded, origins = [], []  # `origins`: for each folded character, its index in `text`
+        for index, character in enumerate(text):
+            folded_character = _fold(character, keep_marks=self.keep_marks)
+            folded.append(folded_character)
+            origins += [index] * len(folded_character)
         origins.append(len(text))
         return [
-            (origins[hit.start()], origins[hit.end()]) for hit in self.hit.finditer("".join(folded))
+            (origins[match.start()], origins[match.end()])
+            for match in self.regex.finditer("".join(folded))
         ]
 
 
-def _pattern_of_hits(words: Sequence[str]) -> _Pattern:
-    """Much as the index tells words apart. It may differ over rare letters: then a hit is not marked."""
-    keep_marks = _unspaced(words)
-    folded = [_folded(word, keep_marks=keep_marks) for word in words]
+def _hit_pattern(words: Sequence[str]) -> _Pattern:
+    """A pattern that approximates the index's tokenizer. Where they differ (rare letters), a hit is not marked."""
+    keep_marks = _are_unspaced(words)
+    folded = [_fold(word, keep_marks=keep_marks) for word in words]
     if keep_marks:
         return _Pattern(re.compile("|".join(map(re.escape, folded))), keep_marks)
-    runs = [r"[\W_]+".join(re.findall(r"[^\W_]+", word)) for word in folded]
-    runs[-1] += r"[^\W_]*"
-    either = "|".join(sorted(runs, key=len, reverse=True))
-    return _Pattern(re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])"), keep_marks)
+    alternatives = [r"[\W_]+".join(re.findall(r"[^\W_]+", word)) for word in folded]
+    alternatives[-1] += r"[^\W_]*"
+    longest_first = "|".join(sorted(alternatives, key=len, reverse=True))
+    return _Pattern(re.compile(rf"(?<![^\W_])(?:{longest_first})(?![^\W_])"), keep_marks)
 
 
-def _folded(text: str, *, keep_marks: bool) -> str:
+def _fold(text: str, *, keep_marks: bool) -> str:
+    """Remove case, and unless `keep_marks` diacritics, as the index does."""
     if not keep_marks:
-        letters = unicodedata.normalize("NFD", text)
-        text = "".join(letter for letter in letters if not unicodedata.combining(letter))
+        decomposed = unicodedata.normalize("NFD", text)
+        text = "".join(
+            character for character in decomposed if not unicodedata.combining(character)
+        )
     return unicodedata.normalize("NFC", text).lower()
 
 
-def _parts(text: str, pattern: _Pattern) -> Iterator[Part]:
-    """The text around its first hit, cut between words where there are blanks."""
+def _excerpt_parts(text: str, pattern: _Pattern) -> Iterator[Part]:
+    """Yield the parts of the excerpt around the first hit, cut between words if there are spaces."""
     spans = pattern.spans(text)
     first, last = spans[0] if spans else (0, 0)
-    begin = max(first - LEAD, 0)
+    begin = max(first - CONTEXT_LENGTH, 0)
     begin = begin and (text.find(" ", begin, first) + 1 or begin)
-    end = max(begin + EXCERPT, last)
+    end = max(begin + EXCERPT_LENGTH, last)
     if end < len(text):
         end = max(text.rfind(" ", last, end), last) if " " in text[last:end] else end
-    done = begin
+    position = begin
     if begin > 0:
         yield "…", False
     for start, stop in spans:
         if stop > end:
             break
-        if done < start:
-            yield text[done:start], False
+        if position < start:
+            yield text[position:start], False
         yield text[start:stop], True
-        done = stop
-    rest = text[done:end] + ("…" if end < len(text) else "")
+        position = stop
+    rest = text[position:end] + ("…" if end < len(text) else "")
     if rest:
         yield rest, False
 
@@ -191,7 +205,7 @@ def _parts(text: str, pattern: _Pattern) -> Iterator[Part]:
 # ---- The index
 
 
-_SQLITE = {
+_SQLITE_SCHEMA = {
     "transcription_segment_text": """
         CREATE VIRTUAL TABLE transcription_segment_text USING fts5(
             text, content='transcription_segment', content_rowid='id',
@@ -216,11 +230,11 @@ _SQLITE = {
             INSERT INTO transcription_segment_text (rowid, text) VALUES (new.id, new.text);
         END""",
 }
-"""What SQLite has to have, by name, in the very words that it remembers."""
+"""The index's table and triggers by name, as `sqlite_master` stores their statements."""
 
 
 def ensure_index(*, using: str = DEFAULT_DB_ALIAS) -> None:
-    """Make the index, of all segments that there are, unless it is there and as it should be."""
+    """Create the index of all segments, unless it exists and is up to date. Idempotent."""
     with transaction.atomic(using=using):
         if connections[using].vendor == "sqlite":
             _ensure_sqlite_index(using)
@@ -231,15 +245,15 @@ def ensure_index(*, using: str = DEFAULT_DB_ALIAS) -> None:
 def _ensure_sqlite_index(using: str) -> None:
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT name, sql FROM sqlite_master")
-        there = dict(cursor.fetchall())
-        if all(there.get(name) == sql.strip() for name, sql in _SQLITE.items()):
+        existing = dict(cursor.fetchall())
+        if all(existing.get(name) == sql.strip() for name, sql in _SQLITE_SCHEMA.items()):
             return
-        # Rows may have come and gone unseen: all is made anew.
-        for name in _SQLITE:
-            cursor.execute(f"DROP {'TABLE' if name == INDEX else 'TRIGGER'} IF EXISTS {name}")
-        if SEGMENTS not in there:  # all migrations were taken back
+        # Without its triggers the index missed changes, so it is rebuilt.
+        for name in _SQLITE_SCHEMA:
+            cursor.execute(f"DROP {'TABLE' if name == INDEX_NAME else 'TRIGGER'} IF EXISTS {name}")
+        if SEGMENT_TABLE not in existing:  # all migrations were reversed
             return
-        for sql in _SQLITE.values():
+        for sql in _SQLITE_SCHEMA.values():
             cursor.execute(sql)
         cursor.execute(
             "INSERT INTO transcription_segment_text (transcription_segment_text) VALUES ('rebuild')"
@@ -252,9 +266,9 @@ def _ensure_postgresql_index(using: str) -> None:
 
     connection = connections[using]
     with connection.cursor() as cursor:
-        if SEGMENTS not in connection.introspection.table_names(cursor):
+        if SEGMENT_TABLE not in connection.introspection.table_names(cursor):
             return
-        if INDEX in connection.introspection.get_constraints(cursor, SEGMENTS):
+        if INDEX_NAME in connection.introspection.get_constraints(cursor, SEGMENT_TABLE):
             return
     with connection.schema_editor() as editor:
-        editor.add_index(Segment, GinIndex(SearchVector("text", config="simple"), name=INDEX))
+        editor.add_index(Segment, GinIndex(SearchVector("text", config="simple"), name=INDEX_NAME))

@@ -1,4 +1,4 @@
-"""Segments in the API's shape: display times, segment objects, the whole text."""
+"""Formats segments for people and the API: display times, segment objects, the full text."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,7 +19,7 @@ def clock_time(seconds: float) -> str:
 
 
 def segment_object(segment: Segment) -> dict[str, Any]:
-    """Return a segment in the API's shape, the same in results and in live messages."""
+    """A segment as the API and live messages represent it."""
     return {
         "id": segment.pk,
         "start": segment.start,
@@ -33,4 +33,5 @@ def segment_object(segment: Segment) -> dict[str, Any]:
 
 
 def full_text(segments: Iterable[Segment]) -> str:
+    """Join the texts of segments with spaces."""
     return " ".join(segment.text for segment in segments)

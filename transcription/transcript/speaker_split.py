@@ -1,7 +1,7 @@
-"""Splitting segments where the speaker changes, and joining them again when the speakers are found anew: planning only.
+"""Plans how segments are split where the speaker changes, and merged again by a later diarization. Writes nothing.
 
-The parts of one segment share `Segment.phrase`, the id of the segment they were split from, which the first part
-keeps. A segment whose text was edited does not match its words any more, so it stays whole and has one speaker.
+The parts of a split segment share `Segment.phrase`, the id of the original segment, which the first part keeps.
+An edited segment no longer matches its words, so it is not split and gets one speaker.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,25 +19,26 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SplitPlan:
-    """What becomes of the segments of one run, which are reused in order."""
+    """Segments, and the parts that replace them. The segments' rows are reused for the parts, in order."""
 
     segments: list[Segment]
     parts: list[Fields]
-    """The fields of each part; more than `segments` where parts are to be added, fewer where some are to be deleted."""
+    """Fields of each part. More than `segments` if parts are added, fewer if segments are deleted."""
 
 
 def plan_split(segments: Iterable[Segment], turns: Sequence[Turn]) -> Iterator[SplitPlan]:
-    """Attribute all segments, in order of time, to the speakers of `turns`, and split them where those change."""
-    runs = list(_runs(segments))
-    spans = [run.spans() for run in runs]
+    """Attribute segments, ordered by time, to the speakers of `turns`, and split them where the speaker changes."""
+    units = list(_units(segments))
+    spans = [unit.spans() for unit in units]
     attributions = iter(attribute(list(chain.from_iterable(spans)), turns))
-    for run, of_run in zip(runs, spans, strict=True):
-        yield SplitPlan(run.segments, _parts(run, list(islice(attributions, len(of_run)))))
+    for unit, unit_spans in zip(units, spans, strict=True):
+        unit_attributions = list(islice(attributions, len(unit_spans)))
+        yield SplitPlan(unit.segments, _parts(unit, unit_attributions))
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """What is attributed together: adjacent parts of a phrase with all their words, or one segment without words."""
+class _Unit:
+    """Segments that are split as one: adjacent parts of a phrase with their words, or one segment without words."""
 
     segments: list[Segment]
     words: list[dict[str, Any]]
@@ -48,33 +49,33 @@ class _Run:
         return [Span(word["start"], word["end"]) for word in self.words]
 
 
-def _runs(segments: Iterable[Segment]) -> Iterator[_Run]:
+def _units(segments: Iterable[Segment]) -> Iterator[_Unit]:
     phrases: dict[int, list[Segment]] = {}
     for segment in segments:
         phrases.setdefault(segment.phrase or segment.pk, []).append(segment)
     for phrase in phrases.values():
-        for unedited, adjacent in groupby(phrase, key=is_unedited):
-            if not unedited:
-                yield from (_Run([segment], []) for segment in adjacent)
+        for matches_words, group in groupby(phrase, key=text_matches_words):
+            if not matches_words:
+                yield from (_Unit([segment], []) for segment in group)
                 continue
-            run = list(adjacent)
-            yield _Run(run, [word for segment in run for word in segment.words])
+            adjacent = list(group)
+            yield _Unit(adjacent, [word for segment in adjacent for word in segment.words])
 
 
-def _parts(run: _Run, attributions: Sequence[Attribution]) -> list[Fields]:
-    found = parts(attributions)
-    if not run.words:
-        [part] = found
+def _parts(unit: _Unit, attributions: Sequence[Attribution]) -> list[Fields]:
+    speaker_parts = parts(attributions)
+    if not unit.words:
+        [part] = speaker_parts
         return [{"speaker": part.speaker, "speaker_confidence": part.confidence}]
-    first, last = run.segments[0], run.segments[-1]
-    phrase = first.phrase or (first.pk if len(found) > 1 else None)
+    first, last = unit.segments[0], unit.segments[-1]
+    phrase = first.phrase or (first.pk if len(speaker_parts) > 1 else None)
     fields = []
-    for index, part in enumerate(found):
-        words = run.words[part.first : part.end]
+    for index, part in enumerate(speaker_parts):
+        words = unit.words[part.first : part.end]
         fields.append(
             {
                 "start": first.start if index == 0 else words[0]["start"],
-                "end": last.end if index == len(found) - 1 else words[-1]["end"],
+                "end": last.end if index == len(speaker_parts) - 1 else words[-1]["end"],
                 "text": text_of(words),
                 "words": words,
                 "speaker": part.speaker,
@@ -85,11 +86,16 @@ def _parts(run: _Run, attributions: Sequence[Attribution]) -> list[Fields]:
     return fields
 
 
-def is_unedited(segment: Segment) -> bool:
-    """Whether the segment's text is what its words say."""
+def text_matches_words(segment: Segment) -> bool:
+    """Whether the segment has words and they make up its text."""
     return bool(segment.words) and segment.text == text_of(segment.words)
 
 
+def is_edited(segment: Segment) -> bool:
+    """Whether the segment has words and its text differs from them."""
+    return bool(segment.words) and not text_matches_words(segment)
+
+
 def text_of(words: Sequence[dict[str, Any]]) -> str:
-    """The text of words, each of which has the blank before it."""
+    """The text of words, each of which begins with the space before it, if any."""
     return "".join(word["text"] for word in words).strip()

@@ -1,7 +1,7 @@
-"""Subtitles: a transcript as cues of readable length.
+"""Subtitles: splits a transcript into cues of readable length.
 
-At most two lines of 42 characters, and 7 seconds (as in Netflix's Timed Text Style Guide); cut between words,
-preferably after punctuation, and where the speaker changes.
+A cue has at most two lines of 42 characters and lasts at most 7 seconds (Netflix Timed Text Style Guide). Cues break
+between words, preferably after punctuation, and where the speaker changes.
 """
 
 import unicodedata
@@ -12,17 +12,17 @@ from functools import lru_cache
 from transcription.models import Segment
 from transcription.transcript.word_alignment import is_unspaced, shown_words
 
-MOST_LETTERS = 42
-MOST_MS = 7_000
-LEAST_MS = 1_000
-"""Shortest display time of a cue, if no other follows."""
-BRIEFEST_MS = 500
-"""Shortest display time even if it delays the next cue: words without duration, or speakers who interrupt."""
-PAUSE_MS = 1_500
-"""No cue spans a pause of this length."""
+MAX_LINE_WIDTH = 42
+MAX_CUE_MS = 7_000
+PREFERRED_MIN_CUE_MS = 1_000
+"""Minimum display time, unless the next cue starts before."""
+MIN_CUE_MS = 500
+"""Minimum display time even if it delays the next cue, as with words of no duration or overlapping speakers."""
+MIN_PAUSE_MS = 1_500
+"""A pause of this length ends the cue."""
 PUNCTUATION = tuple(".,;:!?…。、，！？；：،؟؛।")
-CLOSING = "\"'”’»)]」』）"
-"""May follow punctuation at the end of a word."""
+CLOSING_MARKS = "\"'”’»)]」』）"
+"""These may follow the punctuation at the end of a clause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """Text that no line break may split; times in milliseconds."""
+    """Text without a possible line break; times in milliseconds."""
 
     start: int
     end: int
     text: str
-    """With the blank before it, if there is one."""
+    """With the space before it, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,193 +53,202 @@ class _Piece:
     end: int
     text: str
     width: int
-    """Display width with the blank before it; summed rather than measured again at each try."""
-    blank: int
+    """Display width with the space before it; precomputed, because breaking lines sums it often."""
+    space: int
+    """Width of the space before it."""
     ends_clause: bool
 
 
 def make_cues(segments: Iterable[Segment], *, with_names: bool = False) -> list[Cue]:
-    """The cues, in order of time, none of which overlaps another or lasts no time.
+    """Split segments into cues, ordered by time, that neither overlap nor are empty.
 
-    `with_names` puts "Name: " before what somebody else says, for formats that know no speakers.
+    With `with_names` a cue begins with "Name: " where the speaker changes, for formats without speakers.
     """
     cues: list[Cue] = []
     speaker: str | None = None
     for segment in segments:
         words = list(_words(segment))
         if with_names and segment.speaker and segment.speaker != speaker:
-            words = _named(words, segment.speaker)
+            words = _prepend_name(words, segment.speaker)
         if words:
             speaker = segment.speaker
-        pieces = [piece for word in words for piece in _cut(word)]
+        pieces = [piece for word in words for piece in _pieces(word)]
         cues += [
-            Cue(run[0].start, run[-1].end, _lines(run), segment.speaker) for run in _runs(pieces)
+            Cue(group[0].start, group[-1].end, _lines(group), segment.speaker)
+            for group in _group_into_cues(pieces)
         ]
-    return _in_time(cues)
+    return _schedule(cues)
 
 
 def _words(segment: Segment) -> Iterator[_Word]:
-    """Join words with what belongs to them: Whisper writes "well" and "-known", "10" and "%" as separate words."""
+    """Join words that no line break may separate, such as Whisper's "well" and "-known", or "10" and "%"."""
     whole: _Word | None = None
     for word in shown_words(segment):
         start, end = round(1000 * word["start"]), round(1000 * word["end"])
-        text = _shown(word["text"])
+        text = _remove_control_characters(word["text"])
         if whole is None:
             whole = _Word(start, max(start, end), text)
-        elif _may_part(whole.text, text):
+        elif _can_break(whole.text, text):
             yield whole
             whole = _Word(start, max(start, end), text)
         else:
             whole = _Word(whole.start, max(whole.end, end), whole.text + text)
-    if whole is not None and _is_seen(whole.text):
+    if whole is not None and _is_visible(whole.text):
         yield whole
 
 
-def _shown(text: str) -> str:
-    """Remove line breaks and control characters, which would end a cue or document; keep joiners and marks."""
+def _remove_control_characters(text: str) -> str:
+    """Replace line breaks and control characters, which would end a cue or file, with spaces. Keeps joiners."""
     if text.isprintable():
         return text
     return "".join(
-        " " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text
+        " " if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character
+        for character in text
     )
 
 
-def _may_part(before: str, after: str) -> bool:
-    if not _is_seen(before) or not _is_seen(after) or after.startswith(PUNCTUATION):
+def _can_break(before: str, after: str) -> bool:
+    """Whether a line may end between these texts."""
+    if not _is_visible(before) or not _is_visible(after) or after.startswith(PUNCTUATION):
         return False
     return after[:1].isspace() or is_unspaced(before[-1:]) or is_unspaced(after[:1])
 
 
-def _named(words: Sequence[_Word], name: str) -> list[_Word]:
+def _prepend_name(words: Sequence[_Word], name: str) -> list[_Word]:
     if not words:
         return []
     first = words[0]
-    named = [_Word(first.start, first.start, f" {part}") for part in f"{name}:".split()]
-    # The first word of an edited text has no blank before it.
-    return [*named, _Word(first.start, first.end, f" {first.text.lstrip()}"), *words[1:]]
+    name_words = [_Word(first.start, first.start, f" {part}") for part in f"{name}:".split()]
+    # The first word of an edited text has no space before it.
+    return [*name_words, _Word(first.start, first.end, f" {first.text.lstrip()}"), *words[1:]]
 
 
-def _cut(word: _Word) -> Iterator[_Piece]:
-    """Split a word into parts that fit in a line, each with its share of the time."""
+def _pieces(word: _Word) -> Iterator[_Piece]:
+    """Split a word into pieces that fit in a line, and its time among them."""
     text = word.text.strip()
-    blank = word.text[: len(word.text) - len(word.text.lstrip())][:1]
-    done = 0
-    for part in _parts(text):
-        until = done + len(part)
-        start, end = (word.start + (word.end - word.start) * n // len(text) for n in (done, until))
-        ends_clause = part.rstrip(CLOSING).endswith(PUNCTUATION)
-        width = _width(blank)
-        yield _Piece(start, end, blank + part, width + _width(part), width, ends_clause)
-        done, blank = until, ""
+    space = word.text[: len(word.text) - len(word.text.lstrip())][:1]
+    n_done = 0
+    for part in _split_to_width(text):
+        n_next = n_done + len(part)
+        start, end = (
+            word.start + (word.end - word.start) * n // len(text) for n in (n_done, n_next)
+        )
+        ends_clause = part.rstrip(CLOSING_MARKS).endswith(PUNCTUATION)
+        space_width = _width(space)
+        width = space_width + _width(part)
+        yield _Piece(start, end, space + part, width, space_width, ends_clause)
+        n_done, space = n_next, ""
 
 
-def _parts(text: str) -> Iterator[str]:
-    if _width(text) <= MOST_LETTERS:
+def _split_to_width(text: str) -> Iterator[str]:
+    if _width(text) <= MAX_LINE_WIDTH:
         if text:
             yield text
         return
     begin = width = 0
-    for index, letter in enumerate(text):
-        wide = _letter_width(letter)
-        if width + wide > MOST_LETTERS:
+    for index, character in enumerate(text):
+        character_width = _character_width(character)
+        if width + character_width > MAX_LINE_WIDTH:
             yield text[begin:index]
             begin, width = index, 0
-        width += wide
+        width += character_width
     yield text[begin:]
 
 
-def _runs(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
-    """Group pieces into cues."""
-    run: list[_Piece] = []
+def _group_into_cues(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
+    group: list[_Piece] = []
     for piece in pieces:
-        if run and piece.start - run[-1].end >= PAUSE_MS:
-            yield run
-            run = []
-        while run and not _fits([*run, piece]):
-            cut = _best_cut(run)
-            yield run[:cut]
-            run = run[cut:]
-        run.append(piece)
-    if run:
-        yield run
+        if group and piece.start - group[-1].end >= MIN_PAUSE_MS:
+            yield group
+            group = []
+        while group and not _fits([*group, piece]):
+            cut = _best_cut(group)
+            yield group[:cut]
+            group = group[cut:]
+        group.append(piece)
+    if group:
+        yield group
 
 
-def _fits(run: Sequence[_Piece]) -> bool:
-    return run[-1].end - run[0].start <= MOST_MS and _second_line(run) is not None
+def _fits(group: Sequence[_Piece]) -> bool:
+    return group[-1].end - group[0].start <= MAX_CUE_MS and _second_line(group) is not None
 
 
-def _best_cut(run: Sequence[_Piece]) -> int:
-    """Return where to break: after the last punctuation in the second half, else at the end."""
-    width = _run_width(run)
+def _best_cut(group: Sequence[_Piece]) -> int:
+    """The number of pieces up to the last punctuation in the second half; all if there is none."""
+    width = _group_width(group)
     half = width / 2
-    for cut in range(len(run), 0, -1):
+    for cut in range(len(group), 0, -1):
         if width < half:
             break
-        if run[cut - 1].ends_clause:
+        if group[cut - 1].ends_clause:
             return cut
-        width -= run[cut - 1].width
-    return len(run)
+        width -= group[cut - 1].width
+    return len(group)
 
 
-def _lines(run: Sequence[_Piece]) -> tuple[str, ...]:
-    second = _second_line(run)
-    assert second is not None, "only what fits becomes a cue"
-    return tuple(_text(line) for line in (run[:second], run[second:]) if line)
+def _lines(group: Sequence[_Piece]) -> tuple[str, ...]:
+    second = _second_line(group)
+    assert second is not None, "a group that does not fit was not split"
+    return tuple(_text(line) for line in (group[:second], group[second:]) if line)
 
 
-def _second_line(run: Sequence[_Piece]) -> int | None:
-    """Return the index of the piece that begins the second line, for two lines of similar length.
+def _second_line(group: Sequence[_Piece]) -> int | None:
+    """The index of the piece that begins the second line, chosen for two lines of similar width.
 
-    The number of pieces if one line is enough, None if two are not.
+    The number of pieces if they fit in one line, None if they do not fit in two.
     """
-    whole = _run_width(run)
-    if whole <= MOST_LETTERS:
-        return len(run)
+    total = _group_width(group)
+    if total <= MAX_LINE_WIDTH:
+        return len(group)
     best: tuple[float, int] | None = None
-    first = -run[0].blank
-    for cut in range(1, len(run)):
-        first += run[cut - 1].width
-        second = whole - first - run[cut].blank
-        if max(first, second) > MOST_LETTERS:
+    first = -group[0].space
+    for cut in range(1, len(group)):
+        first += group[cut - 1].width
+        second = total - first - group[cut].space
+        if max(first, second) > MAX_LINE_WIDTH:
             continue
-        badness = abs(first - second) * (0.5 if run[cut - 1].ends_clause else 1.0)
-        if best is None or badness < best[0]:
-            best = badness, cut
+        cost = abs(first - second) * (0.5 if group[cut - 1].ends_clause else 1.0)
+        if best is None or cost < best[0]:
+            best = cost, cut
     return best[1] if best else None
 
 
-def _in_time(cues: Sequence[Cue]) -> list[Cue]:
-    """Arrange cues in sequence: clip overlaps, and extend cues that are too short to read."""
-    timed: list[Cue] = []
-    until = 0
+def _schedule(cues: Sequence[Cue]) -> list[Cue]:
+    """Clip overlapping cues, and extend those that are too short to read."""
+    scheduled: list[Cue] = []
+    end = 0
     for index, cue in enumerate(cues):
-        start = max(cue.start, until)
-        following = cues[index + 1].start if index + 1 < len(cues) else start + MOST_MS
-        end = min(max(cue.end, start + LEAST_MS), max(following, start + BRIEFEST_MS))
-        until = min(end, start + MOST_MS)
-        timed.append(Cue(start, until, cue.lines, cue.speaker))
-    return timed
+        start = max(cue.start, end)
+        next_start = cues[index + 1].start if index + 1 < len(cues) else start + MAX_CUE_MS
+        end = min(
+            max(cue.end, start + PREFERRED_MIN_CUE_MS),
+            max(next_start, start + MIN_CUE_MS),
+            start + MAX_CUE_MS,
+        )
+        scheduled.append(Cue(start, end, cue.lines, cue.speaker))
+    return scheduled
 
 
-def _run_width(run: Sequence[_Piece]) -> int:
-    return sum(piece.width for piece in run) - run[0].blank
+def _group_width(group: Sequence[_Piece]) -> int:
+    return sum(piece.width for piece in group) - group[0].space
 
 
-def _text(run: Sequence[_Piece]) -> str:
-    return "".join(piece.text for piece in run).strip()
+def _text(line: Sequence[_Piece]) -> str:
+    return "".join(piece.text for piece in line).strip()
 
 
-def _is_seen(text: str) -> bool:
+def _is_visible(text: str) -> bool:
     return _width(text.strip()) > 0
 
 
 def _width(text: str) -> int:
-    return len(text) if text.isascii() else sum(map(_letter_width, text))
+    return len(text) if text.isascii() else sum(map(_character_width, text))
 
 
 @lru_cache(maxsize=4096)
-def _letter_width(letter: str) -> int:
-    """Return the display width: wide East Asian letters count twice, combining marks and joiners not at all."""
-    if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
+def _character_width(character: str) -> int:
+    """The display width in columns: 2 for wide East Asian characters, 0 for combining marks and joiners, else 1."""
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
-    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -1,7 +1,7 @@
-"""Suspect passages: what a person should check in a transcript, with the reasons. Read only.
+"""Finds suspects: passages of a transcript that a person should check, with the reasons.
 
-avg_logprob and compression_ratio are the decoding window's, which all its segments share (see engines.base). A window
-that fails says only that something in it is wrong, so of its segments those are suspect that made it fail.
+avg_logprob and compression_ratio belong to a decoding window, and all its segments share them (see engines.base).
+Of a window beyond a threshold, only the segments that contribute to it are suspect.
 """
 
 import math
@@ -14,7 +14,7 @@ from itertools import groupby
 from transcription.models import Job, Segment
 from transcription.speech.engines.base import Span
 from transcription.speech.segments import MISSED_SPEECH_SECONDS, PHRASE_PAUSE_SECONDS
-from transcription.transcript.speaker_split import is_unedited
+from transcription.transcript.speaker_split import is_edited
 
 REPETITION = "repetition"
 LOW_LOG_PROBABILITY = "low_log_probability"
@@ -29,29 +29,30 @@ REASONS = (
     TEXT_IN_SILENCE,
 )
 
-LOGPROB_LIMIT = -1.0
-COMPRESSION_RATIO_LIMIT = 2.4
-"""Both from Radford et al. 2022, section 4.5: beyond them Whisper falls back to a higher temperature."""
-SPOKEN_SHARE = 0.2
-"""Below this share of speech a segment counts as text in silence; word times may be off by some tenths of a second."""
-LOOP_TIMES, LOOP_WORDS = 3, 8
-"""A loop repeats a phrase at least this often, with at least so many words in all: `no, no, no` is speech."""
-LEAST_PROBABILITY = 1e-4
+LOGPROB_THRESHOLD = -1.0
+COMPRESSION_RATIO_THRESHOLD = 2.4
+"""Thresholds of Radford et al. 2022, section 4.5, beyond which Whisper falls back to a higher temperature."""
+MIN_SPEECH_SHARE = 0.2
+"""A segment with less speech than this is text in silence; low, as word times are off by tenths of a second."""
+MIN_LOOP_REPEATS, MIN_LOOP_WORDS = 3, 8
+"""A loop repeats a phrase at least this often and has at least this many words in all: `no, no, no` is none."""
+MIN_PROBABILITY = 1e-4
+"""Word probabilities are clipped to this, because zero has no logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A segment, or (None) speech without a segment. Times are seconds from the start of the recording."""
+    """A segment, or None for speech without a segment. Times are seconds from the start of the recording."""
 
     segment: Segment | None
     start: float
     end: float
     reasons: tuple[str, ...]
-    """Codes, in the order of REASONS."""
+    """In the order of REASONS."""
 
 
 def find_suspects(*, job: Job) -> list[Suspect]:
-    """Find the suspects of a job's transcript, in order of time. Edited segments were checked: they are none."""
+    """Find the suspects of a job's transcript, ordered by time. Edited segments are excluded: a person checked them."""
     segments = list(job.segments.all())
     speech = [
         Span(start, end)
@@ -59,41 +60,37 @@ def find_suspects(*, job: Job) -> list[Suspect]:
         for start, end in spans
     ]
     reasons: dict[int, set[str]] = {}
-    for code, found in (
-        (REPETITION, _in_loops(segments)),
-        (LOW_LOG_PROBABILITY, _unsure(segments)),
-        (HIGH_COMPRESSION, _compressible(segments)),
-        (TEXT_IN_SILENCE, _in_silence(segments, speech)),
+    for reason, suspect_segments in (
+        (REPETITION, _looping_segments(segments)),
+        (LOW_LOG_PROBABILITY, _improbable_segments(segments)),
+        (HIGH_COMPRESSION, _compressible_segments(segments)),
+        (TEXT_IN_SILENCE, _segments_in_silence(segments, speech)),
     ):
-        for segment in found:
-            reasons.setdefault(segment.pk, set()).add(code)
+        for segment in suspect_segments:
+            reasons.setdefault(segment.pk, set()).add(reason)
     suspects = [
-        Suspect(s, s.start, s.end, tuple(code for code in REASONS if code in reasons[s.pk]))
+        Suspect(s, s.start, s.end, tuple(reason for reason in REASONS if reason in reasons[s.pk]))
         for s in segments
-        if s.pk in reasons and not _is_edited(s)
+        if s.pk in reasons and not is_edited(s)
     ]
     suspects += [
         Suspect(None, span.start, span.end, (SPEECH_WITHOUT_TEXT,))
-        for span in _without_text(speech, segments)
+        for span in _speech_without_text(speech, segments)
     ]
     return sorted(suspects, key=lambda suspect: suspect.start)
-
-
-def _is_edited(segment: Segment) -> bool:
-    return bool(segment.words) and not is_unedited(segment)
 
 
 # ---- Loops
 
 
-def _in_loops(segments: Sequence[Segment]) -> Iterator[Segment]:
-    """Yield segments that are part of a loop: a phrase repeated within a segment or across several."""
+def _looping_segments(segments: Sequence[Segment]) -> Iterator[Segment]:
+    """Yield segments that overlap a loop: a phrase repeated within a segment or across several."""
     words: list[str] = []
     ends: list[int] = []
     for segment in segments:
-        words += _said(segment)
+        words += _normalized_words(segment)
         ends.append(len(words))
-    loops = _loops(words)
+    loops = _find_loops(words)
     loop = next(loops, None)
     begin = 0
     for segment, end in zip(segments, ends, strict=True):
@@ -104,26 +101,26 @@ def _in_loops(segments: Sequence[Segment]) -> Iterator[Segment]:
         begin = end
 
 
-def _said(segment: Segment) -> list[str]:
-    """Return the words in lower case without punctuation; the decoder's words in scripts without spaces."""
-    written = [word["text"] for word in segment.words] or segment.text.split()
-    said = (re.sub(r"\W", "", word).lower() for word in written)
-    return [word for word in said if word]
+def _normalized_words(segment: Segment) -> list[str]:
+    """The segment's words in lower case without punctuation; in unspaced scripts, words as the decoder split them."""
+    words = [word["text"] for word in segment.words] or segment.text.split()
+    normalized = (re.sub(r"\W", "", word).lower() for word in words)
+    return [word for word in normalized if word]
 
 
-def _loops(words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield index ranges in which the words repeat with some period, in one pass.
+def _find_loops(words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield index ranges (end exclusive) in which the words repeat periodically, in one pass.
 
-    Where three words in a row were said before, the distance may be the period of a loop, and is for as long as
-    words stay the same as those one period before.
+    The distance between two occurrences of a trigram is a candidate for the period. The range extends in both
+    directions as long as each word equals the word one period before.
     """
-    seen: dict[tuple[str, ...], int] = {}
+    last_index: dict[tuple[str, ...], int] = {}  # of each trigram
     index = done = 0
     while index < len(words):
-        three = tuple(words[index : index + 3])
-        period = index - seen.get(three, index)
+        trigram = tuple(words[index : index + 3])
+        period = index - last_index.get(trigram, index)
         if not period:
-            seen[three] = index
+            last_index[trigram] = index
             index += 1
             continue
         begin, end = index, index
@@ -132,52 +129,54 @@ def _loops(words: Sequence[str]) -> Iterator[tuple[int, int]]:
         while end < len(words) and words[end] == words[end - period]:
             end += 1
         begin -= period
-        if end - begin >= max(LOOP_TIMES * period, LOOP_WORDS):
+        if end - begin >= max(MIN_LOOP_REPEATS * period, MIN_LOOP_WORDS):
             yield begin, end
             done = end
-        for known in range(index, max(end - 2, index + 1)):
-            seen[tuple(words[known : known + 3])] = known
-        index = max(end - 2, index + 1)
+        next_index = max(end - 2, index + 1)
+        for position in range(index, next_index):
+            last_index[tuple(words[position : position + 3])] = position
+        index = next_index
 
 
 # ---- The decoder's scores
 
 
-def _unsure(segments: Sequence[Segment]) -> Iterator[Segment]:
-    """Yield, of windows with a low log probability, the segments at or below the window's mean."""
+def _improbable_segments(segments: Sequence[Segment]) -> Iterator[Segment]:
+    """Yield the segments at or below the mean log probability of a window whose log probability is too low."""
     for window in _windows(segments):
-        if (window[0].avg_logprob or 0.0) >= LOGPROB_LIMIT:
+        if (window[0].avg_logprob or 0.0) >= LOGPROB_THRESHOLD:
             continue
-        own = [_logprob(segment) for segment in window]
-        limit = max(LOGPROB_LIMIT, sum(own) / len(own))
-        yield from (s for s, value in zip(window, own, strict=True) if value <= limit)
+        logprobs = [_logprob(segment) for segment in window]
+        limit = max(LOGPROB_THRESHOLD, sum(logprobs) / len(logprobs))
+        yield from (s for s, logprob in zip(window, logprobs, strict=True) if logprob <= limit)
 
 
 def _logprob(segment: Segment) -> float:
-    """Return the mean log probability of the segment's words; the window's if there are none."""
+    """The mean log probability of the segment's words; without words, the window's."""
     if not segment.words:
         return segment.avg_logprob or 0.0
-    logs = [math.log(max(word["probability"], LEAST_PROBABILITY)) for word in segment.words]
+    logs = [math.log(max(word["probability"], MIN_PROBABILITY)) for word in segment.words]
     return sum(logs) / len(logs)
 
 
-def _compressible(segments: Sequence[Segment]) -> Iterator[Segment]:
-    """Yield, of windows with a high compression ratio, the segments that add little to the rest."""
+def _compressible_segments(segments: Sequence[Segment]) -> Iterator[Segment]:
+    """Yield the redundant segments of a window whose compression ratio is too high, or all if none is redundant."""
     for window in _windows(segments):
-        if (window[0].compression_ratio or 0.0) <= COMPRESSION_RATIO_LIMIT:
+        if (window[0].compression_ratio or 0.0) <= COMPRESSION_RATIO_THRESHOLD:
             continue
-        yield from [s for s in window if _adds_little(s, window)] or window
+        yield from [s for s in window if _is_redundant(s, window)] or window
 
 
-def _adds_little(segment: Segment, window: Sequence[Segment]) -> bool:
+def _is_redundant(segment: Segment, window: Sequence[Segment]) -> bool:
+    """Whether the rest of the window's text compresses the segment's text beyond the threshold."""
     rest = " ".join(other.text for other in window if other is not segment)
     whole = " ".join(other.text for other in window)
     added = len(zlib.compress(whole.encode())) - len(zlib.compress(rest.encode()))
-    return len(segment.text.encode()) > COMPRESSION_RATIO_LIMIT * added
+    return len(segment.text.encode()) > COMPRESSION_RATIO_THRESHOLD * added
 
 
 def _windows(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
-    """Group segments by decoding window, recognized by the scores that its segments share."""
+    """Group segments by decoding window, which is identified by the scores that its segments share."""
     for _, window in groupby(
         segments, key=lambda s: (s.chunk_id, s.avg_logprob, s.compression_ratio, s.no_speech_prob)
     ):
@@ -187,26 +186,26 @@ def _windows(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
 # ---- Voice activity
 
 
-def _in_silence(segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[Segment]:
-    """Yield segments with hardly any speech in them, in one pass over both, which are in order of time."""
+def _segments_in_silence(segments: Sequence[Segment], speech: Sequence[Span]) -> Iterator[Segment]:
+    """Yield segments that hardly overlap speech, in one pass; both are ordered by time."""
     first = 0
     for segment in segments:
         while first < len(speech) and speech[first].end <= segment.start:
             first += 1
-        spoken = 0.0
+        seconds = 0.0
         for index in range(first, len(speech)):
             if speech[index].start >= segment.end:
                 break
             span = speech[index]
-            spoken += min(segment.end, span.end) - max(segment.start, span.start)
-        if spoken < SPOKEN_SHARE * (segment.end - segment.start):
+            seconds += min(segment.end, span.end) - max(segment.start, span.start)
+        if seconds < MIN_SPEECH_SHARE * (segment.end - segment.start):
             yield segment
 
 
-def _without_text(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
-    """Return speech that no segment covers and that is long enough to contain words.
+def _speech_without_text(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
+    """Find stretches of speech that no segment covers and that are long enough to contain words.
 
-    Spans with a short pause between them and no text in it are one stretch.
+    Spans with only a short pause between them and no segment in it form one stretch.
     """
     stretches: list[Span] = []
     first = 0

@@ -1,4 +1,4 @@
-"""Word alignment: the times of a segment's words, of edited text too."""
+"""Word alignment: the words of a segment's text with their times, of edited text too."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,101 +8,107 @@ from rapidfuzz.distance import LCSseq
 
 from transcription.models import Segment
 from transcription.transcript.segments import segment_object
-from transcription.transcript.speaker_split import is_unedited
+from transcription.transcript.speaker_split import is_edited, text_matches_words
 
 Word = dict[str, Any]
-"""start, end (seconds), text (with the blank before it) and probability (None for an edited word)."""
+"""start, end (seconds), text (with the space before it, if any) and probability (None for an edited word)."""
 
-UNSPACED = (
+UNSPACED_SCRIPTS = (
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     r"\uf900-\ufaff\uff01-\uff1f\uff66-\uff9f\U00020000-\U0003ffff"
 )
-"""Scripts without blanks between words: each letter, with its combining marks, counts as a word.
+"""Scripts without spaces between words, with their punctuation: Thai, Lao, Burmese, Khmer, kana, Han.
 
-Thai, Lao, Burmese, Khmer, kana, Han; with their punctuation.
+Each of their characters, with its combining marks, counts as a word.
 """
-TOKEN = regex.compile(rf"\s*(?:[{UNSPACED}]\p{{M}}*|[^\s{UNSPACED}]+)")
-NOT_SAID = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
+TOKEN = regex.compile(rf"\s*(?:[{UNSPACED_SCRIPTS}]\p{{M}}*|[^\s{UNSPACED_SCRIPTS}]+)")
+PUNCTUATION = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
 
 
 def segment_with_words(segment: Segment) -> dict[str, Any]:
-    """Return a segment in the API's shape, with its shown words and whether its text was edited."""
+    """A segment as the API represents it, with the words of its text and whether the text was edited."""
     return {
         **segment_object(segment),
         "words": shown_words(segment),
-        "edited": bool(segment.words) and not is_unedited(segment),
+        "edited": is_edited(segment),
     }
 
 
 def shown_words(segment: Segment) -> list[Word]:
-    """Return the words of the segment's present text; joined, without the first blank, they are that text."""
-    if is_unedited(segment):
+    """The words of the segment's text, with times; joined, they are the text with at most a leading space."""
+    if text_matches_words(segment):
         words: list[Word] = segment.words
         return words
-    return aligned_words(
-        text=segment.text, words=segment.words, start=segment.start, end=segment.end
-    )
+    return align_words(text=segment.text, words=segment.words, start=segment.start, end=segment.end)
 
 
-def aligned_words(*, text: str, words: Sequence[Word], start: float, end: float) -> list[Word]:
+def align_words(*, text: str, words: Sequence[Word], start: float, end: float) -> list[Word]:
     """Align the words of `text` with the transcribed `words`, between `start` and `end` seconds.
 
-    Those that were heard, as in `words`, keep their times. The others share what lies between these in proportion to
-    their letters; their probability is None: nobody heard them.
+    Words of `text` that were transcribed keep their times. The words between them share the time in between in
+    proportion to their lengths; their probability is None.
     """
-    heard = [piece for word in words for piece in _pieces(word)]
+    transcribed = [token for word in words for token in _split_into_tokens(word)]
     tokens = TOKEN.findall(text.rstrip())
-    same = _same(heard, tokens)
-    found: list[Word] = []
-    at = start
+    matches = _match_tokens(transcribed, tokens)
+    aligned: list[Word] = []
+    position = start  # the end of the previous word, in seconds
     index = 0
     while index < len(tokens):
         first = index
-        while index < len(tokens) and index not in same:
+        while index < len(tokens) and index not in matches:
             index += 1
-        until = min(max(same[index]["start"], at), end) if index < len(tokens) else end
-        found += _spread(tokens[first:index], at, until, probability=None)
+        next_start = (
+            min(max(matches[index]["start"], position), end) if index < len(tokens) else end
+        )
+        aligned += _distribute(tokens[first:index], position, next_start, probability=None)
         if index < len(tokens):
-            at = min(max(same[index]["end"], until), end)
-            found.append({**same[index], "start": until, "end": at, "text": tokens[index]})
+            position = min(max(matches[index]["end"], next_start), end)
+            aligned.append(
+                {**matches[index], "start": next_start, "end": position, "text": tokens[index]}
+            )
             index += 1
-    return found
+    return aligned
 
 
-def is_unspaced(letter: str) -> bool:
-    """Whether this letter or sign is of a script without blanks between words."""
-    return regex.fullmatch(f"[{UNSPACED}]", letter) is not None
+def is_unspaced(character: str) -> bool:
+    """Whether the character is of a script without spaces between words; False for the empty string."""
+    return regex.fullmatch(f"[{UNSPACED_SCRIPTS}]", character) is not None
 
 
-def _same(heard: Sequence[Word], tokens: Sequence[str]) -> dict[int, Word]:
-    """Map indexes of tokens to the transcribed words they equal: the longest common subsequence of both."""
+def _match_tokens(transcribed: Sequence[Word], tokens: Sequence[str]) -> dict[int, Word]:
+    """Map indices of tokens to equal transcribed words, along the longest common subsequence of both."""
     blocks = LCSseq.opcodes(
-        [_said(piece["text"]) for piece in heard], [_said(token) for token in tokens]
+        [_normalize(word["text"]) for word in transcribed], [_normalize(token) for token in tokens]
     ).as_matching_blocks()
-    return {block.b + n: heard[block.a + n] for block in blocks for n in range(block.size)}
+    return {block.b + n: transcribed[block.a + n] for block in blocks for n in range(block.size)}
 
 
-def _pieces(word: Word) -> list[Word]:
-    """Split a word into the tokens of its text, several in scripts without blanks, each with its share of the time."""
-    return _spread(
+def _split_into_tokens(word: Word) -> list[Word]:
+    """Split a word into its tokens, which are several in unspaced scripts, and its time among them."""
+    return _distribute(
         TOKEN.findall(word["text"]), word["start"], word["end"], probability=word["probability"]
     )
 
 
-def _spread(
+def _distribute(
     tokens: Sequence[str], start: float, end: float, *, probability: float | None
 ) -> list[Word]:
-    n_letters = sum(len(token) for token in tokens)
-    spread: list[Word] = []
-    done, begin = 0, start
+    """Turn tokens into words that share the time from `start` to `end` in proportion to their lengths."""
+    n_characters = sum(len(token) for token in tokens)
+    words: list[Word] = []
+    n_done, word_start = 0, start
     for token in tokens:
-        done += len(token)
-        until = end if done == n_letters else start + (end - start) * done / n_letters
-        spread.append({"start": begin, "end": until, "text": token, "probability": probability})
-        begin = until
-    return spread
+        n_done += len(token)
+        is_last = n_done == n_characters
+        word_end = end if is_last else start + (end - start) * n_done / n_characters
+        words.append(
+            {"start": word_start, "end": word_end, "text": token, "probability": probability}
+        )
+        word_start = word_end
+    return words
 
 
-def _said(text: str) -> str:
-    """Normalize a word for comparison: its letters and digits in lower case, or its signs if it has neither."""
-    return NOT_SAID.sub("", text.casefold()) or text.strip()
+def _normalize(text: str) -> str:
+    """Normalize a word for comparison: case-folded letters and digits; punctuation only if it is nothing else."""
+    return PUNCTUATION.sub("", text.casefold()) or text.strip()
