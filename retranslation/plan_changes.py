@@ -95,7 +95,7 @@ def _has_words_in(segment: Segment, span: Span) -> bool:
 def _target(segment: Segment, span: Span) -> _Target:
     if _is_inside(segment, span):
         return _Target(segment, [], [])
-    if not text_matches_words(segment):  # its text does not match its words, so it cannot be cut at a time
+    if not text_matches_words(segment):  # without the times of its text's words it cannot be cut
         raise ConflictError(
             f"Segment {segment.pk} lies only partly in the range, and its text was edited. "
             f"Retranslate all of it, from {segment.start:.2f} to {segment.end:.2f} s."

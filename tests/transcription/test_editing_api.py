@@ -23,7 +23,7 @@ from tests.transcription.edited import (
     segment_of,
     undo,
 )
-from transcription.editing import serializers as shapes
+from transcription.editing import serializers
 from transcription.models import Job, Segment
 from transcription.serializers import SegmentWithWords
 
@@ -76,7 +76,7 @@ def test_one_segment_is_shown_with_its_words(segment: Segment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "kind", "now_is"),
+    ("data", "kind", "now_is"),
     [
         ({"text": "Fine,\n thanks. "}, "text", {"text": "Fine, thanks.", "edited": True}),
         ({"speaker": " Ann  Lee"}, "speaker", {"speaker": "Ann Lee", "edited": False}),
@@ -86,20 +86,20 @@ def test_one_segment_is_shown_with_its_words(segment: Segment) -> None:
     ],
 )
 def test_a_segment_is_put_right(
-    segment: Segment, wish: dict[str, Any], kind: str, now_is: dict[str, Any]
+    segment: Segment, data: dict[str, Any], kind: str, now_is: dict[str, Any]
 ) -> None:
-    was = {name: getattr(segment, name) for name in wish}
-    status, done = send("PATCH", f"segments/{segment.pk}", {**wish, "was": was})
-    assert (status, list(done)) == (200, fields(shapes.Edited))
-    assert list(done["edit"]) == fields(shapes.Edit)
+    was = {name: getattr(segment, name) for name in data}
+    status, done = send("PATCH", f"segments/{segment.pk}", {**data, "was": was})
+    assert (status, list(done)) == (200, fields(serializers.Edited))
+    assert list(done["edit"]) == fields(serializers.Edit)
     assert (done["edit"]["kind"], done["edit"]["done_by"]) == (kind, "127.0.0.1")
     assert (done["revision"], done["removed"]) == (1, [])
     [one] = done["segments"]
     assert {name: one[name] for name in now_is} == now_is
     assert one == send("GET", f"segments/{segment.pk}")[1]
     [change] = done["edit"]["changes"]
-    assert {name: change["before"][name] for name in wish} == was
-    assert {name: change["after"][name] for name in wish} == {name: one[name] for name in wish}
+    assert {name: change["before"][name] for name in data} == was
+    assert {name: change["after"][name] for name in data} == {name: one[name] for name in data}
 
 
 def test_what_is_there_already_is_answered_without_an_edit(segment: Segment) -> None:
@@ -152,10 +152,10 @@ def test_a_text_that_is_none_is_a_400(segment: Segment, text: Any) -> None:
 
 @pytest.mark.parametrize("name", [*(bad for bad in BAD_TEXTS if str(bad).strip()), "x" * 101])
 def test_a_name_that_is_none_is_a_400(job: Job, segment: Segment, name: Any) -> None:
-    wish = {"speaker": name, "was": {"speaker": ONE}}
-    assert_refused(send("PATCH", f"segments/{segment.pk}", wish), 400, "speaker: ")
-    wish = {"from": ONE, "to": name}
-    assert_refused(send("POST", f"speakers/{job.pk}", wish), 400, "to: ")
+    data = {"speaker": name, "was": {"speaker": ONE}}
+    assert_refused(send("PATCH", f"segments/{segment.pk}", data), 400, "speaker: ")
+    data = {"from": ONE, "to": name}
+    assert_refused(send("POST", f"speakers/{job.pk}", data), 400, "to: ")
 
 
 @pytest.mark.parametrize("seen", BAD_SEEN)
@@ -186,7 +186,7 @@ def test_a_body_that_is_no_object_is_a_400(job: Job, segment: Segment, body: Any
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "data",
     [
         {},
         WAS,
@@ -198,9 +198,9 @@ def test_a_body_that_is_no_object_is_a_400(job: Job, segment: Segment, body: Any
     ],
 )
 def test_who_does_not_say_what_they_saw_changes_nothing(
-    segment: Segment, wish: dict[str, Any]
+    segment: Segment, data: dict[str, Any]
 ) -> None:
-    assert_refused(send("PATCH", f"segments/{segment.pk}", wish), 400)
+    assert_refused(send("PATCH", f"segments/{segment.pk}", data), 400)
     assert_refused(send("DELETE", f"segments/{segment.pk}"), 400, "was")
 
 
@@ -212,8 +212,8 @@ def test_a_position_that_is_none_is_a_400(segment: Segment, number: Any) -> None
 
 @pytest.mark.parametrize("number", BAD_IDS)
 def test_a_next_segment_without_a_number_is_a_400(segment: Segment, number: Any) -> None:
-    wish = {"next": {"id": number, "text": "x"}, **WAS}
-    assert_refused(send("POST", f"segments/{segment.pk}/merge", wish), 400, "next.id")
+    data = {"next": {"id": number, "text": "x"}, **WAS}
+    assert_refused(send("POST", f"segments/{segment.pk}/merge", data), 400, "next.id")
 
 
 def test_what_makes_no_sense_is_a_400_that_says_why(job: Job) -> None:
@@ -298,12 +298,12 @@ def test_edits_are_listed_newest_first_and_by_segment(job: Job) -> None:
     join(left, right)
     remove(segment_of(job, "good to hear"))
     status, found = send("GET", f"edits/{job.pk}")
-    assert (status, list(found)) == (200, fields(shapes.Edits))
+    assert (status, list(found)) == (200, fields(serializers.Edits))
     assert (found["count"], found["revision"]) == (4, now(job).revision)
     assert [one["kind"] for one in found["edits"]] == ["remove", "merge", "text", "split"]
     assert [one["undone_at"] is None for one in found["edits"]] == [True, True, False, True]
     assert [one["segment_ids"] for one in found["edits"]][1] == [left.pk, right.pk]
-    assert all(list(one) == fields(shapes.Edit) for one in found["edits"])
+    assert all(list(one) == fields(serializers.Edit) for one in found["edits"])
     for segment_id, kinds in (
         (first, ["text"]),
         (second, ["merge", "split"]),

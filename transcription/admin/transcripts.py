@@ -20,7 +20,7 @@ from transcription.admin.base import (
 )
 from transcription.editing import services
 from transcription.editing.changes import ConflictError
-from transcription.editing.serializers import printable
+from transcription.editing.serializers import no_control_characters
 from transcription.models import Edit, Job, Segment, SegmentEdit
 from transcription.transcript.segments import display_time
 
@@ -46,12 +46,12 @@ class SegmentEditForm(SegmentForm):
             raise forms.ValidationError(
                 f"A segment has at most {services.MAX_TEXT_LENGTH:,} characters."
             )
-        printable(text)
+        no_control_characters(text)
         return text
 
     def clean_speaker(self) -> str | None:
         speaker = " ".join((self.cleaned_data["speaker"] or "").split())
-        printable(speaker)
+        no_control_characters(speaker)
         return speaker or None
 
     def seen(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The API of edits by hand: validate, call one function of `services`, answer with what changed."""
+"""The API of edits: each view validates the request, calls one function of `services` and returns what changed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 
-from transcription.editing import serializers as shapes
-from transcription.editing import services
+from transcription.editing import serializers, services
 from transcription.editing.changes import ConflictError
 from transcription.models import Edit, Job, Segment, SegmentEdit
 from transcription.request_checks import Conflict, find_job, requester, validate
@@ -20,115 +19,119 @@ from transcription.serializers import Problem, SegmentWithWords
 from transcription.transcript.segments import segment_object
 from transcription.transcript.word_alignment import segment_with_words
 
-MOST_CHANGES = 20
-"""Of one edit: who renames a speaker changes thousands of segments, each in the same way."""
+MAX_CHANGES = 20
+"""Changes returned per edit: renaming a speaker changes thousands of segments, all in the same way."""
 FIRST_CHANGES = Prefetch(
-    "changes", SegmentEdit.objects.order_by("pk")[:MOST_CHANGES], to_attr="first_changes"
+    "changes", SegmentEdit.objects.order_by("pk")[:MAX_CHANGES], to_attr="first_changes"
 )
-SHOWN_FIELDS = ("start", "end", "text", "speaker")
-PROBLEMS: dict[int, Any] = dict.fromkeys((400, 404, 409), Problem)
-EDITED: dict[int, Any] = {200: shapes.Edited, **PROBLEMS}
+PUBLIC_FIELDS = ("start", "end", "text", "speaker")
+ERRORS: dict[int, Any] = dict.fromkeys((400, 404, 409), Problem)
+EDIT_RESPONSES: dict[int, Any] = {200: serializers.Edited, **ERRORS}
 
 
 @extend_schema(methods=["GET"], request=None, responses={200: SegmentWithWords, 404: Problem})
-@extend_schema(methods=["PATCH"], request=shapes.SegmentWish, responses=EDITED)
-@extend_schema(methods=["DELETE"], request=None, parameters=[shapes.RemoveQuery], responses=EDITED)
+@extend_schema(methods=["PATCH"], request=serializers.SegmentUpdate, responses=EDIT_RESPONSES)
+@extend_schema(
+    methods=["DELETE"], request=None, parameters=[serializers.RemoveQuery], responses=EDIT_RESPONSES
+)
 @api_view(["GET", "HEAD", "PATCH", "DELETE"])
 def segment(request: Request, segment_id: int) -> Response:
-    """One segment with its words; give it another text or speaker; take it out of the transcript."""
+    """Return a segment with its words; change its text or speaker; remove it from the transcript."""
     if request.method == "PATCH":
-        wish = validate(shapes.SegmentWish, request.data)
-        return _edited(request, services.change, segment_id=segment_id, **wish)
+        data = validate(serializers.SegmentUpdate, request.data)
+        return _edit(request, services.change, segment_id=segment_id, **data)
     if request.method == "DELETE":
-        seen = {"text": validate(shapes.RemoveQuery, request.query_params)["was"]}
-        return _edited(request, services.remove, segment_id=segment_id, was=seen)
-    found = Segment.objects.filter(pk=segment_id).first()
-    if found is None:
-        raise _gone()
-    return Response(segment_with_words(found))
+        query = validate(serializers.RemoveQuery, request.query_params)
+        was = {"text": query["was"]}
+        return _edit(request, services.remove, segment_id=segment_id, was=was)
+    row = Segment.objects.filter(pk=segment_id).first()
+    if row is None:
+        raise _segment_not_found()
+    return Response(segment_with_words(row))
 
 
-@extend_schema(request=shapes.Split, responses=EDITED)
+@extend_schema(request=serializers.Split, responses=EDIT_RESPONSES)
 @api_view(["POST"])
 def split(request: Request, segment_id: int) -> Response:
-    """Cut a segment in two."""
-    wish = validate(shapes.Split, request.data)
-    return _edited(request, services.split, segment_id=segment_id, **wish)
+    """Split a segment in two."""
+    data = validate(serializers.Split, request.data)
+    return _edit(request, services.split, segment_id=segment_id, **data)
 
 
-@extend_schema(request=shapes.Merge, responses=EDITED)
+@extend_schema(request=serializers.Merge, responses=EDIT_RESPONSES)
 @api_view(["POST"])
 def merge(request: Request, segment_id: int) -> Response:
-    """Join a segment with the one that follows."""
-    wish = validate(shapes.Merge, request.data)
-    following = wish["next"]
-    return _edited(
+    """Merge a segment with the next one."""
+    data = validate(serializers.Merge, request.data)
+    following = data["next"]
+    return _edit(
         request,
         services.merge,
         segment_id=segment_id,
-        was=wish["was"],
+        was=data["was"],
         next_id=following.pop("id"),
         next_was=following,
     )
 
 
-@extend_schema(request=shapes.Rename, responses=EDITED)
+@extend_schema(request=serializers.Rename, responses=EDIT_RESPONSES)
 @api_view(["POST"])
 def rename_speaker(request: Request, job_id: str) -> Response:
-    """Call a speaker something else everywhere."""
-    job, wish = find_job(job_id), validate(shapes.Rename, request.data)
-    return _edited(request, services.rename, job_id=job.pk, name=wish["from"], new_name=wish["to"])
+    """Rename a speaker in the whole transcript."""
+    job, data = find_job(job_id), validate(serializers.Rename, request.data)
+    return _edit(request, services.rename, job_id=job.pk, name=data["from"], new_name=data["to"])
 
 
 @extend_schema(
-    parameters=[shapes.EditsQuery], responses={200: shapes.Edits, 400: Problem, 404: Problem}
+    parameters=[serializers.EditsQuery],
+    responses={200: serializers.Edits, 400: Problem, 404: Problem},
 )
 @api_view(["GET", "HEAD"])
 def list_edits(request: Request, job_id: str) -> Response:
-    """What was edited in a transcript, or in one of its segments, the newest first."""
-    job, query = find_job(job_id), validate(shapes.EditsQuery, request.query_params)
+    """List the edits of a transcript, or of one of its segments, newest first."""
+    job, query = find_job(job_id), validate(serializers.EditsQuery, request.query_params)
     edits = services.history(job=job, segment_id=query.get("segment_id"))
-    documents = [
-        _document(edit) for edit in edits.prefetch_related(FIRST_CHANGES)[: query["limit"]]
-    ]
+    page = edits.prefetch_related(FIRST_CHANGES)[: query["limit"]]
+    documents = [_edit_document(edit) for edit in page]
     return Response({"edits": documents, "count": len(documents), "revision": job.revision})
 
 
-@extend_schema(request=None, responses=EDITED)
+@extend_schema(request=None, responses=EDIT_RESPONSES)
 @api_view(["POST"])
 def undo(request: Request, job_id: str, edit_id: int) -> Response:
-    """Take an edit back."""
+    """Undo an edit."""
     job = find_job(job_id)
-    return _edited(request, services.undo, job_id=job.pk, edit_id=edit_id)
+    return _edit(request, services.undo, job_id=job.pk, edit_id=edit_id)
 
 
-def _edited(request: Request, edit: Callable[..., services.Edited], **wish: Any) -> Response:
+def _edit(request: Request, service: Callable[..., services.Edited], **arguments: Any) -> Response:
+    """Call the service, and respond with the edit and the changed segments, or with 400, 404 or 409."""
     try:
-        done = edit(**wish, done_by=requester(request))
+        edited = service(**arguments, done_by=requester(request))
     except services.NotPossibleError as error:
         raise ValidationError(str(error)) from error
     except ConflictError as error:
         raise Conflict(str(error)) from error
     except Segment.DoesNotExist:
-        raise _gone() from None
+        raise _segment_not_found() from None
     except Edit.DoesNotExist:
         raise Http404("Edit not found") from None
     except Job.DoesNotExist:  # deleted meanwhile
         raise Http404("Transcription job not found or expired") from None
-    is_renaming = done.edit is not None and done.edit.kind == Edit.Kind.RENAME
-    shape = segment_object if is_renaming else segment_with_words
+    is_rename = edited.edit is not None and edited.edit.kind == Edit.Kind.RENAME
+    document = segment_object if is_rename else segment_with_words
     return Response(
         {
-            "edit": done.edit and _document(_with_changes(done.edit)),
-            "segments": [shape(one) for one in done.segments],
-            "removed": done.removed,
-            "revision": done.revision,
+            "edit": edited.edit and _edit_document(_with_changes(edited.edit)),
+            "segments": [document(segment) for segment in edited.segments],
+            "removed": edited.removed,
+            "revision": edited.revision,
         }
     )
 
 
-def _gone() -> Http404:
-    return Http404("Segment not found: it was removed, or the job was begun again.")
+def _segment_not_found() -> Http404:
+    return Http404("Segment not found: it was removed, or the job was restarted.")
 
 
 def _with_changes(edit: Edit) -> Edit:
@@ -136,7 +139,7 @@ def _with_changes(edit: Edit) -> Edit:
     return edit
 
 
-def _document(edit: Edit) -> dict[str, Any]:
+def _edit_document(edit: Edit) -> dict[str, Any]:
     changes: list[SegmentEdit] = edit.first_changes  # type: ignore[attr-defined]  # prefetched
     return {
         "id": edit.pk,
@@ -150,15 +153,15 @@ def _document(edit: Edit) -> dict[str, Any]:
         "changes": [
             {
                 "segment_id": change.segment_pk,
-                "before": _shown(change.before),
-                "after": _shown(change.after),
+                "before": _public_fields(change.before),
+                "after": _public_fields(change.after),
             }
             for change in changes
         ],
     }
 
 
-def _shown(fields: dict[str, Any] | None) -> dict[str, Any] | None:
+def _public_fields(fields: dict[str, Any] | None) -> dict[str, Any] | None:
     if fields is None:
         return None
-    return {name: fields[name] for name in SHOWN_FIELDS if name in fields}
+    return {name: fields[name] for name in PUBLIC_FIELDS if name in fields}

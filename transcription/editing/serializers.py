@@ -1,4 +1,4 @@
-"""The shapes of edits: what requests may hold, and what answers look like (for the schema)."""
+"""Serializers of edits: they validate requests, and describe responses in the API schema."""
 
 import re
 from typing import Any
@@ -10,17 +10,17 @@ from transcription.editing.services import MAX_TEXT_LENGTH
 from transcription.models import Edit as EditRow
 from transcription.serializers import ResultSegment
 
-NAME_LETTERS = 100
-MOST_EDITS = 200
-printable = RegexValidator(
+MAX_NAME_LENGTH = 100
+MAX_EDITS = 200
+no_control_characters = RegexValidator(
     r"[\x00-\x1f\x7f\ufffe\uffff]",
-    message="It holds control characters, which no document can show.",
+    message="Control characters are not allowed: remove them.",
     inverse_match=True,
 )
 
 
 class Text(serializers.CharField):
-    """A string, as it is: a number is none."""
+    """A string, not trimmed. Unlike in CharField, numbers are invalid."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_blank": True, "trim_whitespace": False, **options})
@@ -32,10 +32,10 @@ class Text(serializers.CharField):
 
 
 class Line(Text):
-    """Text in one line: whatever blanks and breaks it is sent with."""
+    """Text in one line, trimmed: runs of whitespace become one space."""
 
     def __init__(self, **options: Any) -> None:
-        options = {"allow_blank": False, "validators": [printable], **options}
+        options = {"allow_blank": False, "validators": [no_control_characters], **options}
         super().__init__(trim_whitespace=True, **options)
 
     def to_internal_value(self, data: Any) -> str:
@@ -43,7 +43,7 @@ class Line(Text):
 
 
 class Seen(serializers.Serializer[Any]):
-    """A segment as whoever edits it saw it."""
+    """The segment's fields as the client last saw them, for optimistic locking."""
 
     text = Text(required=False)
     speaker = Text(required=False, allow_null=True)
@@ -60,67 +60,71 @@ class SeenSegment(SeenText):
     id = serializers.IntegerField()
 
 
-class SegmentWish(serializers.Serializer[Any]):
+class SegmentUpdate(serializers.Serializer[Any]):
     text = Line(
         required=False,
         max_length=MAX_TEXT_LENGTH,
-        error_messages={"blank": "A segment has some text. To take it out, DELETE it."},
+        error_messages={"blank": "A segment needs some text. To remove the segment, send DELETE."},
     )
-    speaker = Line(required=False, allow_null=True, allow_blank=True, max_length=NAME_LETTERS)
-    was = Seen(help_text="What the segment says as you see it: nothing is overwritten unseen.")
+    speaker = Line(required=False, allow_null=True, allow_blank=True, max_length=MAX_NAME_LENGTH)
+    was = Seen(
+        help_text="The present values of the fields that you change. If they differ, the answer is 409."
+    )
 
     def validate_speaker(self, name: str | None) -> str | None:
         return name or None
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
-        wished = {name: values[name] for name in ("text", "speaker") if name in values}
-        if not wished:
+        new_values = {name: values[name] for name in ("text", "speaker") if name in values}
+        if not new_values:
             raise serializers.ValidationError("Send text, speaker or both.")
-        missing = [name for name in wished if name not in values["was"]]
+        missing = [name for name in new_values if name not in values["was"]]
         if missing:
             raise serializers.ValidationError(
-                {
-                    "was": f"Send {' and '.join(missing)} as you see it, so that nothing is overwritten unseen."
-                }
+                {"was": f"Send the present {' and '.join(missing)} of the segment in `was`."}
             )
-        return {"values": wished, "was": values["was"]}
+        return {"values": new_values, "was": values["was"]}
 
 
 class RemoveQuery(serializers.Serializer[Any]):
-    was = Text(help_text="The segment's text as you see it.")
+    was = Text(help_text="The segment's present text. If it differs, the answer is 409.")
 
 
 class Split(serializers.Serializer[Any]):
     position = serializers.IntegerField(
-        min_value=0, help_text="Index into the text; it is cut between the nearest two words."
+        min_value=0,
+        help_text="Index into the text. The segment is split between the nearest two words.",
     )
     was = SeenText()
 
 
 class Merge(serializers.Serializer[Any]):
-    next = SeenSegment(help_text="The segment that follows.")
+    next = SeenSegment(help_text="The next segment.")
     was = SeenText()
 
 
 class Rename(serializers.Serializer[Any]):
     to = Line(
-        max_length=NAME_LETTERS,
-        help_text="Its new name; if somebody has it already, the two become one.",
+        max_length=MAX_NAME_LENGTH,
+        help_text="The speaker's new name. If another speaker has it, the two are merged.",
     )
 
     def get_fields(self) -> dict[str, Any]:
-        # `from` is no name for an attribute.
-        return {"from": Text(help_text="The speaker's name as it is."), **super().get_fields()}
+        # `from` is a keyword in Python, so it cannot be an attribute of the class.
+        return {"from": Text(help_text="The speaker's present name."), **super().get_fields()}
 
 
 class EditsQuery(serializers.Serializer[Any]):
     segment_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
     limit = serializers.IntegerField(
-        min_value=0, max_value=MOST_EDITS, default=MOST_EDITS, help_text="0: the revision alone."
+        min_value=0,
+        max_value=MAX_EDITS,
+        default=MAX_EDITS,
+        help_text="0 returns only the revision.",
     )
 
 
-# ---- Answers
+# ---- Responses
 
 
 class SegmentChange(serializers.Serializer[Any]):
@@ -138,7 +142,7 @@ class Edit(serializers.Serializer[Any]):
     undone_by = serializers.CharField()
     undone_at = serializers.FloatField(allow_null=True)
     segment_ids = serializers.ListField(child=serializers.IntegerField())
-    changes = SegmentChange(many=True, help_text="The first of them.")
+    changes = SegmentChange(many=True, help_text="The first 20.")
 
 
 class Edits(serializers.Serializer[Any]):
@@ -151,7 +155,7 @@ class Edited(serializers.Serializer[Any]):
     edit = Edit(allow_null=True)
     segments = ResultSegment(
         many=True,
-        help_text="Those that are different now, or new; with words unless they were renamed.",
+        help_text="Changed and added segments; with words, unless a speaker was renamed.",
     )
     removed = serializers.ListField(child=serializers.IntegerField())
     revision = serializers.IntegerField()

@@ -112,7 +112,7 @@ def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
         if cut is None:
             raise NotPossibleError("A segment of one word cannot be split.")
         following = _after(job.segments.all(), segment).first()
-        left, right = split_merge.halves(
+        left, right = split_merge.split_fields(
             segment, words, cut, next_start=following.start if following else None
         )
         planned = [
@@ -140,13 +140,13 @@ def merge(*, segment_id: int, next_id: int, was: Seen, next_was: Seen, done_by: 
         if following.pk != next_id:
             raise ConflictError(CHANGED_MEANWHILE)
         _check_seen(following, next_was)
-        joined = split_merge.joined(segment, following)
-        if len(joined["text"]) > MAX_TEXT_LENGTH:
+        merged = split_merge.merged_fields(segment, following)
+        if len(merged["text"]) > MAX_TEXT_LENGTH:
             raise NotPossibleError(
-                f"Together they would be longer than {MAX_TEXT_LENGTH:,} characters."
+                f"The merged segment would be longer than {MAX_TEXT_LENGTH:,} characters."
             )
         planned = [
-            Change(segment.pk, fields_of(segment), joined),
+            Change(segment.pk, fields_of(segment), merged),
             Change(following.pk, fields_of(following), None),
         ]
         if following.phrase != segment.phrase:

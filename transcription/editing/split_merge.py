@@ -1,6 +1,6 @@
-"""Splitting a segment in two and merging two into one: planning only, nothing is written here.
+"""Plans the split of a segment in two, and the merge of two segments. Writes nothing.
 
-Transcribed words keep their order, each goes to one side, and none is lost.
+Transcribed words keep their order, and none is lost or duplicated.
 """
 
 from collections.abc import Sequence
@@ -10,88 +10,89 @@ from transcription.models import Segment
 from transcription.transcript.speaker_split import text_matches_words, text_of
 from transcription.transcript.word_alignment import Word, is_unspaced
 
-APART_SECONDS = 0.01
-"""A new segment begins at least this long before the next one: segments are ordered by their start."""
+MIN_START_DISTANCE_SECONDS = 0.01
+"""Minimum time between the starts of two segments after a split, because segments are ordered by start."""
 
 
 def nearest_cut(words: Sequence[Word], position: int) -> int | None:
-    """The index of the word before which a text is cut nearest to `position`; None where one side would be empty."""
-    said = "".join(word["text"] for word in words)
-    first_letter, last_letter = len(said) - len(said.lstrip()), len(said.rstrip())
-    nearest, least = None, float("inf")
-    at = 0
+    """The index of the word before which to cut, nearest to `position` in the text; None if one side would be empty."""
+    text = "".join(word["text"] for word in words)
+    text_start, text_end = len(text) - len(text.lstrip()), len(text.rstrip())
+    caret = position + text_start
+    nearest, least_distance = None, float("inf")
+    boundary = 0
     for cut in range(1, len(words)):
-        at += len(words[cut - 1]["text"])
-        before, after = at, at
-        while before > 0 and said[before - 1].isspace():
+        boundary += len(words[cut - 1]["text"])
+        before, after = boundary, boundary  # the ends of the whitespace around the boundary
+        while before > 0 and text[before - 1].isspace():
             before -= 1
-        while after < len(said) and said[after].isspace():
+        while after < len(text) and text[after].isspace():
             after += 1
-        if before <= first_letter or after >= last_letter:
+        if before <= text_start or after >= text_end:
             continue
-        caret = position + first_letter
         distance = max(before - caret, caret - after, 0)
-        if distance < least:
-            nearest, least = cut, distance
+        if distance < least_distance:
+            nearest, least_distance = cut, distance
     return nearest
 
 
-def halves(
+def split_fields(
     segment: Segment, words: Sequence[Word], cut: int, *, next_start: float | None
 ) -> tuple[Fields, Fields]:
-    """Both sides of a cut before the word of that index, of the segment's words as they are shown.
+    """The fields of both sides of a cut before `words[cut]`; `words` are the segment's shown words.
 
-    `next_start` is where the segment that follows begins, if there is one.
+    `next_start` is the start of the segment that follows, None if there is none.
     """
     end, start = words[cut - 1]["end"], words[cut]["start"]
     if text_matches_words(segment):
-        heard_left, heard_right = segment.words[:cut], segment.words[cut:]
-    else:  # the text is somebody's own
-        middle = (end + start) / 2
-        sides = [((word["start"] + word["end"]) / 2 < middle, word) for word in segment.words]
-        heard_left = [word for is_left, word in sides if is_left]
-        heard_right = [word for is_left, word in sides if not is_left]
+        left_words, right_words = segment.words[:cut], segment.words[cut:]
+    else:  # the text was edited, so the transcribed words are split by time
+        cut_time = (end + start) / 2
+        is_left = [(word["start"] + word["end"]) / 2 < cut_time for word in segment.words]
+        left_words = [word for word, left in zip(segment.words, is_left, strict=True) if left]
+        right_words = [word for word, left in zip(segment.words, is_left, strict=True) if not left]
     start = max(min(start, segment.end), segment.start)
     if next_start is not None:
-        start = min(start, next_start - min(APART_SECONDS, (next_start - segment.start) / 2))
+        gap = min(MIN_START_DISTANCE_SECONDS, (next_start - segment.start) / 2)
+        start = min(start, next_start - gap)
     left = {
         **fields_of(segment),
         "end": max(min(end, start), segment.start),
         "text": text_of(words[:cut]),
-        "words": heard_left,
+        "words": left_words,
     }
     right = {
         **fields_of(segment),
         "start": start,
         "end": max(segment.end, start),
         "text": text_of(words[cut:]),
-        "words": heard_right,
+        "words": right_words,
         "phrase": None,
     }
     return left, right
 
 
-def joined(segment: Segment, following: Segment) -> Fields:
-    """Both as one; the decoder's figures are those that both have alike."""
-    blank = _blank_between(segment, following)
-    is_one = segment.speaker == following.speaker
-    figures = {
+def merged_fields(segment: Segment, following: Segment) -> Fields:
+    """The fields of both segments merged. Decoder scores that differ become None."""
+    space = _space_between(segment, following)
+    same_speaker = segment.speaker == following.speaker
+    scores = {
         name: getattr(segment, name) if getattr(segment, name) == getattr(following, name) else None
         for name in DECODER_FIELDS
     }
     return {
         **fields_of(segment),
-        **figures,
+        **scores,
         "end": max(segment.end, following.end),
-        "text": f"{segment.text.rstrip()}{blank}{following.text.lstrip()}".strip(),
-        "words": _joined_words(segment.words, following.words, blank),
+        "text": f"{segment.text.rstrip()}{space}{following.text.lstrip()}".strip(),
+        "words": _merged_words(segment.words, following.words, space),
         "speaker": segment.speaker or following.speaker,
-        "speaker_confidence": _mean_confidence(segment, following) if is_one else None,
+        "speaker_confidence": _mean_confidence(segment, following) if same_speaker else None,
     }
 
 
-def _blank_between(segment: Segment, following: Segment) -> str:
-    """Where scripts have blanks at some places alone, what was heard knows."""
+def _space_between(segment: Segment, following: Segment) -> str:
+    """The space between both texts; between unspaced scripts, only if the transcribed words had one."""
     if not (is_unspaced(segment.text[-1:]) and is_unspaced(following.text[:1])):
         return " "
     if text_matches_words(following) and following.words[0]["text"][:1].isspace():
@@ -99,25 +100,22 @@ def _blank_between(segment: Segment, following: Segment) -> str:
     return ""
 
 
-def _joined_words(words: Sequence[Word], following: Sequence[Word], blank: str) -> list[Word]:
+def _merged_words(words: Sequence[Word], following: Sequence[Word], space: str) -> list[Word]:
     if not (words and following):
         return [*words, *following]
     last, first = words[-1], following[0]
     return [
         *words[:-1],
         {**last, "text": last["text"].rstrip()},
-        {**first, "text": f"{blank}{first['text'].lstrip()}"},
+        {**first, "text": f"{space}{first['text'].lstrip()}"},
         *following[1:],
     ]
 
 
 def _mean_confidence(segment: Segment, following: Segment) -> float | None:
-    """The mean over the words, as a segment's is."""
-    parts = [
-        (one.speaker_confidence, max(len(one.words), 1))
-        for one in (segment, following)
-        if one.speaker_confidence is not None
-    ]
-    if len(parts) < 2:
+    """The mean of both confidences, weighted by numbers of words; None if one of them is unknown."""
+    if segment.speaker_confidence is None or following.speaker_confidence is None:
         return None
-    return round(sum(value * n for value, n in parts) / sum(n for _, n in parts), 3)
+    n_words, n_following = max(len(segment.words), 1), max(len(following.words), 1)
+    total = segment.speaker_confidence * n_words + following.speaker_confidence * n_following
+    return round(total / (n_words + n_following), 3)
