@@ -105,7 +105,7 @@ def undo(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
                 "There is no decision to undo: it was neither accepted nor rejected."
             )
         if was == Decision.ACCEPTED and job is not None:
-            _take_back(job, retranslation)
+            _revert(job, retranslation)
         _set_decision(retranslation, was=was, now=Decision.NONE, by=decided_by)
     return document(retranslation)
 
@@ -209,7 +209,7 @@ def _check_transcribed(job: Job, chunks: Sequence[Chunk], span: Span) -> None:
 
 def _turns(job: Job) -> list[Turn]:
     diarization = Diarization.objects.filter(job=job).only("exclusive", "names").first()
-    return [Turn(*turn) for turn in diarization.named_turns()] if diarization else []
+    return diarization.named_turns() if diarization else []
 
 
 def _row(retranslation: Retranslation, change: Change) -> SegmentChange:
@@ -263,7 +263,7 @@ def _set_decision(retranslation: Retranslation, *, was: str, now: Decision, by: 
     raise ConflictError(f"The retranslation is already {retranslation.decision}.")
 
 
-def _take_back(job: Job, retranslation: Retranslation) -> None:
+def _revert(job: Job, retranslation: Retranslation) -> None:
     # The row itself is excluded: SQLite keeps times as text, in which a full second is later than itself.
     later = Retranslation.objects.exclude(pk=retranslation.pk).filter(
         job=job,
@@ -275,7 +275,7 @@ def _take_back(job: Job, retranslation: Retranslation) -> None:
     if later.exists():
         raise ConflictError("A later retranslation was accepted here: undo that first.")
     rows = list(retranslation.changes.all())
-    changes.take_back(
+    changes.revert(
         job,
         [Change(row.segment_pk, row.before, row.after) for row in rows],
         since=retranslation.decided_at or retranslation.created_at,

@@ -318,7 +318,7 @@ def debug(request: Request, job_id: str) -> Response:
             "max_speakers": job.max_speakers,
             "diarization_engine": diarization and diarization.engine,
             "diarization_model": diarization and diarization.model,
-            "speakers_found": diarization and len(diarization.seconds_of_speakers()),
+            "speakers_found": diarization and len(diarization.seconds_by_speaker()),
             "audio_duration": duration,
             "queue_wait_seconds": (job.started_at - job.created_at).total_seconds()
             if job.started_at

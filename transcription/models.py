@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.db import models
 
 from transcription.leasing.models import Leased, Worker
+from transcription.speech.diarization.base import Turn
 
 __all__ = (
     "Chunk",
@@ -22,7 +23,7 @@ __all__ = (
 
 
 class Recording(models.Model):
-    """An uploaded file, and (beside it in the storage) its samples: 16 kHz mono, in pieces."""
+    """An uploaded file. Its samples (16 kHz mono) are stored beside it, in pieces of a minute."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=255, help_text="The file's name as it was uploaded.")
@@ -51,6 +52,8 @@ class Recording(models.Model):
 
 
 class Job(models.Model):
+    """One transcription of a recording, with its options."""
+
     class Status(models.TextChoices):
         QUEUED = "queued"
         RUNNING = "running"
@@ -103,7 +106,7 @@ class Job(models.Model):
 
 
 class Stage(Leased):
-    """A part of a job that is not spread over chunks."""
+    """A part of a job that is not split into chunks."""
 
     class Kind(models.TextChoices):
         PREPARE = "prepare"
@@ -123,7 +126,7 @@ class Stage(Leased):
 
 
 class Chunk(Leased):
-    """The unit of transcription: a few streams of a recording, committed together with their segments."""
+    """The unit of work: a few streams of a recording, which are claimed, transcribed and committed together."""
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks")
     index = models.PositiveIntegerField()
@@ -175,7 +178,7 @@ class Segment(models.Model):
 
 
 class Diarization(models.Model):
-    """Who speaks when in a job's recording, as it came out last. Times are seconds."""
+    """The result of a job's last diarization: who speaks when. Times are seconds."""
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="diarization")
     engine = models.CharField(max_length=30)
@@ -194,23 +197,23 @@ class Diarization(models.Model):
     def __str__(self) -> str:
         return f"diarization of {self.job_id}"
 
-    def seconds_of_speakers(self) -> dict[str, float]:
-        """How long each speaker is heard, in order of appearance."""
+    def seconds_by_speaker(self) -> dict[str, float]:
+        """The speaking time of each speaker, in order of appearance."""
         seconds: dict[str, float] = {}
         for start, end, speaker, _voice in self.exclusive:
             seconds[speaker] = seconds.get(speaker, 0.0) + end - start
         return seconds
 
-    def named_turns(self) -> list[tuple[float, float, str, float | None]]:
-        """The exclusive turns as start, end, speaker and voice, with the names that people gave."""
+    def named_turns(self) -> list[Turn]:
+        """The exclusive turns, ordered by start, with the speakers' present names."""
         return [
-            (start, end, self.names.get(speaker, speaker), voice)
+            Turn(start, end, self.names.get(speaker, speaker), voice)
             for start, end, speaker, voice in self.exclusive
         ]
 
 
 class Edit(models.Model):
-    """What a person did to a transcript by hand, in one go; `changes` has what it did to each segment."""
+    """An edit that a person made; `changes` holds what it changed in each segment."""
 
     class Kind(models.TextChoices):
         TEXT = "text"
@@ -240,7 +243,7 @@ class Edit(models.Model):
 
 
 class SegmentEdit(models.Model):
-    """What an edit did to one segment: the fields that it changed, or the whole row where there was or is none."""
+    """An edit's change of one segment: the changed fields, or all fields if the segment was added or deleted."""
 
     edit = models.ForeignKey(Edit, on_delete=models.CASCADE, related_name="changes")
     segment_pk = models.BigIntegerField(db_index=True)

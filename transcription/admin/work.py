@@ -88,5 +88,5 @@ class DiarizationAdmin(JobRowAdmin):
         names = diarization.names
         return ", ".join(
             f"{names.get(label, label)} {display_time(seconds)}"
-            for label, seconds in diarization.seconds_of_speakers().items()
+            for label, seconds in diarization.seconds_by_speaker().items()
         )

@@ -1,7 +1,7 @@
-"""Changes of a transcript's segments: applied, taken back, and announced to listeners, all in one way.
+"""Changes of a transcript's segments: applies and reverts them, and wakes the job's listeners.
 
-Edits by people, accepted retranslations and the attribution of speakers are lists of `Change`, written by `apply` and
-`take_back`. Both run in a transaction that has locked the job's row, as does all else that writes segments (`locks`).
+Edits, accepted retranslations and the attribution of speakers are lists of `Change`, written by `apply` and `revert`.
+Both must run in a transaction that has locked the job's row, as must everything that writes segments (see `locks`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,6 @@ from django.db.models.functions import Now
 
 from transcription.models import Diarization, Edit, Job, Segment, SegmentEdit
 from transcription.speech.diarization.attribution import attribute, parts
-from transcription.speech.diarization.base import Turn
 from transcription.speech.engines.base import Span
 from transcription.wake import wake_listeners
 
@@ -22,11 +21,11 @@ Fields = dict[str, Any]
 """Fields of a segment's row, without its id and its job."""
 
 CHANGED_SINCE = "This part of the transcript was changed since: undo that first."
-MERGED_AROUND = (
+NEIGHBOURS_MERGED = (
     "The segments before and after it were merged since: "
     "undo that, or split the merged segment there, first."
 )
-BATCH = 500
+BATCH_SIZE = 500
 DECODER_FIELDS = ("avg_logprob", "no_speech_prob", "compression_ratio", "temperature")
 FIELDS = (
     "chunk_id",
@@ -42,11 +41,11 @@ FIELDS = (
 """All of a segment's fields."""
 SPEAKER_FIELDS = ("speaker", "speaker_confidence")
 CONTENT_FIELDS = ("start", "end", "text", "words")
-"""What was said and when: a change of one of these was made with all of them in view."""
+"""A segment's text and times. They depend on each other, so a conflict in one of them is a conflict in all."""
 
 
 class ConflictError(Exception):
-    """The change conflicts with the rows as they are now; the text says why."""
+    """The change conflicts with the present rows; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Change:
     """One segment's fields before and after: all of them if it is added or deleted, else those that change."""
 
     segment_pk: int | None
-    """None for a segment that is to be added."""
+    """None before a segment is added."""
     before: Fields | None
     """None if the segment is added."""
     after: Fields | None
@@ -72,13 +71,14 @@ class Change:
 
 
 def fields_of(segment: Segment) -> Fields:
+    """The values of FIELDS in the segment's row."""
     return {name: getattr(segment, name) for name in FIELDS}
 
 
 def apply(job: Job, changes: Iterable[Change]) -> list[Change]:
-    """Write changes, count up the job's revision, and wake listeners. Returns them, added segments with their ids.
+    """Write the changes, increment the job's revision, and wake its listeners.
 
-    The job's row must be locked.
+    Returns the changes with the ids of the added segments. The job's row must be locked.
     """
     written = _write(job, list(changes))
     deleted = {change.segment_pk for change in written if change.after is None}
@@ -93,20 +93,21 @@ def apply(job: Job, changes: Iterable[Change]) -> list[Change]:
     return written
 
 
-def take_back(job: Job, changes: Iterable[Change], *, since: datetime) -> list[Change]:
-    """Apply the inverse of changes that were applied at `since`. Returns what was written.
+def revert(job: Job, changes: Iterable[Change], *, since: datetime) -> list[Change]:
+    """Apply the inverse of changes that were applied at `since`. Returns the changes that were written.
 
-    Later changes of other fields stay. Raises ConflictError where the same fields were changed since.
+    Later changes of other fields stay. Raises ConflictError if the same fields were changed since.
     """
     changes = list(changes)
     _check_unchanged(job, changes)
-    return apply(job, _restored(job, [change.inverse() for change in changes], since=since))
+    inverse = [change.inverse() for change in changes]
+    return apply(job, _with_present_speakers(job, inverse, since=since))
 
 
 def _write(job: Job, changes: Sequence[Change]) -> list[Change]:
     added = [change for change in changes if change.before is None]
     segments = [Segment(pk=one.segment_pk, job=job, **(one.after or {})) for one in added]
-    Segment.objects.bulk_create(segments, batch_size=BATCH)
+    Segment.objects.bulk_create(segments, batch_size=BATCH_SIZE)
     new_pks = iter([segment.pk for segment in segments])
     _update([one for one in changes if one.before is not None and one.after is not None])
     for batch in batches([change.segment_pk for change in changes if change.after is None]):
@@ -118,26 +119,26 @@ def _write(job: Job, changes: Sequence[Change]) -> list[Change]:
 
 
 def _update(changes: Iterable[Change]) -> None:
-    """Update segments: one statement where many get the same values, such as a new speaker's name, else upserts."""
+    """Update segments in bulk: with UPDATE if all get the same values (a renamed speaker), else with upserts."""
     by_names: dict[frozenset[str], dict[int, Fields]] = {}
     for change in changes:
         if change.segment_pk is not None and (fields := change.changed()):
             by_names.setdefault(frozenset(fields), {})[change.segment_pk] = fields
-    for names, fields_of_pk in by_names.items():
-        first = next(iter(fields_of_pk.values()))
-        if all(fields == first for fields in fields_of_pk.values()):
-            for batch in batches(fields_of_pk):
+    for names, fields_by_pk in by_names.items():
+        first = next(iter(fields_by_pk.values()))
+        if all(fields == first for fields in fields_by_pk.values()):
+            for batch in batches(fields_by_pk):
                 Segment.objects.filter(pk__in=batch).update(**first)
         else:
-            _upsert(sorted(names), fields_of_pk)
+            _upsert(sorted(names), fields_by_pk)
 
 
-def _upsert(names: Sequence[str], fields_of_pk: dict[int, Fields]) -> None:
-    """Like bulk_update in a third of its time: every row exists, so each insert becomes an update."""
-    for batch in batches(fields_of_pk):
+def _upsert(names: Sequence[str], fields_by_pk: dict[int, Fields]) -> None:
+    """Update existing rows by upserts, which take a third of the time of bulk_update."""
+    for batch in batches(fields_by_pk):
         segments = list(Segment.objects.filter(pk__in=batch))
         for segment in segments:
-            for name, value in fields_of_pk[segment.pk].items():
+            for name, value in fields_by_pk[segment.pk].items():
                 setattr(segment, name, value)
         Segment.objects.bulk_create(
             segments, update_conflicts=True, unique_fields=["id"], update_fields=names
@@ -149,23 +150,25 @@ def _check_unchanged(job: Job, changes: Sequence[Change]) -> None:
     pks = [change.segment_pk for change in changes]
     rows: dict[int, Segment] = {}
     for batch in batches(pks):
-        found = job.segments.filter(pk__in=batch)
-        rows |= {segment.pk: segment for segment in found}
+        rows |= {segment.pk: segment for segment in job.segments.filter(pk__in=batch)}
     chunk_ids = set(job.chunks.values_list("pk", flat=True))
     for change in changes:
-        if not _is_as_left(change, rows.get(change.segment_pk or 0), chunk_ids):
+        if not _is_unchanged(change, rows.get(change.segment_pk or 0), chunk_ids):
             raise ConflictError(CHANGED_SINCE)
-    # Parts that were given a phrase of their own may have been split further: they would not become one again.
-    apart = {one.after["phrase"] for one in changes if one.after and set(one.after) == {"phrase"}}
-    if job.segments.filter(phrase__in=apart).exclude(pk__in=rows).exists():
+    # Parts that were detached into a phrase of their own may have been split since, so the phrase cannot be restored.
+    detached = {
+        one.after["phrase"] for one in changes if one.after and set(one.after) == {"phrase"}
+    }
+    if job.segments.filter(phrase__in=detached).exclude(pk__in=rows).exists():
         raise ConflictError(CHANGED_SINCE)
 
 
-def _is_as_left(change: Change, segment: Segment | None, chunk_ids: set[int]) -> bool:
+def _is_unchanged(change: Change, segment: Segment | None, chunk_ids: set[int]) -> bool:
+    """Whether the segment's row, None if it is deleted, still has the values that the change wrote."""
     before, after = change.before, change.after
     if after is None:
         return segment is None and before is not None and before["chunk_id"] in chunk_ids
-    if before is None:  # taking it back deletes the segment with all later changes
+    if before is None:  # a revert would delete the segment, and later changes of it
         names = {*CONTENT_FIELDS, "speaker", "phrase"}
     else:
         names = set(change.changed())
@@ -174,41 +177,41 @@ def _is_as_left(change: Change, segment: Segment | None, chunk_ids: set[int]) ->
     return segment is not None and all(getattr(segment, name) == after[name] for name in names)
 
 
-def _restored(job: Job, changes: Sequence[Change], *, since: datetime) -> list[Change]:
-    """Inverse changes, with speakers that were renamed or found anew since `since` under their present names.
+def _with_present_speakers(job: Job, changes: Sequence[Change], *, since: datetime) -> list[Change]:
+    """Inverse changes whose speakers have their present names, or come from a diarization later than `since`.
 
-    Raises ConflictError where the segments around one that is restored were merged.
+    Raises ConflictError if the segments around a restored one were merged.
     """
     diarization = Diarization.objects.filter(job=job, created_at__gt=since).first()
-    turns = [Turn(*turn) for turn in diarization.named_turns()] if diarization else []
-    renamed = list(_renamed(job, since))
+    turns = diarization.named_turns() if diarization else []
+    renames = list(_renames(job, since))
     changed = [change.segment_pk for change in changes if change.segment_pk is not None]
 
-    def as_now(change: Change) -> Change:
+    def with_present_speaker(change: Change) -> Change:
         before, after = change.before, change.after
         if not after or "speaker" not in after:
             return change
         if before is None:
             merged = job.segments.filter(start__lt=after["start"], end__gt=after["end"])
             if diarization is None:
-                merged = merged.filter(pk__in=_merged(job, since))
+                merged = merged.filter(pk__in=_merged_pks(job, since))
             if merged.exclude(pk__in=changed).exists():
-                raise ConflictError(MERGED_AROUND)
+                raise ConflictError(NEIGHBOURS_MERGED)
             if diarization:
                 [part] = parts(attribute([Span(after["start"], after["end"])], turns))
-                who = {"speaker": part.speaker, "speaker_confidence": part.confidence}
-                return Change(change.segment_pk, None, {**after, **who})
+                attributed = {"speaker": part.speaker, "speaker_confidence": part.confidence}
+                return Change(change.segment_pk, None, {**after, **attributed})
         speaker = after["speaker"]
         if before is None or before["speaker"] != speaker:
-            for name, new_name in renamed:
+            for name, new_name in renames:
                 speaker = new_name if speaker == name else speaker
         return Change(change.segment_pk, before, {**after, "speaker": speaker})
 
-    return [as_now(change) for change in changes]
+    return [with_present_speaker(change) for change in changes]
 
 
-def _merged(job: Job, since: datetime) -> "QuerySet[SegmentEdit, int]":
-    """The ids of segments that were merged since, and not split again."""
+def _merged_pks(job: Job, since: datetime) -> "QuerySet[SegmentEdit, int]":
+    """The ids of segments that were merged since and whose merge was not undone."""
     return SegmentEdit.objects.filter(
         edit__job=job,
         edit__kind=Edit.Kind.MERGE,
@@ -217,18 +220,18 @@ def _merged(job: Job, since: datetime) -> "QuerySet[SegmentEdit, int]":
     ).values_list("segment_pk", flat=True)
 
 
-def _renamed(job: Job, since: datetime) -> Iterator[tuple[str, str]]:
-    """Former and new names of speakers, in the order of their renaming."""
+def _renames(job: Job, since: datetime) -> Iterator[tuple[str, str]]:
+    """Yield the old and new name of each speaker that was renamed since, oldest first."""
     edits = job.edits.filter(kind=Edit.Kind.RENAME, undone_at=None, created_at__gt=since)
     for edit in edits.order_by("pk"):
         first = edit.changes.first()
         if first is not None and first.before and first.after:
             yield first.before["speaker"], first.after["speaker"]
-        elif edit.names_before and edit.names_after:  # the speaker had no segments left
+        elif edit.names_before and edit.names_after:  # the speaker had no segments
             yield next(iter(edit.names_before.values())), next(iter(edit.names_after.values()))
 
 
 def batches(pks: Iterable[int | None]) -> Iterator[list[int]]:
-    """The ids that are not None, as many at a time as one statement takes."""
-    known = [pk for pk in pks if pk is not None]
-    return (known[first : first + BATCH] for first in range(0, len(known), BATCH))
+    """Split the ids that are not None into batches of BATCH_SIZE, for one statement each."""
+    existing = [pk for pk in pks if pk is not None]
+    return (existing[first : first + BATCH_SIZE] for first in range(0, len(existing), BATCH_SIZE))

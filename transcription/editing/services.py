@@ -1,7 +1,7 @@
-"""Edits of a transcript by hand: text, speakers, splitting and merging segments; each can be undone.
+"""Edits of a transcript: text, speakers, splitting, merging and removing segments; each can be undone.
 
-Editing is optimistic: the client sends what it saw (`was`). If the segment was changed meanwhile, nothing is written
-and ConflictError is raised. Each edit plans a list of `Change` and hands it to `_save`, which applies and records it.
+Locking is optimistic: the client sends what it saw (`was`). If the segment was changed meanwhile, nothing is written
+and ConflictError is raised. Each edit plans a list of `Change`, which `_save` applies and records.
 """
 
 from collections.abc import Sequence
@@ -33,14 +33,16 @@ Seen = dict[str, Any]
 MAX_TEXT_LENGTH = 5000
 """Characters of a segment's text: five minutes of fast speech."""
 JOB_IS_ACTIVE = (
-    "The job is not finished. Texts can be edited at any time; speakers, and where segments begin and end, "
-    "when it is."
+    "The job is not finished, so only the text of segments can be edited. "
+    "Change speakers, or split, merge or remove segments, after it has ended."
 )
-CHANGED_MEANWHILE = "This segment was changed meanwhile: load it again. Your change was not saved."
+CHANGED_MEANWHILE = (
+    "This segment was changed meanwhile. Your change was not saved: reload the segment."
+)
 
 
 class NotPossibleError(Exception):
-    """The edit makes no sense for this transcript; the text says why."""
+    """The edit is not possible in this transcript; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,9 @@ def change(*, segment_id: int, values: dict[str, Any], was: Seen, done_by: str) 
         ]
         before = {name: getattr(segment, name) for name in names}
         kind = Kind.TEXT if "text" in new else Kind.SPEAKER
-        summary = f"“{_short(segment.text)}”"
+        summary = f"“{_shorten(segment.text)}”"
         if "text" in new:
-            summary = f"{summary} → “{_short(new['text'])}”"
+            summary = f"{summary} → “{_shorten(new['text'])}”"
         if "speaker" in new:
             summary = f"{new['speaker'] or 'no speaker'}: {summary}"
         return _save(job, kind, summary, [Change(segment.pk, before, {**before, **new})], done_by)
@@ -91,7 +93,7 @@ def remove(*, segment_id: int, was: Seen, done_by: str) -> Edited:
     with transaction.atomic():
         job, segment = _lock_segment(segment_id, was)
         _require_ended(job)
-        summary = f"“{_short(segment.text)}”"
+        summary = f"“{_shorten(segment.text)}”"
         planned = [
             Change(segment.pk, fields_of(segment), None),
             *_detach_later_parts(job, segment),
@@ -111,7 +113,7 @@ def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
         cut = split_merge.nearest_cut(words, position)
         if cut is None:
             raise NotPossibleError("A segment of one word cannot be split.")
-        following = _after(job.segments.all(), segment).first()
+        following = _segments_after(job.segments.all(), segment).first()
         left, right = split_merge.split_fields(
             segment, words, cut, next_start=following.start if following else None
         )
@@ -120,7 +122,7 @@ def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
             Change(None, None, right),
             *_detach_later_parts(job, segment),
         ]
-        summary = f"“{_short(left['text'])}” | “{_short(right['text'])}”"
+        summary = f"“{_shorten(left['text'])}” | “{_shorten(right['text'])}”"
         return _save(job, Kind.SPLIT, summary, planned, done_by)
 
 
@@ -132,7 +134,7 @@ def merge(*, segment_id: int, next_id: int, was: Seen, next_was: Seen, done_by: 
     with transaction.atomic():
         job, segment = _lock_segment(segment_id, was)
         _require_ended(job)
-        following = _after(job.segments.all(), segment).first()
+        following = _segments_after(job.segments.all(), segment).first()
         if following is None:
             raise NotPossibleError(
                 "This is the last segment: there is none after it to merge with."
@@ -151,15 +153,15 @@ def merge(*, segment_id: int, next_id: int, was: Seen, next_was: Seen, done_by: 
         ]
         if following.phrase != segment.phrase:
             planned += _detach_later_parts(job, following)
-        summary = f"“{_short(segment.text)}” + “{_short(following.text)}”"
+        summary = f"“{_shorten(segment.text)}” + “{_shorten(following.text)}”"
         return _save(job, Kind.MERGE, summary, planned, done_by)
 
 
-# ---- All of a speaker's
+# ---- Speakers
 
 
 def rename(*, job_id: UUID, name: str, new_name: str, done_by: str) -> Edited:
-    """Rename a speaker in all segments; if another speaker has the new name, the two become one.
+    """Rename a speaker in all segments; if another speaker has the new name, the two are merged.
 
     Raises Job.DoesNotExist, ConflictError, NotPossibleError.
     """
@@ -168,41 +170,42 @@ def rename(*, job_id: UUID, name: str, new_name: str, done_by: str) -> Edited:
         _require_ended(job)
         if name == new_name:
             return Edited(None, job.revision)
-        said = list(job.segments.filter(speaker=name).values_list("pk", flat=True))
-        before, after = _names(job, name, new_name)
-        if not said and not after:
-            known = job.segments.order_by("speaker").exclude(speaker=None)
-            names = ", ".join(
-                str(one) for one in known.values_list("speaker", flat=True).distinct()
-            )
+        pks = list(job.segments.filter(speaker=name).values_list("pk", flat=True))
+        before, after = _speaker_names(job, name, new_name)
+        if not pks and not after:
+            speakers = job.segments.order_by("speaker").exclude(speaker=None)
+            names = ", ".join(map(str, speakers.values_list("speaker", flat=True).distinct()))
             raise NotPossibleError(
-                f"Nobody is called {name} here. " + (f"Speakers: {names}." if names else "")
+                f"No speaker is called {name}. " + (f"Speakers: {names}." if names else "")
             )
-        planned = [Change(pk, {"speaker": name}, {"speaker": new_name}) for pk in said]
+        planned = [Change(pk, {"speaker": name}, {"speaker": new_name}) for pk in pks]
         _rename_speakers(job, before, after)
         summary = f"{name} → {new_name}"
         return _save(job, Kind.RENAME, summary, planned, done_by, names=(before, after))
 
 
-def _names(job: Job, name: str, new_name: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The names before and after of the diarization's speakers that are called `name`, by their labels."""
+def _speaker_names(job: Job, name: str, new_name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The old and new names of the diarization's speakers that are called `name`, by their labels."""
     diarization = Diarization.objects.filter(job=job).only("exclusive", "names").first()
-    labels = {turn[2] for turn in diarization.exclusive} if diarization else set()
-    known = diarization.names if diarization else {}
-    called = sorted(label for label in labels if known.get(label, label) == name)
-    return dict.fromkeys(called, name), dict.fromkeys(called, new_name)
+    if diarization is None:
+        return {}, {}
+    labels = {turn[2] for turn in diarization.exclusive}
+    renamed = sorted(label for label in labels if diarization.names.get(label, label) == name)
+    return dict.fromkeys(renamed, name), dict.fromkeys(renamed, new_name)
 
 
 def _rename_speakers(job: Job, before: dict[str, str], after: dict[str, str]) -> None:
-    """Save the speakers' names, so that words attributed later get them. Raises ConflictError."""
+    """Save the names of the diarization's speakers, which words attributed later get too. Raises ConflictError."""
     if not after:
         return
     diarization = Diarization.objects.filter(job=job).only("names").first()
     if diarization is None:
-        raise ConflictError("The speakers were found anew since.")
+        raise ConflictError("Diarization was run again since: the names cannot be restored.")
     names = diarization.names
     if any(names.get(label, label) != name for label, name in before.items()):
-        raise ConflictError("The speakers were named, or found, anew since: undo that first.")
+        raise ConflictError(
+            "The speakers were renamed, or diarization was run again, since: undo that first."
+        )
     named = {label: name for label, name in {**names, **after}.items() if name != label}
     Diarization.objects.filter(pk=diarization.pk).update(names=named)
 
@@ -223,7 +226,7 @@ def undo(*, job_id: UUID, edit_id: int, done_by: str) -> Edited:
             _require_ended(job)
         edit.undone_at, edit.undone_by = timezone.now(), done_by[:150]
         edit.save(update_fields=["undone_at", "undone_by"])
-        written = changes.take_back(job, done, since=edit.created_at)
+        written = changes.revert(job, done, since=edit.created_at)
         if edit.names_after:
             _rename_speakers(job, edit.names_after, edit.names_before or {})
         return _edited(job, edit, written)
@@ -243,7 +246,7 @@ def history(*, job: Job, segment_id: int | None = None) -> "QuerySet[Edit]":
 
 
 def _lock_segment(segment_id: int, was: Seen) -> tuple[Job, Segment]:
-    """A segment that is as the client saw it, and its job, whose row is locked until the transaction ends."""
+    """Lock a segment's job, and check that the segment is as the client saw it. Returns the job and the segment."""
     job_id = Segment.objects.values_list("job_id", flat=True).get(pk=segment_id)
     try:
         job = lock_job(job_id)
@@ -273,7 +276,7 @@ def _save(
     *,
     names: tuple[dict[str, str], dict[str, str]] | None = None,
 ) -> Edited:
-    """Apply the changes of an edit, and record it with them so that it can be undone."""
+    """Apply an edit's changes, and record both, so that the edit can be undone."""
     names_before, names_after = names or (None, None)
     edit = Edit.objects.create(
         job=job,
@@ -289,33 +292,36 @@ def _save(
         for one in written
         if one.segment_pk is not None
     ]
-    SegmentEdit.objects.bulk_create(rows, batch_size=changes.BATCH)
+    SegmentEdit.objects.bulk_create(rows, batch_size=changes.BATCH_SIZE)
     return _edited(job, edit, written)
 
 
 def _edited(job: Job, edit: Edit, written: Sequence[Change]) -> Edited:
-    kept = [one.segment_pk for one in written if one.after is not None]
-    found: list[Segment] = []
-    # A renaming's answer needs no words, which for thousands of segments are megabytes.
-    segments = job.segments.defer("words") if edit.kind == Kind.RENAME else job.segments.all()
-    for pks in changes.batches(kept):
-        found += segments.filter(pk__in=pks)
+    # The response to a rename has no words: for thousands of segments they are megabytes.
+    rows = job.segments.defer("words") if edit.kind == Kind.RENAME else job.segments.all()
+    segments: list[Segment] = []
+    for pks in changes.batches(one.segment_pk for one in written if one.after is not None):
+        segments += rows.filter(pk__in=pks)
+    segments.sort(key=lambda segment: (segment.start, segment.pk))
     removed = [one.segment_pk for one in written if one.after is None and one.segment_pk]
-    return Edited(edit, job.revision, sorted(found, key=lambda one: (one.start, one.pk)), removed)
+    return Edited(edit, job.revision, segments, removed)
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return Truncator(text).chars(60)
 
 
-def _after(segments: "QuerySet[Segment]", segment: Segment) -> "QuerySet[Segment]":
+def _segments_after(segments: "QuerySet[Segment]", segment: Segment) -> "QuerySet[Segment]":
     later = Q(start__gt=segment.start) | Q(start=segment.start, pk__gt=segment.pk)
     return segments.filter(later).order_by("start", "pk")
 
 
 def _detach_later_parts(job: Job, segment: Segment) -> list[Change]:
-    """Give the later parts of the segment's phrase one of their own: joined again, it would span the edited part."""
+    """Move the later parts of the segment's phrase to a phrase of their own.
+
+    A later diarization may merge all parts of a phrase, and must not merge across the edited segment.
+    """
     if segment.phrase is None:
         return []
-    later = list(_after(job.segments.filter(phrase=segment.phrase), segment))
+    later = list(_segments_after(job.segments.filter(phrase=segment.phrase), segment))
     return [Change(part.pk, {"phrase": part.phrase}, {"phrase": later[0].pk}) for part in later]

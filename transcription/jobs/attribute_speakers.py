@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from transcription.editing import changes
 from transcription.editing.changes import DECODER_FIELDS, Change
 from transcription.models import Diarization, Job
-from transcription.speech.diarization.base import Turn
 from transcription.transcript.speaker_split import SplitPlan, plan_split
 
 COPIED_FIELDS = ("chunk_id", *DECODER_FIELDS)
@@ -17,9 +16,9 @@ def attribute_speakers(*, job: Job, diarization: Diarization) -> bool:
 
     The job's row must be locked. Of 5,000 segments only those that change are written.
     """
-    turns = [Turn(*turn) for turn in diarization.named_turns()]
     segments = job.segments.order_by("start", "end", "pk")
-    planned = [change for plan in plan_split(segments, turns) for change in _changes(plan)]
+    plans = plan_split(segments, diarization.named_turns())
+    planned = [change for plan in plans for change in _changes(plan)]
     if planned:
         changes.apply(job, planned)
     return bool(planned)

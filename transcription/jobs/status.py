@@ -148,7 +148,7 @@ def completion_message(job: Job, diarization: Stage | None) -> str:
 
 def _too_few_speakers(job: Job) -> str:
     """A recording may have fewer voices than its uploader said."""
-    found = len(job.diarization.seconds_of_speakers())
+    found = len(job.diarization.seconds_by_speaker())
     at_least = job.num_speakers or job.min_speakers or 0
     return f"; {found} of the {at_least} speakers asked for were found" if found < at_least else ""
 
