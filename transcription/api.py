@@ -30,6 +30,7 @@ from transcription.jobs.retry_and_delete import delete_job
 from transcription.jobs.status import (
     API_STATUS,
     not_found_document,
+    processing_seconds,
     real_time_factor,
     status_document,
     status_documents,
@@ -163,8 +164,8 @@ def result(request: Request, job_id: str) -> Response:
     """The transcript. 202 with the job's status while it is in progress, 409 if it failed or was cancelled."""
     job = find_job(job_id)
     query = validate(serializers.ResultQuery, request.query_params)
-    if not query["partial"] and (refusal := _without_full_transcript(job)):
-        return refusal
+    if not query["partial"] and (response := _not_completed_response(job)):
+        return response
     if not query["words"]:
         return Response(exports.result(job, list(job.segments.defer("words"))))
     segments = list(job.segments.all())
@@ -173,18 +174,15 @@ def result(request: Request, job_id: str) -> Response:
     return Response(document)
 
 
-def _without_full_transcript(job: Job) -> Response | None:
-    """202 while the job is in progress, 409 if it failed or was cancelled; None if it is completed."""
+def _not_completed_response(job: Job) -> Response | None:
+    """202 with the status if the job is in progress, None if it is completed. Raises Conflict if it ended otherwise."""
     if job.status == Job.Status.COMPLETED:
         return None
     if job.status in Job.ACTIVE:
         return Response(status_document(job), status=status.HTTP_202_ACCEPTED)
-    return Response(
-        {
-            "detail": f"The job ended without a full transcript: {job.message}. "
-            "Add ?partial=true to get the partial transcript."
-        },
-        status=status.HTTP_409_CONFLICT,
+    raise Conflict(
+        f"The job ended without a full transcript: {job.message}. "
+        "Add ?partial=true to get the partial transcript."
     )
 
 
@@ -217,8 +215,8 @@ def export(request: Request, job_id: str) -> HttpResponseBase:
     """Download the transcript as a file. 202 and 409 as for the result."""
     job = find_job(job_id)
     query = validate(serializers.ExportQuery, request.query_params)
-    if not query["partial"] and (refusal := _without_full_transcript(job)):
-        return refusal
+    if not query["partial"] and (response := _not_completed_response(job)):
+        return response
     file = exports.export(
         job=job,
         format=query["format"],
@@ -256,7 +254,7 @@ def diarize(request: Request, job_id: str) -> Response:
     count = serializers.speaker_count(validate(serializers.SpeakerNumbers, request.data))
     if not request_diarization(job_id=job.pk, count=count if sent else None):
         job.refresh_from_db(fields=["status"])
-        return Response({"detail": not_completed_message(job)}, status=status.HTTP_409_CONFLICT)
+        raise Conflict(not_completed_message(job))
     job.refresh_from_db(fields=["message"])
     _logger.info("Job %s: diarization requested, %s", job.pk, count)
     return _started_response(job)
@@ -270,7 +268,7 @@ def list_suspects(request: Request, job_id: str) -> Response:
     """Passages that a person should check, with the reasons; `segment_id` is null for speech without text."""
     job = find_job(job_id)
     if job.status != Job.Status.COMPLETED:
-        return Response({"detail": not_completed_message(job)}, status=status.HTTP_409_CONFLICT)
+        raise Conflict(not_completed_message(job))
     documents = [_suspect_document(suspect) for suspect in suspects.find_suspects(job=job)]
     return Response({"suspects": documents, "count": len(documents)})
 
@@ -297,10 +295,6 @@ def debug(request: Request, job_id: str) -> Response:
     chunks = list(job.chunks.order_by("index").defer("streams", "speech"))
     segments = job.segments.aggregate(n=Count("pk"), latest=Max("end"))
     duration = job.recording.known_duration
-    ended = job.finished_at or (job.updated_at if job.started_at else None)
-    processing = (
-        (ended - job.started_at - job.paused).total_seconds() if ended and job.started_at else None
-    )
     diarization = Diarization.objects.filter(job=job).defer("turns", "centroids").first()
     return Response(
         {
@@ -323,7 +317,7 @@ def debug(request: Request, job_id: str) -> Response:
             "queue_wait_seconds": (job.started_at - job.created_at).total_seconds()
             if job.started_at
             else None,
-            "processing_seconds": processing,
+            "processing_seconds": processing_seconds(job),
             "real_time_factor": real_time_factor(job),
             "created_at": job.created_at.timestamp(),
             "stages": [

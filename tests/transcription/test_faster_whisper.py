@@ -134,7 +134,7 @@ def test_a_loop_of_the_same_words_is_sampled_again(
     engine: SpeechEngine, audio_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the gate so strict that every window fails it, all temperatures are tried; text still comes."""
-    monkeypatch.setattr(faster_whisper, "LOGPROB_LIMIT", -0.01)
+    monkeypatch.setattr(faster_whisper, "LOGPROB_THRESHOLD", -0.01)
     [*found] = transcribed(engine, audio.read_all(audio_dir / "jfk.flac"))
     assert "country" in " ".join(segment.text for segment in found)
 

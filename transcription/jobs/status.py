@@ -111,13 +111,19 @@ def set_message(*, job_id: UUID, message: str) -> None:
         wake_listeners(job_id)
 
 
+def processing_seconds(job: Job) -> float | None:
+    """Seconds of work, up to the last update of an active job; None before the job is started."""
+    if job.started_at is None:
+        return None
+    return ((job.finished_at or job.updated_at) - job.started_at - job.paused).total_seconds()
+
+
 def real_time_factor(job: Job) -> float | None:
     """Seconds of work for a second of audio; None until the job is completed."""
-    if job.status != Job.Status.COMPLETED or not (job.started_at and job.finished_at):
+    seconds, duration = processing_seconds(job), job.recording.duration
+    if job.status != Job.Status.COMPLETED or job.finished_at is None or seconds is None:
         return None
-    if not job.recording.duration:
-        return None
-    return (job.finished_at - job.started_at - job.paused).total_seconds() / job.recording.duration
+    return seconds / duration if duration else None
 
 
 # ---- Messages

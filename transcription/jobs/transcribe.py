@@ -29,6 +29,7 @@ from transcription.speech.engines.base import (
     SpeechError,
     TranscribedSegment,
 )
+from transcription.speech.fetching import report_percent
 from transcription.wake import wake_listeners, wake_speech_workers
 
 LANGUAGE_SECONDS = 30.0
@@ -114,17 +115,11 @@ def transcribe_chunk(chunk: Chunk) -> None:
 def load_job_engine(job: Job) -> SpeechEngine:
     """The job's model, loaded; while it is downloaded, the job's message shows the progress. Raises SpeechError."""
     name = catalogue.resolve(job.model_name).name
-    shown_percent = -1
 
-    def on_progress(done: int, total: int) -> None:
-        nonlocal shown_percent
-        percent = 100 * done // total if total else 0
-        if percent > shown_percent:
-            shown_percent = percent
-            message = f"Downloading the model {name} ({percent}%)"
-            status.set_message(job_id=job.pk, message=message)
+    def show_percent(percent: int) -> None:
+        status.set_message(job_id=job.pk, message=f"Downloading the model {name} ({percent}%)")
 
-    return load_engine(model_name=job.model_name, on_progress=on_progress)
+    return load_engine(model_name=job.model_name, on_progress=report_percent(show_percent))
 
 
 def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:

@@ -73,6 +73,20 @@ def is_offline() -> bool:
     return value.upper() in ("1", "ON", "YES", "TRUE")
 
 
+def report_percent(report: Callable[[int], None]) -> OnBytes:
+    """Make a progress callback that calls `report` with the percentage each time it rises."""
+    last_percent = -1
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal last_percent
+        percent = 100 * done // total if total else 0
+        if percent > last_percent:
+            last_percent = percent
+            report(percent)
+
+    return on_progress
+
+
 def fetch_from_hub(repo: str, *, folder: Path, on_progress: OnBytes | None) -> None:
     """Download CTranslate2 weights from the hub's `repo` into `folder`. Resumes an interrupted download.
 

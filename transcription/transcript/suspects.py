@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from transcription.models import Job, Segment
-from transcription.speech.engines.base import Span
+from transcription.speech.engines.base import COMPRESSION_RATIO_THRESHOLD, LOGPROB_THRESHOLD, Span
 from transcription.speech.segments import MISSED_SPEECH_SECONDS, PHRASE_PAUSE_SECONDS
 from transcription.transcript.speaker_split import is_edited
 
@@ -29,9 +29,6 @@ REASONS = (
     TEXT_IN_SILENCE,
 )
 
-LOGPROB_THRESHOLD = -1.0
-COMPRESSION_RATIO_THRESHOLD = 2.4
-"""Thresholds of Radford et al. 2022, section 4.5, beyond which Whisper falls back to a higher temperature."""
 MIN_SPEECH_SHARE = 0.2
 """A segment with less speech than this is text in silence; low, as word times are off by tenths of a second."""
 MIN_LOOP_REPEATS, MIN_LOOP_WORDS = 3, 8

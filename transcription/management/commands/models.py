@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from transcription.speech import catalogue, weights
 from transcription.speech.engines.base import SpeechError
+from transcription.speech.fetching import report_percent
 
 
 class Command(BaseCommand):
@@ -41,20 +42,14 @@ class Command(BaseCommand):
             )
 
     def _download(self, model: catalogue.ModelInfo) -> None:
-        last_percent = -1
-
-        def write_progress(done: int, total: int) -> None:
-            nonlocal last_percent
-            percent = 100 * done // total if total else 0
-            if percent > last_percent:
-                last_percent = percent
-                self.stdout.write(f"{model.name}: {percent} %")
+        def write_percent(percent: int) -> None:
+            self.stdout.write(f"{model.name}: {percent} %")
 
         downloaded = weights.ensure_weights(
             model,
             engine=settings.TRANSCRIBER_ENGINE,
             models_dir=settings.TRANSCRIBER_MODELS_DIR,
-            on_progress=write_progress,
+            on_progress=report_percent(write_percent),
         )
         self.stdout.write(
             self.style.SUCCESS(

@@ -10,6 +10,13 @@ if TYPE_CHECKING:  # the web process imports this module, and must not import Nu
 
 SAMPLE_RATE = 16_000
 
+LOGPROB_THRESHOLD = -1.0
+COMPRESSION_RATIO_THRESHOLD = 2.4
+"""A window with a lower avg_logprob, or a higher compression_ratio, is decoded again at a higher temperature.
+
+The values of Radford et al. 2022, section 4.5.
+"""
+
 Audio: TypeAlias = "npt.NDArray[np.float32]"
 """Mono audio at 16 kHz: shape (n_samples,), float32 in [-1, 1]."""
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transcription.speech.engines.base import (
+    COMPRESSION_RATIO_THRESHOLD,
+    LOGPROB_THRESHOLD,
     SAMPLE_RATE,
     Audio,
     EngineSettings,
@@ -33,9 +35,7 @@ TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 BEST_OF = 5
 SEED = 0
 """Sampling is reproducible only per CTranslate2 thread, each of which has its own generator."""
-COMPRESSION_RATIO_LIMIT = 2.4
-LOGPROB_LIMIT = -1.0
-NO_SPEECH_LIMIT = 0.6
+NO_SPEECH_THRESHOLD = 0.6
 PREPENDED_PUNCTUATION = "\"'“¿([{-"
 APPENDED_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
 
@@ -68,14 +68,14 @@ class _Decoded:
 
     @property
     def is_silence(self) -> bool:
-        return self.no_speech_prob > NO_SPEECH_LIMIT and self.avg_logprob < LOGPROB_LIMIT
+        return self.no_speech_prob > NO_SPEECH_THRESHOLD and self.avg_logprob < LOGPROB_THRESHOLD
 
     @property
     def is_good(self) -> bool:
         if self.is_silence:
             return True
-        repetitive = self.compression_ratio > COMPRESSION_RATIO_LIMIT
-        return not repetitive and self.avg_logprob >= LOGPROB_LIMIT
+        repetitive = self.compression_ratio > COMPRESSION_RATIO_THRESHOLD
+        return not repetitive and self.avg_logprob >= LOGPROB_THRESHOLD
 
 
 class FasterWhisperEngine:
@@ -219,7 +219,7 @@ class FasterWhisperEngine:
             if result.is_good:
                 return result
             tried.append(result)
-        not_repetitive = [r for r in tried if r.compression_ratio <= COMPRESSION_RATIO_LIMIT]
+        not_repetitive = [r for r in tried if r.compression_ratio <= COMPRESSION_RATIO_THRESHOLD]
         return max(not_repetitive or tried, key=lambda r: r.avg_logprob)
 
     def _generate(
