@@ -1,4 +1,4 @@
-"""Times as people read them, and form fields as people send them."""
+"""Display times, the full text, and boolean form fields."""
 
 import pytest
 from django.http import QueryDict
@@ -25,7 +25,7 @@ from transcription.transcript.segments import display_time, full_text
         (100 * 3600, "100:00:00.000"),
     ],
 )
-def test_a_time_is_shown_in_hours_minutes_seconds_and_thousandths(
+def test_a_time_is_displayed_in_hours_minutes_seconds_and_milliseconds(
     seconds: float, shown: str
 ) -> None:
     assert display_time(seconds) == shown
@@ -37,33 +37,33 @@ def test_the_full_text_joins_segments_with_spaces() -> None:
 
 
 class Form(serializers.Serializer[dict[str, bool]]):
-    wanted = BooleanWithDefault(default=True)
+    enabled = BooleanWithDefault(default=True)
 
 
 @pytest.mark.parametrize(
-    ("sent", "read"),
+    ("query", "value"),
     [
         ("", True),
-        ("wanted=true", True),
-        ("wanted=True", True),
-        ("wanted=1", True),
-        ("wanted=on", True),
-        ("wanted=false", False),
-        ("wanted=False", False),
-        ("wanted=0", False),
-        ("wanted=no", False),
-        ("wanted=off", False),
+        ("enabled=true", True),
+        ("enabled=True", True),
+        ("enabled=1", True),
+        ("enabled=on", True),
+        ("enabled=false", False),
+        ("enabled=False", False),
+        ("enabled=0", False),
+        ("enabled=no", False),
+        ("enabled=off", False),
         ("other=false", True),
     ],
 )
-def test_a_flag_left_out_of_a_form_has_its_default(sent: str, read: bool) -> None:
-    form = Form(data=QueryDict(sent))
+def test_a_boolean_missing_from_a_form_has_its_default(query: str, value: bool) -> None:
+    form = Form(data=QueryDict(query))
     assert form.is_valid(), form.errors
-    assert form.validated_data == {"wanted": read}
+    assert form.validated_data == {"enabled": value}
 
 
-@pytest.mark.parametrize("sent", ["wanted=perhaps", "wanted=2", "wanted=null"])
-def test_a_flag_that_says_neither_is_refused(sent: str) -> None:
-    form = Form(data=QueryDict(sent))
+@pytest.mark.parametrize("query", ["enabled=perhaps", "enabled=2", "enabled=null"])
+def test_an_invalid_boolean_is_rejected(query: str) -> None:
+    form = Form(data=QueryDict(query))
     assert not form.is_valid()
-    assert "wanted" in form.errors
+    assert "enabled" in form.errors

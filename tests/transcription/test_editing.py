@@ -11,19 +11,19 @@ import pytest
 from tests.threads import run_concurrently
 from tests.transcription.diarized import ids, now, rows
 from tests.transcription.edited import (
-    BY,
+    EDITOR,
     ONE,
     TWO,
+    change_segment,
     completed_job,
-    cut,
-    everything,
-    following,
-    join,
-    put,
-    remove,
-    rename,
-    segment_of,
-    undo,
+    editing_state,
+    merge_segments,
+    next_segment,
+    remove_segment,
+    rename_speaker,
+    segment_with_text,
+    split_segment,
+    undo_edit,
 )
 from transcription.editing import changes, services
 from transcription.editing.changes import ConflictError
@@ -37,13 +37,15 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 Act = Callable[[Job], Edited]
 ACTS: dict[str, Act] = {
-    "text": lambda job: put(segment_of(job, "fine thanks"), text="Fine, thanks."),
-    "speaker": lambda job: put(segment_of(job, "fine thanks"), speaker="Ann"),
-    "both": lambda job: put(segment_of(job, "fine thanks"), text="Fine!", speaker="Ann"),
-    "split": lambda job: cut(segment_of(job, "fine thanks"), 4),
-    "merge": lambda job: join(segment_of(job, "fine thanks")),
-    "remove": lambda job: remove(segment_of(job, "fine thanks")),
-    "rename": lambda job: rename(job, ONE, "Ann"),
+    "text": lambda job: change_segment(segment_with_text(job, "fine thanks"), text="Fine, thanks."),
+    "speaker": lambda job: change_segment(segment_with_text(job, "fine thanks"), speaker="Ann"),
+    "both": lambda job: change_segment(
+        segment_with_text(job, "fine thanks"), text="Fine!", speaker="Ann"
+    ),
+    "split": lambda job: split_segment(segment_with_text(job, "fine thanks"), 4),
+    "merge": lambda job: merge_segments(segment_with_text(job, "fine thanks")),
+    "remove": lambda job: remove_segment(segment_with_text(job, "fine thanks")),
+    "rename": lambda job: rename_speaker(job, ONE, "Ann"),
 }
 each_act = pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
 NOT_TEXT = {name: act for name, act in ACTS.items() if name != "text"}
@@ -59,16 +61,16 @@ def job() -> Job:
 
 @each_act
 def test_an_edit_is_noted_told_and_taken_back(job: Job, act: Act) -> None:
-    before, names, _, _ = everything(job)
+    before, names, _, _ = editing_state(job)
     done = act(job)
     assert done.edit is not None
-    assert (done.edit.done_by, done.edit.undone_at) == (BY, None)
+    assert (done.edit.done_by, done.edit.undone_at) == (EDITOR, None)
     assert (done.revision, now(job).revision) == (1, 1)
     changed = [one for one in rows(job) if one not in before]
     assert {one.pk for one in done.segments} == {one["id"] for one in changed}
     assert now(job).removed_segments == done.removed
-    back = undo(job, done)
-    assert (rows(job), everything(job)[1]) == (before, names)
+    back = undo_edit(job, done)
+    assert (rows(job), editing_state(job)[1]) == (before, names)
     assert back.revision == 2
     assert now(job).removed_segments == back.removed
     assert not set(back.removed) & set(ids(job))
@@ -80,20 +82,20 @@ def test_an_edit_is_noted_told_and_taken_back(job: Job, act: Act) -> None:
 @each_act
 def test_an_edit_is_undone_only_once(job: Job, act: Act) -> None:
     done = act(job)
-    undo(job, done)
-    before = everything(job)
+    undo_edit(job, done)
+    before = editing_state(job)
     with pytest.raises(ConflictError, match="undone already"):
-        undo(job, done)
-    assert everything(job) == before
+        undo_edit(job, done)
+    assert editing_state(job) == before
 
 
 @each_act
 def test_an_edit_of_another_job_is_not_undone(job: Job, act: Act) -> None:
     done, other = act(job), completed_job()
-    before = everything(job)
+    before = editing_state(job)
     with pytest.raises(Edit.DoesNotExist):
-        undo(other, done)
-    assert everything(job) == before
+        undo_edit(other, done)
+    assert editing_state(job) == before
 
 
 @pytest.mark.parametrize("act", NOT_TEXT.values(), ids=NOT_TEXT)
@@ -102,12 +104,12 @@ def test_an_edit_of_another_job_is_not_undone(job: Job, act: Act) -> None:
 def test_while_a_job_is_under_way_only_its_texts_change(
     job: Job, act: Act, status: Job.Status, is_undone: bool
 ) -> None:
-    late = partial(undo, job, act(job)) if is_undone else partial(act, job)
+    late = partial(undo_edit, job, act(job)) if is_undone else partial(act, job)
     Job.objects.filter(pk=job.pk).update(status=status)
-    before = everything(job)
+    before = editing_state(job)
     with pytest.raises(ConflictError, match="not finished"):
         late()
-    assert everything(job) == before
+    assert editing_state(job) == before
 
 
 @pytest.mark.parametrize("status", Job.Status)
@@ -116,7 +118,7 @@ def test_a_text_can_be_put_right_at_any_time(job: Job, status: Job.Status) -> No
     before = rows(job)
     done = ACTS["text"](job)
     assert rows(job) != before
-    undo(job, done)
+    undo_edit(job, done)
     assert rows(job) == before
 
 
@@ -127,59 +129,62 @@ def test_a_job_that_is_done_again_has_no_edits(job: Job, act: Act) -> None:
     assert not Edit.objects.exists()
     assert (now(job).revision, now(job).removed_segments) == (0, [])
     with pytest.raises(Edit.DoesNotExist):
-        undo(job, done)
+        undo_edit(job, done)
 
 
 def test_what_is_there_already_is_no_edit(job: Job) -> None:
     segment = job.segments.all()[0]
-    before = everything(job)
-    for done in (put(segment, text=segment.text), put(segment, speaker=ONE, text=segment.text)):
+    before = editing_state(job)
+    for done in (
+        change_segment(segment, text=segment.text),
+        change_segment(segment, speaker=ONE, text=segment.text),
+    ):
         assert (done.edit, done.revision, done.segments) == (None, 0, [segment])
-    assert rename(job, ONE, ONE).edit is None
-    assert everything(job) == before
+    assert rename_speaker(job, ONE, ONE).edit is None
+    assert editing_state(job) == before
 
 
 STALE: dict[str, Callable[[Segment], Any]] = {
     "text": lambda one: services.change(
-        segment_id=one.pk, values={"text": "x"}, was={"text": "fine"}, done_by=BY
+        segment_id=one.pk, values={"text": "x"}, was={"text": "fine"}, done_by=EDITOR
     ),
     "speaker": lambda one: services.change(
-        segment_id=one.pk, values={"speaker": "x"}, was={"speaker": None}, done_by=BY
+        segment_id=one.pk, values={"speaker": "x"}, was={"speaker": None}, done_by=EDITOR
     ),
     "text beside": lambda one: services.change(
         segment_id=one.pk,
         values={"speaker": "x"},
         was={"speaker": ONE, "text": "fine"},
-        done_by=BY,
+        done_by=EDITOR,
     ),
     "split": lambda one: services.split(
-        segment_id=one.pk, position=1, was={"text": "fine"}, done_by=BY
+        segment_id=one.pk, position=1, was={"text": "fine"}, done_by=EDITOR
     ),
-    "remove": lambda one: services.remove(segment_id=one.pk, was={"text": "fine"}, done_by=BY),
+    "remove": lambda one: services.remove(segment_id=one.pk, was={"text": "fine"}, done_by=EDITOR),
     "merge": lambda one: services.merge(
         segment_id=one.pk,
-        next_id=following(one).pk,
+        next_id=next_segment(one).pk,
         was={"text": "fine"},
         next_was={"text": "good to hear"},
-        done_by=BY,
+        done_by=EDITOR,
     ),
     "merge, next": lambda one: services.merge(
         segment_id=one.pk,
-        next_id=following(one).pk,
+        next_id=next_segment(one).pk,
         was={"text": one.text},
         next_was={"text": "good"},
-        done_by=BY,
+        done_by=EDITOR,
     ),
-    "merge, another next": lambda one: join(one, one.job.segments.all()[0]),
+    "merge, another next": lambda one: merge_segments(one, one.job.segments.all()[0]),
 }
 
 
 @pytest.mark.parametrize("act", STALE.values(), ids=STALE)
 def test_who_saw_something_else_changes_nothing(job: Job, act: Callable[[Segment], Any]) -> None:
-    before = everything(job)
+    before = editing_state(job)
     with pytest.raises(ConflictError, match="changed meanwhile"):
-        act(segment_of(job, "fine thanks"))
-    assert everything(job) == before
+        act(segment_with_text(job, "fine thanks"))
+    assert editing_state(job) == before
     assert now(job).revision == 0
 
 
@@ -187,14 +192,17 @@ def test_who_saw_something_else_changes_nothing(job: Job, act: Callable[[Segment
 @pytest.mark.usefixtures("database_file")
 def test_of_two_who_edit_at_once_one_wins() -> None:
     job = completed_job()
-    segment = segment_of(job, "fine thanks")
+    segment = segment_with_text(job, "fine thanks")
     before = rows(job)
-    for other in (partial(put, segment, text="Mine"), partial(cut, segment, 4)):
+    for other in (
+        partial(change_segment, segment, text="Mine"),
+        partial(split_segment, segment, 4),
+    ):
         for _ in range(3):
-            found = run_concurrently(partial(put, segment, text="Nine"), other)
+            found = run_concurrently(partial(change_segment, segment, text="Nine"), other)
             [won] = [answer for answer in found if isinstance(answer, Edited)]
             assert [type(answer) for answer in found if answer is not won] == [ConflictError]
-            undo(job, won)
+            undo_edit(job, won)
             assert rows(job) == before
     assert now(job).revision == 12
 
@@ -217,7 +225,8 @@ def test_a_job_is_deleted_with_the_edit_that_is_being_made(
 
     monkeypatch.setattr(changes, "_write", write_slowly)
     edited, is_deleted = run_concurrently(
-        partial(put, segment_of(job, "fine thanks"), text="Mine"), delete_meanwhile
+        partial(change_segment, segment_with_text(job, "fine thanks"), text="Mine"),
+        delete_meanwhile,
     )
     assert isinstance(edited, Edited)
     assert is_deleted is True
@@ -229,8 +238,8 @@ def test_a_job_is_deleted_with_the_edit_that_is_being_made(
 
 
 def test_an_edited_text_keeps_what_was_heard(job: Job) -> None:
-    segment = segment_of(job, "how are you")
-    [edited] = put(segment, text="How were you?").segments
+    segment = segment_with_text(job, "how are you")
+    [edited] = change_segment(segment, text="How were you?").segments
     assert (edited.text, edited.words) == ("How were you?", segment.words)
     assert [word["probability"] for word in shown_words(edited)] == [0.9, None, 0.9]
     assert segment_with_words(edited)["edited"]
@@ -238,12 +247,12 @@ def test_an_edited_text_keeps_what_was_heard(job: Job) -> None:
 
 @pytest.mark.parametrize("name", ["Ann", TWO, None])
 def test_a_speaker_set_by_hand_has_no_confidence(job: Job, name: str | None) -> None:
-    done = put(segment_of(job, "fine thanks"), speaker=name)
+    done = change_segment(segment_with_text(job, "fine thanks"), speaker=name)
     [segment] = done.segments
     assert (segment.speaker, segment.speaker_confidence) == (name, None)
     assert not segment_with_words(segment)["edited"]
-    undo(job, done)
-    assert segment_of(job, "fine thanks").speaker_confidence == 0.75
+    undo_edit(job, done)
+    assert segment_with_text(job, "fine thanks").speaker_confidence == 0.75
 
 
 def test_a_text_can_be_undone_under_a_new_speaker_and_the_other_way_round(job: Job) -> None:
@@ -251,14 +260,14 @@ def test_a_text_can_be_undone_under_a_new_speaker_and_the_other_way_round(job: J
         ({"text": "Fine"}, {"speaker": "Ann"}),
         ({"speaker": "Ann"}, {"text": "F"}),
     ):
-        segment = segment_of(job, "fine thanks")
+        segment = segment_with_text(job, "fine thanks")
         before = rows(job)
-        one = put(segment, **first)
-        two = put(one.segments[0], **second)
-        [left] = undo(job, one).segments
+        one = change_segment(segment, **first)
+        two = change_segment(one.segments[0], **second)
+        [left] = undo_edit(job, one).segments
         [(name, value)] = second.items()
         assert getattr(left, name) == value
-        undo(job, two)
+        undo_edit(job, two)
         assert rows(job) == before
 
 
@@ -302,7 +311,7 @@ def test_a_split_loses_and_doubles_nothing_wherever_it_is(job: Job, values: dict
     segment = _with(job, **values)
     before = rows(job)
     for position in (*range(len(segment.text) + 1), 10**30):
-        done = cut(segment, position)
+        done = split_segment(segment, position)
         left, right = done.segments
         assert ids(job)[:2] == [left.pk, right.pk]
         assert "".join((left.text + right.text).split()) == "".join(segment.text.split())
@@ -313,7 +322,7 @@ def test_a_split_loses_and_doubles_nothing_wherever_it_is(job: Job, values: dict
         if text_matches_words(segment):
             assert text_matches_words(left)
             assert text_matches_words(right)
-        undo(job, done)
+        undo_edit(job, done)
         assert rows(job) == before
         assert right.pk in now(job).removed_segments
 
@@ -336,7 +345,7 @@ def test_a_split_loses_and_doubles_nothing_wherever_it_is(job: Job, values: dict
 def test_a_caret_between_two_words_cuts_there(
     job: Job, text: str, position: int, left: str
 ) -> None:
-    done = cut(_with(job, text=text), position)
+    done = split_segment(_with(job, text=text), position)
     assert done.segments[0].text == left
 
 
@@ -345,10 +354,10 @@ def test_a_caret_between_two_words_cuts_there(
 )
 def test_one_word_is_not_split(job: Job, values: dict[str, Any]) -> None:
     segment = _with(job, **values)
-    before = everything(job)
+    before = editing_state(job)
     with pytest.raises(NotPossibleError, match="one word"):
-        cut(segment, 1)
-    assert everything(job) == before
+        split_segment(segment, 1)
+    assert editing_state(job) == before
 
 
 @each_kind
@@ -362,7 +371,7 @@ def test_two_segments_become_one_and_two_again(
         second.refresh_from_db()
         first = _with(job, **values, speaker=speakers[0])
         before = rows(job)
-        done = join(first)
+        done = merge_segments(first)
         [whole] = done.segments
         assert (whole.pk, done.removed) == (first.pk, [second.pk])
         blank = "" if (first.text + second.text).count("吗") == 2 else " "
@@ -373,7 +382,7 @@ def test_two_segments_become_one_and_two_again(
         assert _stripped(whole.words) == _stripped(first.words + second.words)
         if text_matches_words(first) and text_matches_words(second):
             assert text_matches_words(whole)
-        undo(job, done)
+        undo_edit(job, done)
         assert rows(job) == before
         assert now(job).removed_segments == []
 
@@ -388,8 +397,8 @@ def test_what_was_split_can_be_merged_again(
     job: Job, values: dict[str, Any], position: int
 ) -> None:
     segment = _with(job, **values)
-    left, right = cut(segment, position).segments
-    [whole] = join(left, right).segments
+    left, right = split_segment(segment, position).segments
+    [whole] = merge_segments(left, right).segments
     assert whole.text.replace(" ", "") == segment.text.replace(" ", "")
     assert (whole.start, whole.end) == (segment.start, segment.end)
     assert len(whole.words) == len(segment.words)
@@ -402,22 +411,22 @@ def test_what_was_heard_says_whether_a_blank_stands_between_letters_that_need_no
     for heard, expected in (("很好", "你好吗很好"), (" 很好", "你好吗 很好")):
         first = _with(job, **KINDS["Chinese"])
         Segment.objects.filter(pk=second.pk).update(text="很好", words=_words(heard, start=3.0))
-        done = join(first)
+        done = merge_segments(first)
         assert done.segments[0].text == expected
         assert text_matches_words(done.segments[0])
-        undo(job, done)
+        undo_edit(job, done)
 
 
 def test_the_last_segment_has_none_to_be_merged_with(job: Job) -> None:
     *_, last = job.segments.all()
     with pytest.raises(NotPossibleError, match="last segment"):
-        join(last, last)
+        merge_segments(last, last)
 
 
 def test_two_long_segments_stay_two(job: Job) -> None:
     segment = _with(job, text="a" * (MAX_TEXT_LENGTH - len("fine thanks")))
-    before = everything(job)
+    before = editing_state(job)
     with pytest.raises(NotPossibleError, match="5,000 characters"):
-        join(segment)
-    assert everything(job) == before
-    join(_with(job, text=segment.text[1:]))
+        merge_segments(segment)
+    assert editing_state(job) == before
+    merge_segments(_with(job, text=segment.text[1:]))

@@ -13,15 +13,15 @@ from tests.transcription.diarized import ids, now
 from tests.transcription.edited import (
     ONE,
     TWO,
+    change_segment,
     completed_job,
-    cut,
-    everything,
-    join,
-    put,
-    remove,
-    rename,
-    segment_of,
-    undo,
+    editing_state,
+    merge_segments,
+    remove_segment,
+    rename_speaker,
+    segment_with_text,
+    split_segment,
+    undo_edit,
 )
 from transcription.editing import serializers
 from transcription.models import Job, Segment
@@ -40,7 +40,7 @@ def job() -> Job:
 
 @pytest.fixture
 def segment(job: Job) -> Segment:
-    return segment_of(job, "fine thanks")
+    return segment_with_text(job, "fine thanks")
 
 
 def send(method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -161,14 +161,14 @@ def test_a_name_that_is_none_is_a_400(job: Job, segment: Segment, name: Any) -> 
 @pytest.mark.parametrize("seen", BAD_SEEN)
 def test_what_nobody_can_have_seen_is_a_400(job: Job, segment: Segment, seen: Any) -> None:
     was = {"was": {"text": seen}}
-    before = everything(job)
+    before = editing_state(job)
     one = f"segments/{segment.pk}"
     assert_refused(send("PATCH", one, {"text": "x", **was}), 400, "was.text")
     assert_refused(send("POST", f"{one}/split", {"position": 4, **was}), 400, "was.text")
-    following = {"next": {"id": 3, "text": seen}}
-    assert_refused(send("POST", f"{one}/merge", {**WAS, **following}), 400, "next.text")
+    next_segment = {"next": {"id": 3, "text": seen}}
+    assert_refused(send("POST", f"{one}/merge", {**WAS, **next_segment}), 400, "next.text")
     assert_refused(send("POST", f"speakers/{job.pk}", {"from": seen, "to": "x"}), 400, "from")
-    assert everything(job) == before
+    assert editing_state(job) == before
 
 
 @pytest.mark.parametrize("body", BODIES)
@@ -244,7 +244,7 @@ def test_a_segment_that_is_not_there_is_a_404(job: Job, segment_id: int) -> None
 
 @pytest.mark.parametrize("job_id", ["a", UNKNOWN_ID])
 def test_a_job_that_is_not_there_is_a_404(job: Job, job_id: str) -> None:
-    done = rename(job, ONE, "Ann")
+    done = rename_speaker(job, ONE, "Ann")
     assert done.edit
     for answer in (
         send("POST", f"speakers/{job_id}", {"from": ONE, "to": "Ann"}),
@@ -256,22 +256,22 @@ def test_a_job_that_is_not_there_is_a_404(job: Job, job_id: str) -> None:
 
 
 def test_who_saw_something_else_gets_a_409(job: Job, segment: Segment) -> None:
-    put(segment, text="Fine!")
-    following = {"next": {"id": ids(job)[2], "text": "good to hear"}}
-    before = everything(job)
+    change_segment(segment, text="Fine!")
+    next_segment = {"next": {"id": ids(job)[2], "text": "good to hear"}}
+    before = editing_state(job)
     one = f"segments/{segment.pk}"
     for answer in (
         send("PATCH", one, {"text": "Nine", **WAS}),
         send("PATCH", one, {"speaker": "x", "was": {"speaker": None}}),
         send("DELETE", f"{one}?was=fine%20thanks"),
         send("POST", f"{one}/split", {"position": 4, **WAS}),
-        send("POST", f"{one}/merge", {**following, **WAS}),
+        send("POST", f"{one}/merge", {**next_segment, **WAS}),
         send(
             "POST", f"{one}/merge", {"next": {"id": 2**70, "text": "x"}, "was": {"text": "Fine!"}}
         ),
     ):
         assert_refused(answer, 409, "changed meanwhile")
-    assert everything(job) == before
+    assert editing_state(job) == before
 
 
 def test_while_the_job_is_under_way_all_but_texts_is_a_409(job: Job, segment: Segment) -> None:
@@ -292,11 +292,11 @@ def test_while_the_job_is_under_way_all_but_texts_is_a_409(job: Job, segment: Se
 
 def test_edits_are_listed_newest_first_and_by_segment(job: Job) -> None:
     first, second, third = ids(job)
-    left, right = cut(segment_of(job, "fine thanks"), 4).segments
-    undone = put(segment_of(job, "how are you"), text="How?")
-    undo(job, undone)
-    join(left, right)
-    remove(segment_of(job, "good to hear"))
+    left, right = split_segment(segment_with_text(job, "fine thanks"), 4).segments
+    undone = change_segment(segment_with_text(job, "how are you"), text="How?")
+    undo_edit(job, undone)
+    merge_segments(left, right)
+    remove_segment(segment_with_text(job, "good to hear"))
     status, found = send("GET", f"edits/{job.pk}")
     assert (status, list(found)) == (200, fields(serializers.Edits))
     assert (found["count"], found["revision"]) == (4, now(job).revision)
@@ -325,8 +325,8 @@ def test_a_long_history_costs_as_many_queries_as_a_short_one(job: Job) -> None:
     costs = []
     for n in (1, 210):
         for index in range(n):
-            put(job.segments.all()[index % 3], text=f"text {n} {index}")
-        rename(job, str(job.segments.all()[0].speaker), f"Ann {n}")
+            change_segment(job.segments.all()[index % 3], text=f"text {n} {index}")
+        rename_speaker(job, str(job.segments.all()[0].speaker), f"Ann {n}")
         with CaptureQueriesContext(connection) as queries:
             _, found = send("GET", f"edits/{job.pk}")
         costs.append(len(queries))

@@ -14,15 +14,15 @@ from tests.transcription.diarized import diarize_job, ids, make_job, now, rows, 
 from tests.transcription.edited import (
     ONE,
     TWO,
+    change_segment,
     completed_job,
-    cut,
-    everything,
-    join,
-    put,
-    remove,
-    rename,
-    segment_of,
-    undo,
+    editing_state,
+    merge_segments,
+    remove_segment,
+    rename_speaker,
+    segment_with_text,
+    split_segment,
+    undo_edit,
 )
 from tests.transcription.test_live_speakers import hear, listening, result_of
 from transcription.editing.changes import ConflictError
@@ -74,17 +74,17 @@ def _edit_at_random(job: Job, chance: random.Random) -> Edited | None:
             written = segment.text.split()
             written.insert(chance.randint(0, len(written)), "new")
             del written[chance.randrange(len(written))]
-            return put(segment, text=" ".join(written))
+            return change_segment(segment, text=" ".join(written))
         case "speaker" if chance.random() < 0.3 and segment.speaker is not None:
-            return rename(job, segment.speaker, str(chance.choice(NAMES)))
+            return rename_speaker(job, segment.speaker, str(chance.choice(NAMES)))
         case "speaker":
-            return put(segment, speaker=chance.choice(NAMES))
+            return change_segment(segment, speaker=chance.choice(NAMES))
         case "split":
-            return cut(segment, chance.randint(0, 30)) if " " in segment.text else None
+            return split_segment(segment, chance.randint(0, 30)) if " " in segment.text else None
         case "merge" if index + 1 < len(segments):
-            return join(segment, segments[index + 1])
+            return merge_segments(segment, segments[index + 1])
         case "remove" if chance.random() < 0.3:
-            return remove(segment)
+            return remove_segment(segment)
     return None
 
 
@@ -92,7 +92,7 @@ def _edit_at_random(job: Job, chance: random.Random) -> Edited | None:
 def test_two_hundred_edits_undone_backwards_leave_no_trace(seed: int) -> None:
     chance = random.Random(seed)
     job = _talk(chance)
-    before, names, _, removed = everything(job)
+    before, names, _, removed = editing_state(job)
     edits: list[Edit] = []
     revision = now(job).revision
     while len(edits) < 200:
@@ -104,7 +104,7 @@ def test_two_hundred_edits_undone_backwards_leave_no_trace(seed: int) -> None:
         assert not set(ids(job)) & set(now(job).removed_segments)
     assert rows(job) != before
     for edit in reversed(edits):
-        undo(job, edit)
+        undo_edit(job, edit)
     assert rows(job) == before
     assert list(Diarization.objects.filter(job=job).values_list("names", flat=True)) == names
     gone = set(now(job).removed_segments)
@@ -119,11 +119,11 @@ def test_no_word_is_lost_or_doubled_whatever_is_edited_undone_and_found_anew(see
     job = _talk(chance, 12)
     for _ in range(60):
         before = list(job.segments.all())
-        left = everything(job)
+        left = editing_state(job)
         try:
             expected = _act_at_random(job, chance, before)
         except ConflictError:
-            assert everything(job) == left
+            assert editing_state(job) == left
             continue
         after = list(job.segments.all())
         assert _words(after) == sorted(expected, key=lambda word: int(word[1:]))
@@ -139,14 +139,16 @@ def _act_at_random(job: Job, chance: random.Random, before: list[Segment]) -> li
     if act < 0.1:
         edited = {one.pk: one.text for one in before if not text_matches_words(one)}
         _diarize_at_random(job, chance)
-        assert edited == {one.pk: one.text for one in job.segments.all() if not text_matches_words(one)}
+        assert edited == {
+            one.pk: one.text for one in job.segments.all() if not text_matches_words(one)
+        }
         return said
     if act < 0.4:
         edits = list(Edit.objects.filter(job=job, undone_at=None))
         if not edits:
             return said
         edit = chance.choice(edits)
-        undo(job, edit)
+        undo_edit(job, edit)
         return said + (_removed_by(edit) if edit.kind == Edit.Kind.REMOVE else [])
     done = _edit_at_random(job, chance)
     gone = _removed_by(done.edit) if done and done.edit and done.edit.kind == "remove" else []
@@ -164,10 +166,10 @@ def _removed_by(edit: Edit) -> list[str]:
 
 def test_a_text_put_right_while_speakers_are_looked_for_stays() -> None:
     job = make_job("how are you fine thanks", "good to hear")
-    done = put(segment_of(job, "good to hear"), text="Good to hear!")
+    done = change_segment(segment_with_text(job, "good to hear"), text="Good to hear!")
     diarize_job(job, [(0, 3, ONE), (3, 6, TWO), (6, 8, ONE)])
     assert spoken(job) == [("how are you", ONE), ("fine thanks", TWO), ("Good to hear!", ONE)]
-    undo(job, done)
+    undo_edit(job, done)
     assert texts(job)[-1] == "good to hear"
     diarize_job(job, [(0, 3, ONE), (3, 6, TWO), (6, 8, ONE)])
     assert spoken(job)[2:] == [("good", TWO), ("to hear", ONE)]
@@ -176,7 +178,7 @@ def test_a_text_put_right_while_speakers_are_looked_for_stays() -> None:
 def test_where_somebody_split_a_segment_it_stays_split() -> None:
     job = make_job("how are you fine thanks")
     diarize_job(job, [(0, 9, ONE)])
-    cut(segment_of(job, "how are you fine thanks"), 7)
+    split_segment(segment_with_text(job, "how are you fine thanks"), 7)
     for turns in ([(0, 1, ONE), (1, 9, TWO)], [(0, 9, ONE)]):
         diarize_job(job, turns)
     assert spoken(job) == [("how are", ONE), ("you fine thanks", ONE)]
@@ -186,30 +188,30 @@ def test_where_somebody_split_a_segment_it_stays_split() -> None:
 def test_what_came_after_a_removed_part_does_not_run_across_the_gap(turns: Any) -> None:
     job = make_job("how are you fine thanks")
     diarize_job(job, [(0, 2, ONE), (2, 3, TWO), (3, 5, ONE)])
-    done = remove(segment_of(job, "you"))
+    done = remove_segment(segment_with_text(job, "you"))
     diarize_job(job, turns)
     assert texts(job)[0] == "how are"
     if len(turns) == 1:
-        undo(job, done)
+        undo_edit(job, done)
         assert texts(job) == ["how are", "you", "fine thanks"]
         diarize_job(job, [(0, 9, ONE)])
         assert texts(job) == ["how are you fine thanks"]
         return
     with pytest.raises(ConflictError, match="changed since"):  # what followed is two by now
-        undo(job, done)
+        undo_edit(job, done)
 
 
 @pytest.mark.parametrize("apart", ["undo", "split"])
 def test_what_was_removed_comes_back_between_its_neighbours_but_into_none(apart: str) -> None:
     job = completed_job()
-    done = remove(segment_of(job, "fine thanks"))
-    merged = join(segment_of(job, "how are you"))
-    before = everything(job)
+    done = remove_segment(segment_with_text(job, "fine thanks"))
+    merged = merge_segments(segment_with_text(job, "how are you"))
+    before = editing_state(job)
     with pytest.raises(ConflictError, match="were merged since"):
-        undo(job, done)
-    assert everything(job) == before
-    undo(job, merged) if apart == "undo" else cut(merged.segments[0], 11)
-    undo(job, done)
+        undo_edit(job, done)
+    assert editing_state(job) == before
+    undo_edit(job, merged) if apart == "undo" else split_segment(merged.segments[0], 11)
+    undo_edit(job, done)
     assert texts(job) == ["how are you", "fine thanks", "good to hear"]
 
 
@@ -222,7 +224,7 @@ def test_a_part_that_a_retranslation_removed_comes_back_into_none_either() -> No
     assert texts(job) == ["how are fine thanks"]
     with pytest.raises(ConflictError, match="were merged since"):
         undo_retranslation(proposal)
-    cut(segment_of(job, "how are fine thanks"), 7)
+    split_segment(segment_with_text(job, "how are fine thanks"), 7)
     undo_retranslation(proposal)
     assert spoken(job) == [("how are", ONE), ("you", ONE), ("fine thanks", ONE)]
 
@@ -240,11 +242,11 @@ def _fine(job: Job) -> Segment:
 
 
 CHANGES: dict[str, Callable[[Job], Edited]] = {
-    "text": lambda job: put(_fine(job), text="Nice"),
-    "split": lambda job: cut(_fine(job), 4),
-    "merge": lambda job: join(_fine(job)),
-    "merged into": lambda job: join(job.segments.all()[0]),
-    "remove": lambda job: remove(_fine(job)),
+    "text": lambda job: change_segment(_fine(job), text="Nice"),
+    "split": lambda job: split_segment(_fine(job), 4),
+    "merge": lambda job: merge_segments(_fine(job)),
+    "merged into": lambda job: merge_segments(job.segments.all()[0]),
+    "remove": lambda job: remove_segment(_fine(job)),
 }
 each_change = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 
@@ -255,11 +257,11 @@ def test_a_retranslation_of_what_was_edited_meanwhile_is_not_accepted(
 ) -> None:
     proposal = make_proposal(job, 3.0, 5.0, "Nine tanks", segment_id=_fine(job).pk)
     done = change(job)
-    before = everything(job)
+    before = editing_state(job)
     with pytest.raises(ConflictError, match="changed since it was retranslated"):
         accept(proposal)
-    assert everything(job) == before
-    undo(job, done)
+    assert editing_state(job) == before
+    undo_edit(job, done)
     accept(proposal)
     assert texts(job)[1] == "Nine tanks"
 
@@ -272,35 +274,35 @@ def test_a_retranslation_is_not_undone_under_an_edit(
     proposal = make_proposal(job, 3.0, 5.0, "Nine tanks")
     accept(proposal)
     done = change(job)
-    edited = everything(job)
+    edited = editing_state(job)
     with pytest.raises(ConflictError, match="undo that first"):
         undo_retranslation(proposal)
-    assert everything(job) == edited
-    undo(job, done)
+    assert editing_state(job) == edited
+    undo_edit(job, done)
     undo_retranslation(proposal)
     assert rows(job) == before
 
 
 def test_an_edit_is_not_undone_under_a_retranslation(job: Job) -> None:
     before = rows(job)
-    done = put(_fine(job), text="Nine tanks")
+    done = change_segment(_fine(job), text="Nine tanks")
     proposal = make_proposal(job, 3.0, 5.0, "Nine tanks")
     accept(proposal)
-    left = everything(job)
+    left = editing_state(job)
     with pytest.raises(ConflictError, match="undo that first"):
-        undo(job, done)
-    assert everything(job) == left
+        undo_edit(job, done)
+    assert editing_state(job) == left
     undo_retranslation(proposal)
-    undo(job, done)
+    undo_edit(job, done)
     assert rows(job) == before
 
 
 def test_a_speaker_set_before_or_after_a_retranslation_stays(job: Job) -> None:
     proposal = make_proposal(job, 3.0, 5.0, "Nine tanks")
-    put(_fine(job), speaker="Ann")
+    change_segment(_fine(job), speaker="Ann")
     accept(proposal)
     assert _fine(job).speaker == "Ann"
-    rename(job, "Ann", "Anna")
+    rename_speaker(job, "Ann", "Anna")
     undo_retranslation(proposal)
     assert spoken(job)[1] == ("fine thanks", "Anna")
 
@@ -314,10 +316,14 @@ async def test_listeners_of_a_job_under_way_hear_of_edits_and_of_their_undoing()
     before = await sync_to_async(ids)(job)
     early = asyncio.create_task(listening(job, lambda: None))
     await asyncio.sleep(2 * feed.POLL_SECONDS)
-    undone = await sync_to_async(lambda: put(segment_of(job, "how are you"), text="How?"))()
-    await sync_to_async(lambda: put(segment_of(job, "fine thanks"), text="Fine!"))()
+    undone = await sync_to_async(
+        lambda: change_segment(segment_with_text(job, "how are you"), text="How?")
+    )()
+    await sync_to_async(
+        lambda: change_segment(segment_with_text(job, "fine thanks"), text="Fine!")
+    )()
     await asyncio.sleep(2 * feed.POLL_SECONDS)
-    await sync_to_async(undo)(job, undone)
+    await sync_to_async(undo_edit)(job, undone)
     late = asyncio.create_task(hear(job, after=before[0]))
     await asyncio.sleep(2 * feed.POLL_SECONDS)
     await sync_to_async(diarize_job)(job, [(0, 9, ONE)])
@@ -333,11 +339,11 @@ async def test_listeners_of_a_job_under_way_hear_of_edits_and_of_their_undoing()
 @pytest.mark.django_db(transaction=True)
 async def test_who_comes_back_after_edits_has_the_transcript_as_it_is() -> None:
     def edit(job: Job) -> None:
-        put(segment_of(job, "how are you"), text="How?")
-        cut(segment_of(job, "fine thanks"), 4)
-        back = remove(segment_of(job, "good to hear"))
-        join(segment_of(job, "fine"))
-        undo(job, back)
+        change_segment(segment_with_text(job, "how are you"), text="How?")
+        split_segment(segment_with_text(job, "fine thanks"), 4)
+        back = remove_segment(segment_with_text(job, "good to hear"))
+        merge_segments(segment_with_text(job, "fine"))
+        undo_edit(job, back)
 
     job = await sync_to_async(completed_job)()
     had = await hear(job)

@@ -227,9 +227,9 @@ async def test_a_revision_in_the_midst_of_a_look_is_not_half_seen(
     snapshot = await sync_to_async(feed.read_snapshot)(job.pk, 0, None)
     assert snapshot is not None
     assert (snapshot.revision, snapshot.is_final) == (1, True)
-    assert [json.loads(text) for _, text in snapshot.new_segments] == await sync_to_async(result_of)(
-        job
-    )
+    assert [json.loads(text) for _, text in snapshot.new_segments] == await sync_to_async(
+        result_of
+    )(job)
 
 
 async def test_what_a_person_put_right_comes_with_the_speakers(job: Job) -> None:

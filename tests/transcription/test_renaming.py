@@ -13,15 +13,15 @@ from tests.transcription.diarized import diarize_job, make_job, rows, spoken
 from tests.transcription.edited import (
     ONE,
     TWO,
+    change_segment,
     completed_job,
-    everything,
-    following,
-    join,
-    put,
-    remove,
-    rename,
-    segment_of,
-    undo,
+    editing_state,
+    merge_segments,
+    next_segment,
+    remove_segment,
+    rename_speaker,
+    segment_with_text,
+    undo_edit,
 )
 from transcription.editing.changes import ConflictError
 from transcription.editing.services import NotPossibleError
@@ -49,7 +49,7 @@ def names(job: Job) -> dict[str, str]:
 
 
 def test_a_speaker_is_renamed_everywhere(job: Job) -> None:
-    done = rename(job, ONE, "Ann")
+    done = rename_speaker(job, ONE, "Ann")
     assert speakers(job) == ["Ann", TWO, "Ann"]
     assert [one.text for one in done.segments] == ["how are you", "good to hear"]
     assert done.segments[0].speaker_confidence is not None
@@ -57,67 +57,67 @@ def test_a_speaker_is_renamed_everywhere(job: Job) -> None:
 
 
 def test_two_who_are_called_the_same_are_one_until_that_is_undone(job: Job) -> None:
-    before = everything(job)[:2]
-    put(segment_of(job, "good to hear"), speaker=TWO)
-    done = rename(job, ONE, TWO)
+    before = editing_state(job)[:2]
+    change_segment(segment_with_text(job, "good to hear"), speaker=TWO)
+    done = rename_speaker(job, ONE, TWO)
     assert speakers(job) == [TWO, TWO, TWO]
-    both = rename(job, TWO, "Ann")
+    both = rename_speaker(job, TWO, "Ann")
     assert names(job) == {ONE: "Ann", TWO: "Ann"}
-    undo(job, both)
-    undo(job, done)
+    undo_edit(job, both)
+    undo_edit(job, done)
     assert speakers(job) == [ONE, TWO, TWO]
-    undo(job, job.edits.get(kind="speaker"))
-    assert everything(job)[:2] == before
+    undo_edit(job, job.edits.get(kind="speaker"))
+    assert editing_state(job)[:2] == before
 
 
 def test_of_two_renamed_either_can_be_undone_first(job: Job) -> None:
-    before = everything(job)[:2]
-    first, second = rename(job, ONE, "Ann"), rename(job, TWO, "Bob")
-    undo(job, first)
+    before = editing_state(job)[:2]
+    first, second = rename_speaker(job, ONE, "Ann"), rename_speaker(job, TWO, "Bob")
+    undo_edit(job, first)
     assert speakers(job) == [ONE, "Bob", ONE]
     assert names(job) == {TWO: "Bob"}
-    undo(job, second)
-    assert everything(job)[:2] == before
+    undo_edit(job, second)
+    assert editing_state(job)[:2] == before
 
 
 def test_who_was_renamed_again_must_be_called_as_before_first(job: Job) -> None:
     before = rows(job)
-    first, second = rename(job, ONE, "Ann"), rename(job, "Ann", "Anna")
-    left = everything(job)
+    first, second = rename_speaker(job, ONE, "Ann"), rename_speaker(job, "Ann", "Anna")
+    left = editing_state(job)
     with pytest.raises(ConflictError, match="undo that first"):
-        undo(job, first)
-    assert everything(job) == left
-    undo(job, second)
-    undo(job, first)
+        undo_edit(job, first)
+    assert editing_state(job) == left
+    undo_edit(job, second)
+    undo_edit(job, first)
     assert rows(job) == before
 
 
 def test_a_name_given_to_no_segment_but_to_a_voice_can_be_changed_too(job: Job) -> None:
-    remove(segment_of(job, "fine thanks"))
-    done = rename(job, TWO, "Bob")
+    remove_segment(segment_with_text(job, "fine thanks"))
+    done = rename_speaker(job, TWO, "Bob")
     assert (done.segments, names(job)) == ([], {TWO: "Bob"})
-    again = rename(job, "Bob", "Rob")
+    again = rename_speaker(job, "Bob", "Rob")
     with pytest.raises(ConflictError, match="undo that first"):
-        undo(job, done)
-    undo(job, again)
-    undo(job, done)
+        undo_edit(job, done)
+    undo_edit(job, again)
+    undo_edit(job, done)
     assert names(job) == {}
 
 
 @pytest.mark.parametrize("name", ["Nobody", ""])
 def test_somebody_unknown_is_not_renamed_but_told_who_is_there(job: Job, name: str) -> None:
-    before = everything(job)
+    before = editing_state(job)
     with pytest.raises(NotPossibleError, match=rf"Speakers: {ONE}, {TWO}\."):
-        rename(job, name, "Ann")
-    assert everything(job) == before
+        rename_speaker(job, name, "Ann")
+    assert editing_state(job) == before
 
 
 def test_a_transcript_without_diarization_has_names_too() -> None:
     job = completed_job()
     before = rows(job)
-    done = rename(job, ONE, "Ann")
+    done = rename_speaker(job, ONE, "Ann")
     assert speakers(job) == ["Ann"] * 3
-    undo(job, done)
+    undo_edit(job, done)
     assert rows(job) == before
 
 
@@ -146,10 +146,10 @@ def test_ten_times_the_segments_cost_few_statements_more_and_ten_times_the_work(
 def _rename_and_back(job: Job) -> tuple[int, int]:
     """How many statements it takes to rename a speaker, and to undo that."""
     with CaptureQueriesContext(connection) as renaming:
-        done = rename(job, ONE, "Ann")
+        done = rename_speaker(job, ONE, "Ann")
     assert set(speakers(job)) == {"Ann", TWO}
     with CaptureQueriesContext(connection) as undoing:
-        undo(job, done)
+        undo_edit(job, done)
     return len(renaming), len(undoing)
 
 
@@ -177,29 +177,32 @@ def _long_job(n: int) -> Job:
 
 
 def test_what_is_heard_later_is_said_by_somebody_with_a_name(job: Job) -> None:
-    rename(job, TWO, "Bob")
+    rename_speaker(job, TWO, "Bob")
     accept(make_proposal(job, 30.0, 33.0, "Is anybody there"))
     assert spoken(job)[-1] == ("Is anybody there", "Bob")
 
 
 def test_speakers_found_anew_have_no_names_and_old_ones_cannot_be_undone(job: Job) -> None:
-    renamed, put_right = rename(job, ONE, "Ann"), put(segment_of(job, "fine thanks"), speaker="Ann")
+    renamed, put_right = (
+        rename_speaker(job, ONE, "Ann"),
+        change_segment(segment_with_text(job, "fine thanks"), speaker="Ann"),
+    )
     diarize_job(job, TURNS)
     assert (speakers(job), names(job)) == ([ONE, TWO, ONE], {})
-    before = everything(job)
+    before = editing_state(job)
     for done in (renamed, put_right):
         with pytest.raises(ConflictError, match="changed since"):
-            undo(job, done)
-    assert everything(job) == before
+            undo_edit(job, done)
+    assert editing_state(job) == before
 
 
 def _remove(job: Job) -> Any:
-    return undo, remove(segment_of(job, "fine thanks"))
+    return undo_edit, remove_segment(segment_with_text(job, "fine thanks"))
 
 
 def _merge(job: Job) -> Any:
-    put(segment_of(job, "how are you"), speaker=TWO)
-    return undo, join(segment_of(job, "how are you"))
+    change_segment(segment_with_text(job, "how are you"), speaker=TWO)
+    return undo_edit, merge_segments(segment_with_text(job, "how are you"))
 
 
 def _retranslate(job: Job) -> Any:
@@ -215,21 +218,21 @@ each_loss = pytest.mark.parametrize("lose", [_remove, _merge, _retranslate])
 def test_a_segment_that_comes_back_is_said_by_who_was_renamed_meanwhile(
     job: Job, lose: Any
 ) -> None:
-    rename(job, ONE, "Ann")
+    rename_speaker(job, ONE, "Ann")
     take_back, done = lose(job)
-    undone = rename(job, TWO, "Nobody")
-    undo(job, undone)
-    rename(job, TWO, "Bob")
-    rename(job, "Bob", "Rob")
+    undone = rename_speaker(job, TWO, "Nobody")
+    undo_edit(job, undone)
+    rename_speaker(job, TWO, "Bob")
+    rename_speaker(job, "Bob", "Rob")
     take_back(job, done)
-    assert segment_of(job, "fine thanks").speaker == "Rob"
+    assert segment_with_text(job, "fine thanks").speaker == "Rob"
 
 
 def test_who_was_renamed_meanwhile_is_called_so_where_a_speaker_is_undone(job: Job) -> None:
-    done = put(segment_of(job, "fine thanks"), speaker="Ann")
-    rename(job, TWO, "Bob")
-    rename(job, ONE, "Cid")
-    undo(job, done)
+    done = change_segment(segment_with_text(job, "fine thanks"), speaker="Ann")
+    rename_speaker(job, TWO, "Bob")
+    rename_speaker(job, ONE, "Cid")
+    undo_edit(job, done)
     assert speakers(job) == ["Cid", "Bob", "Cid"]
 
 
@@ -241,23 +244,23 @@ def test_a_segment_that_comes_back_is_said_by_who_was_found_anew(
     take_back, done = lose(job)
     diarize_job(job, turns)
     if expected:
-        rename(job, expected, "Ann")
+        rename_speaker(job, expected, "Ann")
     take_back(job, done)
-    assert segment_of(job, "fine thanks").speaker == (expected and "Ann")
+    assert segment_with_text(job, "fine thanks").speaker == (expected and "Ann")
 
 
 def test_a_name_stays_where_a_merged_segment_was_given_another(job: Job) -> None:
-    put(segment_of(job, "how are you"), speaker=None)
-    before = everything(job)
-    done = join(segment_of(job, "how are you"))
+    change_segment(segment_with_text(job, "how are you"), speaker=None)
+    before = editing_state(job)
+    done = merge_segments(segment_with_text(job, "how are you"))
     [whole] = done.segments
     assert whole.speaker == TWO
-    put(whole, speaker="Ann")
-    left = everything(job)
+    change_segment(whole, speaker="Ann")
+    left = editing_state(job)
     with pytest.raises(ConflictError, match="changed since"):
-        undo(job, done)
-    assert everything(job) == left
-    undo(job, job.edits.latest("pk"))
-    undo(job, done)
+        undo_edit(job, done)
+    assert editing_state(job) == left
+    undo_edit(job, job.edits.latest("pk"))
+    undo_edit(job, done)
     assert rows(job) == before[0]
-    assert following(segment_of(job, "how are you")).speaker == TWO
+    assert next_segment(segment_with_text(job, "how are you")).speaker == TWO
