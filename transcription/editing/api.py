@@ -30,7 +30,7 @@ EDIT_RESPONSES: dict[int, Any] = {200: serializers.Edited, **ERRORS}
 
 
 @extend_schema(methods=["GET"], request=None, responses={200: SegmentWithWords, 404: Problem})
-@extend_schema(methods=["PATCH"], request=serializers.SegmentUpdate, responses=EDIT_RESPONSES)
+@extend_schema(methods=["PATCH"], request=serializers.SegmentWish, responses=EDIT_RESPONSES)
 @extend_schema(
     methods=["DELETE"], request=None, parameters=[serializers.RemoveQuery], responses=EDIT_RESPONSES
 )
@@ -38,7 +38,7 @@ EDIT_RESPONSES: dict[int, Any] = {200: serializers.Edited, **ERRORS}
 def segment(request: Request, segment_id: int) -> Response:
     """Return a segment with its words; change its text or speaker; remove it from the transcript."""
     if request.method == "PATCH":
-        data = validate(serializers.SegmentUpdate, request.data)
+        data = validate(serializers.SegmentWish, request.data)
         return _edit(request, services.change, segment_id=segment_id, **data)
     if request.method == "DELETE":
         query = validate(serializers.RemoveQuery, request.query_params)

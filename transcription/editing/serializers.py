@@ -60,7 +60,7 @@ class SeenSegment(SeenText):
     id = serializers.IntegerField()
 
 
-class SegmentUpdate(serializers.Serializer[Any]):
+class SegmentWish(serializers.Serializer[Any]):  # a component of the API's schema: its name stays
     text = Line(
         required=False,
         max_length=MAX_TEXT_LENGTH,
