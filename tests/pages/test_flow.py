@@ -8,7 +8,8 @@ import webvtt
 from playwright.async_api import Page, expect
 
 from tests.browser import opened
-from tests.service import Service
+from tests.service import Service, wait_for
+from tests.transcription.jobs_under_way import processes_with
 from transcription.transcript.segments import display_time
 
 pytestmark = [
@@ -23,8 +24,8 @@ RETRANSLATED_MS = 120_000
 
 async def test_from_upload_to_download(service: Service, audio_dir: Path) -> None:
     async with opened(service.url) as page:
-        await _upload(page, audio_dir / "conversation" / "sample.flac")
-        await _watch(page)
+        job_id = await _upload(page, audio_dir / "conversation" / "sample.flac")
+        await _watch(page, service, job_id)
         await _play(page)
         await _edit_and_undo(page)
         await _rename(page)
@@ -32,18 +33,26 @@ async def test_from_upload_to_download(service: Service, audio_dir: Path) -> Non
         await _download(page)
 
 
-async def _upload(page: Page, path: Path) -> None:
+async def _upload(page: Page, path: Path) -> str:
+    """Returns the job's id."""
     await page.goto("/app/")
     await page.locator("input[type=file]").set_input_files(path)
     row = page.locator("[data-job]").first
     await expect(row).to_contain_text("sample.flac", timeout=30_000)
     await expect(row.get_by_role("progressbar")).to_be_visible()
-    await row.get_by_role("link", name="sample.flac").click()
+    job_id = await row.get_attribute("data-job")
+    assert job_id is not None
+    return job_id
 
 
-async def _watch(page: Page) -> None:
+async def _watch(page: Page, service: Service, job_id: str) -> None:
     """Segments come in while the job runs; then it is completed, with speakers."""
-    await page.wait_for_function(IS_LIVE, timeout=TRANSCRIBED_MS)
+    wait_for(lambda: service.debug(job_id)["cached_segments"], what="the first segments")
+    # Held, so that the job cannot end before the page is there, however slow the browser is.
+    with service.suspended(processes_with(service, "speech")):
+        assert service.status(job_id)["status"] == "processing"
+        await page.locator("[data-job]").first.get_by_role("link", name="sample.flac").click()
+        await page.wait_for_function(IS_LIVE, timeout=30_000)
     await expect(page.locator("#state")).to_have_text("completed", timeout=TRANSCRIBED_MS)
     await expect(page.locator("#legend")).to_contain_text("SPEAKER_2", timeout=30_000)
 
