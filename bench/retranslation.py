@@ -8,8 +8,8 @@ from typing import Any
 
 from bench.service import row
 from bench.speech import READING
+from tests.media import repeated
 from tests.service import Service
-from tests.transcription.media import repeated
 
 N_RANGES = 15
 RANGE_SECONDS = 10.0

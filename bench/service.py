@@ -18,8 +18,8 @@ from websockets.sync.client import connect
 
 from bench.contenders import WARM_UP
 from bench.speech import READING, run
+from tests.media import repeated
 from tests.service import Service
-from tests.transcription.media import repeated
 
 ENGINE_ALONE = "ours, with word times"
 STATUS_RATE = 50

@@ -28,7 +28,7 @@ LONGEST = (
     "test_service",
 )
 """Of the others those that begin first."""
-WATCHING = ("test_live", "test_jobs_api", "test_suspects")
+WATCHING = ("test_live", "test_jobs_api")
 """Modules that look at the same job, which takes long: see `watched` in tests/transcription/conftest.py."""
 SHARING_NOTHING = ("test_recovery", "test_faults", "test_serve")
 """Modules each of whose tests starts a service of its own."""

@@ -1,17 +1,19 @@
 """A speech engine without inference: it waits for events, or for a known time, so that tests decide how far a job gets.
 
 It replaces faster-whisper in processes that have `DJANGO_SETTINGS_MODULE=tests.waiting_settings`. Each stream becomes
-one segment, whose text is a checksum of the stream's samples: a recording's transcript is the same however often its
-chunks are transcribed, and another one if other samples were read.
+segments of five seconds, whose text is a checksum of their samples: a recording's transcript is the same however often
+its chunks are transcribed, and another one if other samples were read.
 
 - With TEST_GATE, a folder (see `Gate`), chunks pass until the gate's limit, and then wait until it is opened.
 - With TEST_SECONDS_PER_SECOND a chunk takes so many seconds for a second of audio.
 """
 
+import math
 import os
 import time
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from transcription.speech.engines.base import (
@@ -26,6 +28,7 @@ from transcription.speech.engines.base import (
 RATE = "TEST_SECONDS_PER_SECOND"
 GATE = "TEST_GATE"
 STEP_SECONDS = 0.25
+SEGMENT_SECONDS = 5.0
 POLL_SECONDS = 0.02
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.waiting_settings"}
 """Environment of a service with this engine."""
@@ -77,9 +80,10 @@ class WaitingEngine:
         self._wait(self._rate * sum(stream.duration for stream in streams), on_progress)
         return [
             TranscribedSegment(
-                stream.start, stream.end, _checksum(audio, stream), (), -0.1, 0.0, 1.0, 0.0
+                part.start, part.end, _checksum(audio, part), (), -0.1, 0.0, 1.0, 0.0
             )
             for stream in streams
+            for part in _parts(stream)
         ]
 
     def _wait(self, seconds: float, on_progress: OnProgress | None) -> None:
@@ -88,6 +92,13 @@ class WaitingEngine:
             time.sleep(min(left, STEP_SECONDS))
             if on_progress is not None:
                 on_progress(min(1.0, 1 - left / seconds))
+
+
+def _parts(stream: Span) -> list[Span]:
+    """The stream in spans of SEGMENT_SECONDS, the last one shorter."""
+    n = max(1, math.ceil(stream.duration / SEGMENT_SECONDS))
+    starts = [stream.start + i * SEGMENT_SECONDS for i in range(n)]
+    return [Span(a, b) for a, b in pairwise([*starts, stream.end])]
 
 
 def _checksum(audio: Audio, stream: Span) -> str:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
-from tests.transcription.diarized import add_segment, make_job
+from tests.transcription.builders import add_segment, make_job
 from transcription.models import Job
 
 CHAT = "/api/chat/"

@@ -9,7 +9,7 @@ from django.core.files.storage import default_storage
 from django.test import Client
 from django.urls import reverse
 
-from tests.transcription.operated import add_chunk, make_job
+from tests.transcription.admin.builders import add_chunk, make_job
 from transcription import pages
 from transcription.models import Job, Segment
 from transcription.pages import JOBS_PER_PAGE

@@ -8,8 +8,8 @@ import webvtt
 from playwright.async_api import Page, expect
 
 from tests.browser import opened
-from tests.service import Service, wait_for
-from tests.transcription.jobs_under_way import processes_with
+from tests.running_jobs import processes_with
+from tests.service import Service
 from transcription.transcript.segments import display_time
 
 pytestmark = [
@@ -24,8 +24,11 @@ RETRANSLATED_MS = 120_000
 
 async def test_from_upload_to_download(service: Service, audio_dir: Path) -> None:
     async with opened(service.url) as page:
-        job_id = await _upload(page, audio_dir / "conversation" / "sample.flac")
-        await _watch(page, service, job_id)
+        # Held, so that the job cannot end before the page is there, however slow the browser is.
+        with service.suspended(processes_with(service, "speech")):
+            await _upload(page, audio_dir / "conversation" / "sample.flac")
+            await _open_job(page)
+        await _watch(page)
         await _play(page)
         await _edit_and_undo(page)
         await _rename(page)
@@ -33,27 +36,26 @@ async def test_from_upload_to_download(service: Service, audio_dir: Path) -> Non
         await _download(page)
 
 
-async def _upload(page: Page, path: Path) -> str:
-    """Returns the job's id."""
+async def _upload(page: Page, path: Path) -> None:
     await page.goto("/app/")
     await page.locator("input[type=file]").set_input_files(path)
     row = page.locator("[data-job]").first
     await expect(row).to_contain_text("sample.flac", timeout=30_000)
     await expect(row.get_by_role("progressbar")).to_be_visible()
-    job_id = await row.get_attribute("data-job")
-    assert job_id is not None
-    return job_id
 
 
-async def _watch(page: Page, service: Service, job_id: str) -> None:
+async def _open_job(page: Page) -> None:
+    """Opens the job's page, and notes from now on whether it shows segments before the job is completed."""
+    await page.locator("[data-job]").first.get_by_role("link", name="sample.flac").click()
+    await expect(page.locator("#state")).not_to_be_empty()
+    assert await page.locator("#segments .segment").count() == 0
+    await page.evaluate(NOTE_LIVE_SEGMENTS)
+
+
+async def _watch(page: Page) -> None:
     """Segments come in while the job runs; then it is completed, with speakers."""
-    wait_for(lambda: service.debug(job_id)["cached_segments"], what="the first segments")
-    # Held, so that the job cannot end before the page is there, however slow the browser is.
-    with service.suspended(processes_with(service, "speech")):
-        assert service.status(job_id)["status"] == "processing"
-        await page.locator("[data-job]").first.get_by_role("link", name="sample.flac").click()
-        await page.wait_for_function(IS_LIVE, timeout=30_000)
     await expect(page.locator("#state")).to_have_text("completed", timeout=TRANSCRIBED_MS)
+    assert await page.evaluate("window.liveSegments") > 0
     await expect(page.locator("#legend")).to_contain_text("SPEAKER_2", timeout=30_000)
 
 
@@ -154,11 +156,14 @@ async def _download(page: Page) -> None:
             ]
 
 
-IS_LIVE = """() => {
-  const [segment, state] = [document.querySelector("#segments .segment"), document.getElementById("state")];
-  return segment?.checkVisibility() && state.innerText === "running";
+NOTE_LIVE_SEGMENTS = """() => {
+  window.liveSegments = 0;
+  const [segments, state] = [document.getElementById("segments"), document.getElementById("state")];
+  new MutationObserver(() => {
+    const shown = segments.querySelector(".segment")?.checkVisibility();
+    if (shown && state.innerText === "running") window.liveSegments += 1;
+  }).observe(document.body, { childList: true, characterData: true, subtree: true });
 }"""
-"""Segments are there, and the job still runs: of one moment, for two looks may be of two."""
 
 NOTE_LIT_WORDS = """() => {
   window.litWords = new Set();

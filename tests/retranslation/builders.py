@@ -10,8 +10,8 @@ from django.core.files.storage import default_storage
 from retranslation import proposals, services, work
 from retranslation.models import Retranslation
 from retranslation.services import RequestedRange
-from tests.transcription.diarized import add_segment, words_of
-from tests.transcription.media import Samples, samples_of
+from tests.media import Samples, samples_of
+from tests.transcription.builders import add_segment, words_of
 from transcription.models import Chunk, Job, Leased, Recording, Stage
 from transcription.recordings import SamplesWriter, folder
 from transcription.speech.engines.base import SAMPLE_RATE, Span

@@ -6,7 +6,7 @@ import pytest
 from django.conf import LazySettings
 
 from tests.retranslation.builders import ONE
-from tests.transcription.diarized import make_job
+from tests.transcription.builders import make_job
 from transcription.models import Job
 
 

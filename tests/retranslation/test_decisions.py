@@ -10,7 +10,7 @@ from retranslation.models import Retranslation
 from tests.retranslation.builders import ONE, TWO, accept, make_proposal, reject, undo
 from tests.rows import reload
 from tests.threads import run_concurrently
-from tests.transcription.diarized import (
+from tests.transcription.builders import (
     add_chunk,
     add_segment,
     ids,

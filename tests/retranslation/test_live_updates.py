@@ -9,22 +9,27 @@ import httpx
 import pytest
 from asgiref.sync import sync_to_async
 
+from tests.media import samples_of, write
 from tests.retranslation.builders import ONE, TWO, accept, make_proposal, undo
 from tests.rows import reload
 from tests.service import Service
-from tests.transcription.conftest import Heard
-from tests.transcription.conftest import hear as hear_socket
-from tests.transcription.diarized import (
+from tests.transcription.builders import (
     add_chunk,
     add_segment,
-    claim,
-    commit,
+    claim_diarization,
+    commit_diarization,
     diarize_job,
     ids,
     make_job,
 )
-from tests.transcription.media import samples_of, write
-from tests.transcription.test_live_speakers import Listener, hear, listening, result_of
+from tests.transcription.live.listeners import (
+    Heard,
+    Listener,
+    hear,
+    hear_socket,
+    listening,
+    result_of,
+)
 from transcription.jobs import diarize, lifecycle
 from transcription.live import feed as live
 from transcription.models import Job, Leased
@@ -52,7 +57,7 @@ def _make_diarizing_job() -> Job:
 
 
 def _end(job: Job) -> None:
-    commit(claim(), TURNS)
+    commit_diarization(claim_diarization(), TURNS)
     assert reload(job).status == Job.Status.COMPLETED
 
 

@@ -6,7 +6,7 @@ from django.utils import timezone
 from retranslation import proposals
 from tests.retranslation.builders import ONE, TWO, accept, make_proposal, reject
 from tests.rows import reload
-from tests.transcription.diarized import (
+from tests.transcription.builders import (
     add_chunk,
     add_segment,
     diarize_job,

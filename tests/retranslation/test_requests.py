@@ -14,8 +14,8 @@ from django.test import Client
 from retranslation import services
 from retranslation.models import Batch, Retranslation
 from tests import UNKNOWN_ID
+from tests.media import silence, write
 from tests.retranslation.builders import make_recorded_job, request_range, transcribe_next
-from tests.transcription.media import silence, write
 from transcription import recordings
 from transcription.jobs import retry_and_delete
 from transcription.leasing.leases import Lease

@@ -18,6 +18,8 @@ from retranslation import api, proposals, services, tasks, work
 from retranslation.models import Batch, Retranslation
 from retranslation.services import BatchProgress
 from tests import queued
+from tests.admin_pages import act
+from tests.media import samples_of, silence
 from tests.retranslation.builders import (
     ASK,
     AUDIO,
@@ -28,8 +30,6 @@ from tests.retranslation.builders import (
     transcribe_next,
 )
 from tests.rows import reload
-from tests.transcription.media import samples_of, silence
-from tests.transcription.operated import act
 from transcription import locks
 from transcription.jobs import retry_and_delete
 from transcription.jobs.installed_models import capabilities, load_engine

@@ -9,9 +9,9 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from summaries.models import Summary
+from tests.admin_pages import act
 from tests.summaries.builders import make_summary
-from tests.transcription.diarized import make_job
-from tests.transcription.operated import act
+from tests.transcription.builders import make_job
 from transcription.models import Leased
 
 pytestmark = pytest.mark.django_db

@@ -18,7 +18,7 @@ from tests import UNKNOWN_ID
 from tests.servers import free_port
 from tests.summaries.builders import make_summary
 from tests.summaries.fake_provider import MODEL
-from tests.transcription.diarized import add_segment, make_job
+from tests.transcription.builders import add_segment, make_job
 from transcription.jobs import retry_and_delete
 from transcription.models import Job, Leased
 

@@ -1,44 +1,27 @@
 """One long job, watched from all sides while it runs: what many tests look at afterwards."""
 
 import asyncio
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
 
+from tests import waiting_engine
+from tests.media import RATE, samples_of, write
+from tests.running_jobs import Spoken, spoken
 from tests.service import Service
-from tests.transcription.jobs_under_way import Spoken, spoken
-from tests.transcription.media import RATE, samples_of, write
+from tests.transcription.live.listeners import Heard, hear_in_parts, hear_socket
 from tests.waiting_engine import Gate
 
 CLIP_SECONDS = 200
+READING_SECONDS = 619
+WATCHED_SECONDS = 15
+"""How long the engine waits in all for the reading that is watched."""
 QUICK_RECOVERY = {"TRANSCRIBER_RECOVERY_SECONDS": "2"}
 N_CROWD = 200
 LOOK_SECONDS = 0.3
-Message = dict[str, Any]
-
-
-@dataclass
-class Heard:
-    """What one listener got, over one connection or several."""
-
-    messages: list[Message] = field(default_factory=list)
-    code: int | None = None
-    n_connections: int = 0
-
-    @property
-    def statuses(self) -> list[Message]:
-        return [message for message in self.messages if message.get("type") == "status"]
-
-    @property
-    def segments(self) -> list[Message]:
-        return [message for message in self.messages if "id" in message]
 
 
 @dataclass
@@ -78,25 +61,28 @@ def gated_service(tmp_path: Path, gate: Gate) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed_reading(service: Service, watched: "WatchedJob") -> Spoken:
-    return spoken(service.result(watched.job_id))
-
-
-@pytest.fixture(scope="session")
 def undisturbed_clip(service: Service, clip: Path) -> Spoken:
     return spoken(service.transcribe(clip))
 
 
 @pytest.fixture(scope="session")
-def watched(service: Service, audio_dir: Path) -> WatchedJob:
-    job_id = service.upload(audio_dir / "reading-10min.flac")
-    return asyncio.run(_watch(service, job_id))
+def waiting_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose speech engine only waits, so that a job under way leaves the processor to those who watch it."""
+    folder = tmp_path_factory.mktemp("waiting-service")
+    rate = {waiting_engine.RATE: str(WATCHED_SECONDS / READING_SECONDS)}
+    with Service(folder, **waiting_engine.SETTINGS, **rate) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def watched(waiting_service: Service, reading: Path) -> WatchedJob:
+    return asyncio.run(_watch(waiting_service, waiting_service.upload(reading)))
 
 
 async def _watch(service: Service, job_id: str) -> WatchedJob:
-    early = asyncio.create_task(hear(service, job_id))
-    crowd = [asyncio.create_task(hear(service, job_id)) for _ in range(N_CROWD)]
-    reconnecting = asyncio.create_task(_hear_in_parts(service, job_id))
+    early = asyncio.create_task(hear_socket(service, job_id))
+    crowd = [asyncio.create_task(hear_socket(service, job_id)) for _ in range(N_CROWD)]
+    reconnecting = asyncio.create_task(hear_in_parts(service, job_id))
     looking = asyncio.create_task(_look(service, job_id))
     heard = await asyncio.gather(early, *crowd)
     looking.cancel()
@@ -110,34 +96,6 @@ async def _watch(service: Service, job_id: str) -> WatchedJob:
         reconnecting=await reconnecting,
         running=running,
     )
-
-
-async def hear(service: Service, job_id: str, query: str = "", *, segments: int = -1) -> Heard:
-    """Listen until the service closes, or this listener does after so many segments."""
-    heard = Heard(n_connections=1)
-    url = f"ws://127.0.0.1:{service.port}/api/transcribe/live/{job_id}{query}"
-    async with connect(url, open_timeout=60, ping_timeout=None, max_queue=None) as live:
-        while len(heard.segments) != segments:
-            try:
-                heard.messages.append(json.loads(await live.recv()))
-            except ConnectionClosed as closed:
-                heard.code = closed.rcvd.code if closed.rcvd else None
-                return heard
-    return heard
-
-
-async def _hear_in_parts(service: Service, job_id: str) -> Heard:
-    """A listener with a bad connection, who says each time what it has."""
-    whole = Heard()
-    query = ""
-    while whole.code is None:
-        part = await hear(service, job_id, query, segments=15)
-        whole.messages += part.messages
-        whole.n_connections += 1
-        whole.code = part.code
-        if whole.segments:
-            query = f"?after={whole.segments[-1]['id']}"
-    return whole
 
 
 async def _look(service: Service, job_id: str) -> list[tuple[str, httpx.Response]]:

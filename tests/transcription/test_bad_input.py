@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from tests import UNKNOWN_ID
+from tests.media import first_half, noise, samples_of, silence, write
 from tests.service import Service, wait_for
-from tests.transcription.media import first_half, noise, samples_of, silence, write
 from transcription.speech.catalogue import MODELS
 
 pytestmark = pytest.mark.slow

@@ -25,9 +25,9 @@ from django.test import Client, override_settings
 
 from tests import UNKNOWN_ID
 from tests.browser import browser
+from tests.media import Samples
 from tests.retranslation.builders import make_recorded_job
 from tests.service import ROOT, Service, peak_memory, wait_for
-from tests.transcription.media import Samples
 from transcription.models import Job, Recording
 from transcription.recordings import PIECE_BYTES, PIECE_SAMPLES, delete_files, folder
 

@@ -8,8 +8,8 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from tests.media import Samples, noise, samples_of, silence, write
 from tests.service import Service
-from tests.transcription.media import Samples, noise, samples_of, silence, write
 
 pytestmark = pytest.mark.slow
 
