@@ -74,6 +74,12 @@ def _no_provider(settings: Any) -> None:
     settings.TRANSCRIBER_LLM_CONTEXT_TOKENS = 0
 
 
+@pytest.fixture(autouse=True)
+def _static_files_are_found_when_asked_for(settings: Any) -> None:
+    """Else each test's first request would list all of them, which takes longer than most of these tests do."""
+    settings.WHITENOISE_AUTOREFRESH = True
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """`manage.py serve` with a data folder of its own, for all tests that do it no harm."""
