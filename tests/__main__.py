@@ -1,7 +1,7 @@
 """`python -m tests`: every test, part by part; a part that fails does not keep the others from running.
 
-`python -m tests embedded` or `servers` runs one column alone. Fast tests run in one process a core; so do slow ones,
-of which those that wait leave the processor to the others. What measures time runs last, with nothing beside it.
+`python -m tests embedded` or `servers` runs one column alone. Fast and slow tests run in several processes, of which
+those that wait leave the processor to the others. What measures time runs last, with nothing beside it.
 """
 
 import os
@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests import on_servers
+from tests import on_servers, scheduling
 
 COLUMNS = ("embedded", "servers")
 PARTS = {
-    "fast": ["-m", "not slow and not alone", "-n", str(os.cpu_count() or 1)],
+    "fast": ["-m", "not slow and not alone", "-n", str(scheduling.N_CORES)],
     # Each process may have a service with models of its own. See scheduling.py.
     "slow": [
-        *("-m", "slow and not alone", "-n", str(min(os.cpu_count() or 1, 4))),
+        *("-m", "slow and not alone", "-n", str(min(scheduling.N_CORES, 4))),
         *("--dist=loadscope", "--no-loadscope-reorder"),
     ],
     "alone": ["-m", "alone"],
@@ -31,6 +31,8 @@ def main(columns: list[str]) -> int:
     outcomes = []
     for column in columns or COLUMNS:
         with _environment(column) as environment:
+            # Without bytecode each process would rewrite the assertions of all modules again, five seconds each time.
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)
             for part, arguments in PARTS.items():
                 sys.stdout.write(f"\n==== {column}: {part}\n")
                 sys.stdout.flush()

@@ -18,7 +18,7 @@ AUDIO = Path(__file__).parent / "audio"
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process a core for `pytest -m 'not slow'`; for a few tests their start would take longer than it saves."""
     is_fast_part = config.option.markexpr == "not slow" and not config.option.file_or_dir
-    return (os.cpu_count() or 1) if is_fast_part else 0
+    return scheduling.N_CORES if is_fast_part else 0
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.ByModule | None:

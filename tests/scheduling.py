@@ -9,6 +9,7 @@ from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
 
+N_CORES = os.cpu_count() or 1
 INFERENCE = (
     "test_ranges",
     "test_diarizer",
