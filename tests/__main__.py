@@ -23,6 +23,8 @@ PARTS = {
     ],
     "alone": ["-m", "alone"],
 }
+PASSIVE_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+"""Threads of OpenMP that wait for others leave them the processor: several processes infer at once."""
 NOTHING_SELECTED = 5
 """Pytest's exit status where a part has no test."""
 
@@ -33,6 +35,7 @@ def main(columns: list[str]) -> int:
         with _environment(column) as environment:
             # Without bytecode each process would rewrite the assertions of all modules again, five seconds each time.
             environment.pop("PYTHONDONTWRITEBYTECODE", None)
+            environment |= PASSIVE_WAITING
             for part, arguments in PARTS.items():
                 sys.stdout.write(f"\n==== {column}: {part}\n")
                 sys.stdout.flush()

@@ -22,9 +22,17 @@ def spoken(result: dict[str, Any]) -> Spoken:
     return [(s["start"], s["end"], s["text"]) for s in result["segments"]]
 
 
+_undisturbed: dict[Path, Spoken] = {}
+
+
 def undisturbed(service: Service, path: Path) -> Spoken:
-    """The transcript of the recording in a job that nothing happens to."""
-    return spoken(service.transcribe(path))
+    """The transcript of the recording in a job that nothing happens to, by the engine that waits.
+
+    It is the same in every service, so it is made once in each process.
+    """
+    if path not in _undisturbed:
+        _undisturbed[path] = spoken(service.transcribe(path))
+    return _undisturbed[path]
 
 
 def patiently(look: Callable[[], Found | None], *, what: str, seconds: float = 120.0) -> Found:

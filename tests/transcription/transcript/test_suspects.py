@@ -72,7 +72,10 @@ def test_planted_flaws_are_found_and_nothing_else(audio_dir: Path, tmp_path: Pat
     suspects = find_suspects(job=job)
     in_noise = [s for s in suspects if s.segment == invented]
     assert [s.reasons for s in in_noise] == [("text_in_silence",)]
-    in_loop = [s for s in suspects if "repetition" in s.reasons]
+    in_loop = [s for s in suspects if loop[0] - 0.5 < s.start < s.end < loop[1] + 0.5]
+    repeated = [s for s in in_loop if "repetition" in s.reasons]
+    assert len(repeated) >= 6
+    assert [s for s in in_loop if s not in repeated and s.reasons != ("speech_without_text",)] == []
     covered = sum(s.end - s.start for s in in_loop)
     assert covered > 0.6 * (loop[1] - loop[0])
     in_lost = [s for s in suspects if s.start > lost[0] - 0.5]
