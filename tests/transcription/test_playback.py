@@ -116,7 +116,7 @@ def test_the_recording_is_a_wav_of_its_samples(client: Client, job: Job, whole: 
         (" bytes=7-8 ", 7, 8),
     ],
 )
-def test_a_range_is_answered_with_just_that(
+def test_a_range_request_returns_206_with_that_range(
     client: Client, job: Job, whole: bytes, asked: str, first: int, last: int
 ) -> None:
     response = client.get(audio_of(job), headers={"Range": asked})
@@ -129,7 +129,7 @@ def test_a_range_is_answered_with_just_that(
 @pytest.mark.parametrize(
     "asked", ["bytes=0-9,20-29", "bytes=9-5", "bytes", "bytes=", "bytes=a-b", "seconds=1-2"]
 )
-def test_several_ranges_and_what_is_none_are_answered_with_all(
+def test_several_or_malformed_ranges_return_the_whole_file(
     client: Client, job: Job, whole: bytes, asked: str
 ) -> None:
     response = client.get(audio_of(job), headers={"Range": asked})
@@ -139,7 +139,7 @@ def test_several_ranges_and_what_is_none_are_answered_with_all(
 
 
 @pytest.mark.parametrize("asked", [f"bytes={SIZE}-", f"bytes={SIZE + 5}-{SIZE + 9}"])
-def test_a_range_behind_the_end_is_refused(client: Client, job: Job, asked: str) -> None:
+def test_a_range_beyond_the_end_returns_416(client: Client, job: Job, asked: str) -> None:
     response = client.get(audio_of(job), headers={"Range": asked})
     assert response.status_code == 416
     assert response["Content-Range"] == f"bytes */{SIZE}"
@@ -147,9 +147,7 @@ def test_a_range_behind_the_end_is_refused(client: Client, job: Job, asked: str)
 
 
 @pytest.mark.django_db(transaction=True)  # an answer that is not read closes its connection
-def test_a_range_of_what_the_client_has_seen_is_given_and_of_another_state_all(
-    client: Client, job: Job
-) -> None:
+def test_if_range_returns_the_range_only_if_the_etag_matches(client: Client, job: Job) -> None:
     etag = client.head(audio_of(job))["ETag"]
     for condition, status in [(etag, 206), ('"another"', 200), (f"W/{etag}", 200)]:
         headers = {"Range": "bytes=0-9", "If-Range": condition}
@@ -157,7 +155,7 @@ def test_a_range_of_what_the_client_has_seen_is_given_and_of_another_state_all(
         assert response.status_code == status, condition
 
 
-def test_the_head_alone_can_be_asked_for(client: Client, job: Job) -> None:
+def test_head_returns_the_headers_without_a_body(client: Client, job: Job) -> None:
     response = client.head(audio_of(job), headers={"Range": "bytes=0-9"})
     assert response.status_code == 200  # ranges are for GET
     assert response["Content-Length"] == str(SIZE)
@@ -167,7 +165,7 @@ def test_the_head_alone_can_be_asked_for(client: Client, job: Job) -> None:
 
 
 @pytest.mark.django_db(transaction=True)  # an answer that is not read closes its connection
-def test_what_a_client_has_is_not_sent_again(client: Client, job: Job) -> None:
+def test_a_matching_etag_returns_304(client: Client, job: Job) -> None:
     for path in (audio_of(job), peaks_of(job)):
         seen = client.head(path)
         assert seen["Cache-Control"] == "private"
@@ -207,7 +205,7 @@ def test_a_piece_that_is_cut_short_ends_the_answer_with_an_error(client: Client,
         (Job.Status.CANCELLED, "The job is cancelled"),
     ],
 )
-def test_there_is_no_audio_before_all_is_read(
+def test_there_is_no_audio_before_the_recording_is_prepared(
     client: Client, job: Job, status: Job.Status, why: str
 ) -> None:
     Recording.objects.filter(pk=job.recording_id).update(duration=None)
@@ -219,7 +217,7 @@ def test_there_is_no_audio_before_all_is_read(
 
 
 @pytest.mark.parametrize("piece", [0, 1])
-def test_of_a_recording_with_a_piece_gone_there_is_no_audio(
+def test_a_recording_with_a_missing_piece_has_no_audio(
     client: Client, job: Job, piece: int
 ) -> None:
     default_storage.delete(f"{folder(job.recording)}/samples-{piece:05d}.s16")
@@ -230,16 +228,14 @@ def test_of_a_recording_with_a_piece_gone_there_is_no_audio(
 
 @pytest.mark.parametrize("what", ["audio", "peaks"])
 @pytest.mark.parametrize("job_id", [UNKNOWN_ID, "no-id"])
-def test_of_a_job_that_is_not_known_there_is_nothing(
-    client: Client, db: None, what: str, job_id: str
-) -> None:
+def test_an_unknown_job_returns_404(client: Client, db: None, what: str, job_id: str) -> None:
     response = client.get(f"/app/jobs/{job_id}/{what}")
     assert response.status_code == 404
     assert response.json() == {"detail": "Transcription job not found or expired"}
 
 
 @pytest.mark.parametrize("what", ["audio", "peaks"])
-def test_nothing_can_be_sent_there(client: Client, job: Job, what: str) -> None:
+def test_other_methods_return_405(client: Client, job: Job, what: str) -> None:
     assert client.post(f"/app/jobs/{job.pk}/{what}").status_code == 405
 
 
@@ -256,7 +252,7 @@ def test_peaks_are_a_byte_for_each_twentieth_of_a_second(
     assert len(response.content) == -(-len(samples) // 800)
 
 
-def test_peaks_are_there_as_far_as_the_recording_is_prepared_and_not_kept(
+def test_peaks_of_a_recording_in_preparation_are_partial_and_not_cached(
     client: Client, job: Job
 ) -> None:
     Recording.objects.filter(pk=job.recording_id).update(duration=None)
@@ -275,7 +271,7 @@ def test_peaks_are_there_as_far_as_the_recording_is_prepared_and_not_kept(
         (76.77, Job.Status.COMPLETED, "There is no waveform"),
     ],
 )
-def test_where_there_are_no_peaks_the_answer_says_why(
+def test_without_peaks_the_answer_gives_the_reason(
     client: Client, job: Job, duration: float | None, status: Job.Status, why: str
 ) -> None:
     delete_files(job.recording)
@@ -446,9 +442,7 @@ def test_a_slow_listener_may_ask_again_on_the_same_connection(
 
 
 @pytest.mark.slow
-def test_the_head_of_a_long_answer_has_no_body_that_the_next_would_be_taken_for(
-    service: Service, long_job: str
-) -> None:
+def test_head_on_a_keep_alive_connection_sends_no_body(service: Service, long_job: str) -> None:
     head = f"HEAD /api/transcribe/result/{long_job} HTTP/1.1\r\nHost: 127.0.0.1"
     with closing(ask(service, head, get("/health", "Connection: close"))) as client:
         received = b"".join(iter(lambda: client.recv(1024**2), b""))

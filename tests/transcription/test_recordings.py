@@ -79,7 +79,9 @@ def test_a_span_is_read_across_the_pieces(
 
 
 @pytest.mark.parametrize(("start", "end"), [(500.0, 600.0), (5.0, 5.0)])
-def test_where_nothing_is_nothing_is_read(samples: Pcm, start: float, end: float) -> None:
+def test_spans_outside_the_recording_read_no_samples(
+    samples: Pcm, start: float, end: float
+) -> None:
     read = read_samples(store(samples), Span(start, end))
     assert read.shape == (0,)
     assert read.dtype == np.float32
@@ -115,21 +117,21 @@ def test_deleting_leaves_nothing_and_can_be_repeated(samples: Pcm) -> None:
 
 
 @pytest.mark.parametrize("n_samples", [1, PIECE_SAMPLES, PIECE_SAMPLES + 1, N_SAMPLES])
-def test_samples_are_counted_by_what_is_stored(samples: Pcm, n_samples: int) -> None:
+def test_the_number_of_samples_is_that_of_the_stored_pieces(samples: Pcm, n_samples: int) -> None:
     recording = store(samples[:n_samples])
     recording.duration = n_samples / SAMPLE_RATE
     assert count_samples(recording) == n_samples
 
 
 @pytest.mark.parametrize("piece", [0, 1, 2])
-def test_samples_of_which_a_piece_is_gone_are_not_counted(samples: Pcm, piece: int) -> None:
+def test_samples_with_a_missing_piece_have_no_number(samples: Pcm, piece: int) -> None:
     recording = store(samples)
     recording.duration = N_SAMPLES / SAMPLE_RATE
     default_storage.delete(f"{folder(recording)}/samples-{piece:05d}.s16")
     assert count_samples(recording) is None
 
 
-def test_a_recording_of_which_nothing_is_left_has_no_count(samples: Pcm) -> None:
+def test_a_recording_without_files_has_no_number_of_samples(samples: Pcm) -> None:
     recording = store(samples)
     recording.duration = N_SAMPLES / SAMPLE_RATE
     delete_files(recording)
@@ -174,7 +176,7 @@ def test_peaks_are_the_loudest_of_each_twentieth_of_a_second(samples: Pcm, step:
     assert list(read_peaks(store(quieter, step=step))) == expected_peaks(quieter)
 
 
-def test_a_piece_shifts_no_peak_of_the_next() -> None:
+def test_peaks_do_not_depend_on_where_pieces_end() -> None:
     clicks = np.zeros(3 * PIECE_SAMPLES, np.int16)
     clicks[[0, PIECE_SAMPLES - 1, PIECE_SAMPLES, 2 * PIECE_SAMPLES]] = 32767
     found = read_peaks(store(clicks))
@@ -190,9 +192,7 @@ def test_a_peak_is_zero_for_silence_alone_and_255_at_full_scale(sample: int, pea
 
 
 @pytest.mark.parametrize("lost", ["peaks-00000.u8", "peaks-00001.u8", "samples-00001.s16"])
-def test_what_a_broken_preparation_left_out_is_made_when_it_is_done_again(
-    samples: Pcm, lost: str
-) -> None:
+def test_a_repeated_preparation_writes_the_peaks_that_are_missing(samples: Pcm, lost: str) -> None:
     recording = store(samples)
     complete, names = read_peaks(recording), names_of(recording)
     default_storage.delete(f"{folder(recording)}/{lost}")
@@ -209,7 +209,7 @@ def test_peaks_can_be_read_as_far_as_they_are_made(samples: Pcm) -> None:
     assert list(read_peaks(recording)) == expected_peaks(samples[:PIECE_SAMPLES])
 
 
-def test_samples_that_are_gone_are_an_error_and_not_silence(samples: Pcm) -> None:
+def test_missing_samples_raise_an_error_and_are_not_read_as_silence(samples: Pcm) -> None:
     recording = store(samples)
     recording.duration = N_SAMPLES / SAMPLE_RATE
     stored = StoredSamples(recording)

@@ -62,7 +62,7 @@ def test_every_list_loads_and_can_be_searched(admin_client: Client, model: str) 
     assert admin_client.get(changelist(model) + "?q=nowhere").context["cl"].result_count == 0
 
 
-def test_the_list_of_jobs_tells_what_an_operator_asks(admin_client: Client) -> None:
+def test_the_list_of_jobs_shows_status_model_language_and_duration(admin_client: Client) -> None:
     make_job()
     page = admin_client.get(changelist("job")).content.decode()
     for value in ("meeting.flac", "completed", "All is said", "tiny.en", "00:01:40", "0.250"):
@@ -110,7 +110,7 @@ def recordings_of(answer: Any) -> list[str]:
     return [job.recording.name for job in answer.context["cl"].result_list]
 
 
-def test_what_needs_a_look_is_found(admin_client: Client) -> None:
+def test_jobs_that_need_attention_are_found_by_filters(admin_client: Client) -> None:
     now = timezone.now()
     minutes = {n: now - timedelta(minutes=n) for n in (5, 20, 30, 70)}
 
@@ -165,7 +165,7 @@ def test_jobs_are_sorted_by_every_column_that_has_an_order(admin_client: Client)
         assert is_sorted == (column != "review"), column
 
 
-def test_values_that_are_not_known_yet_can_be_chosen_by_a_filter(admin_client: Client) -> None:
+def test_filters_offer_empty_values_too(admin_client: Client) -> None:
     job = make_job("new")
     make_job("old")
     Job.objects.filter(pk=job.pk).update(language="")
@@ -181,7 +181,7 @@ def test_a_recordings_file_is_named_and_not_linked_to(admin_client: Client) -> N
     assert f'href="{recording.file.url}"' not in page, "files are not served"
 
 
-def test_everything_leads_to_the_review_and_back(admin_client: Client) -> None:
+def test_pages_link_to_the_review_page_and_back(admin_client: Client) -> None:
     job = make_job()
     segment = add_chunk(job, 0).segments.get()
     edit = edit_text(segment, "What was said")
@@ -225,7 +225,7 @@ def test_a_segments_text_and_speaker_are_edited_and_nothing_else(admin_client: C
     assert (segment.text, segment.speaker) == ("What was said", None)
 
 
-def test_what_is_edited_here_has_its_place_in_the_history(admin_client: Client) -> None:
+def test_an_edit_in_the_admin_appears_in_the_history(admin_client: Client) -> None:
     job = make_job()
     segment = add_chunk(job, 0).segments.get()
     submit(admin_client, segment, text="What was said")
@@ -246,7 +246,7 @@ def test_what_is_edited_here_has_its_place_in_the_history(admin_client: Client) 
     assert not admin_client.get(other).context["cl"].result_list
 
 
-def test_nothing_is_overwritten_that_was_not_seen(admin_client: Client) -> None:
+def test_a_form_loaded_before_another_edit_overwrites_nothing(admin_client: Client) -> None:
     job = make_job()
     segment = add_chunk(job, 0).segments.get()
     page = admin_client.get(page_of(segment)).content.decode()
@@ -262,7 +262,7 @@ def test_nothing_is_overwritten_that_was_not_seen(admin_client: Client) -> None:
     assert (segment.text, segment.speaker) == ("What Ann heard", "Bob")
 
 
-def test_a_segment_that_is_gone_stays_gone(admin_client: Client) -> None:
+def test_saving_the_form_of_a_deleted_segment_does_not_restore_it(admin_client: Client) -> None:
     segment = add_chunk(make_job(), 0).segments.get()
     page = admin_client.get(page_of(segment)).content.decode()
     services.remove(segment_id=segment.pk, was={"text": segment.text}, done_by="Ann")
@@ -273,7 +273,7 @@ def test_a_segment_that_is_gone_stays_gone(admin_client: Client) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  ", "a" * 5001, "a\x07b"])
-def test_a_segments_text_is_what_the_api_takes_too(admin_client: Client, text: str) -> None:
+def test_the_form_refuses_texts_that_the_api_refuses(admin_client: Client, text: str) -> None:
     segment = add_chunk(make_job(), 0).segments.get()
     answer = admin_client.post(page_of(segment), {"text": text, "initial-text": "Part 0"})
     assert answer.status_code == 200
@@ -282,7 +282,7 @@ def test_a_segments_text_is_what_the_api_takes_too(admin_client: Client, text: s
     assert segment.text == "Part 0"
 
 
-def test_while_a_job_is_under_way_texts_can_be_edited_and_speakers_not(
+def test_while_a_job_runs_texts_can_be_edited_and_speakers_not(
     admin_client: Client,
 ) -> None:
     segment = add_chunk(make_job(status=Job.Status.RUNNING), 0).segments.get()
@@ -291,7 +291,7 @@ def test_while_a_job_is_under_way_texts_can_be_edited_and_speakers_not(
     assert (segment.text, segment.speaker) == ("What was said", None)
 
 
-def test_edits_are_undone_and_what_cannot_be_is_said(admin_client: Client) -> None:
+def test_edits_are_undone_or_the_reason_why_not_is_shown(admin_client: Client) -> None:
     first, second = add_chunk(make_job(), 0, n_segments=2).segments.all()
     undone = edit_text(first, "One")
     overtaken = edit_text(second, "Two")
@@ -312,7 +312,7 @@ def test_edits_are_undone_and_what_cannot_be_is_said(admin_client: Client) -> No
     assert "“Three”" in page
 
 
-def test_whoever_may_only_look_cannot_act(client: Client, django_user_model: Any) -> None:
+def test_view_permission_allows_no_action(client: Client, django_user_model: Any) -> None:
     from django.contrib.auth.models import Permission
 
     job = make_job(status=Job.Status.RUNNING)
@@ -370,7 +370,7 @@ def test_jobs_under_way_are_cancelled_and_the_rest_is_skipped(admin_client: Clie
     assert act(admin_client, "cancel", running) == ["1 job skipped: already ended."]
 
 
-def test_who_speaks_is_found_out_again_where_there_is_a_transcript(admin_client: Client) -> None:
+def test_completed_jobs_are_diarized_again(admin_client: Client) -> None:
     completed, running = make_job(), make_job(status=Job.Status.RUNNING)
     assert act(admin_client, "run_diarization", completed, running) == [
         "Diarization requested for 1 job.",
@@ -443,7 +443,7 @@ def test_several_transcripts_are_one_archive_with_names_of_their_own(admin_clien
         assert len(name.encode()) < 255
 
 
-def test_jobs_without_a_transcript_are_not_exported_and_it_is_said(admin_client: Client) -> None:
+def test_jobs_without_a_transcript_are_skipped_with_a_message(admin_client: Client) -> None:
     first, second = (
         make_ended_job("One.", name="first.flac"),
         make_ended_job("Two.", name="second.flac"),
@@ -464,7 +464,7 @@ def test_jobs_without_a_transcript_are_not_exported_and_it_is_said(admin_client:
     assert act(admin_client, "export_srt", running, silent) == [said]
 
 
-def test_no_more_transcripts_are_exported_at_once_than_one_can_wait_for(
+def test_the_number_of_transcripts_in_an_export_is_limited(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("transcription.admin.jobs.MAX_EXPORTED_JOBS", 1)
