@@ -15,6 +15,8 @@ from typing import Any
 from bench import diarization, retranslation, scale, service, speech
 
 RESULTS = Path(__file__).parent / "results"
+EXTENSIONS = ("avx2", "avx512f", "avx512_vnni", "amx_bf16", "amx_int8")
+"""What inference is fast or slow by, whatever the processor's name."""
 
 
 def main(parts: list[str]) -> None:
@@ -31,12 +33,17 @@ def main(parts: list[str]) -> None:
 
 def machine() -> str:
     model = platform.processor() or platform.machine()
+    extensions = ""
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
+        found = dict(line.split("\t: ") for line in info.read_text().splitlines() if "\t: " in line)
+        found = {name.strip(): value for name, value in found.items()}
+        model = found.get("model name", model)
+        flags = found.get("flags", "").split()
+        extensions = f" ({', '.join(name for name in EXTENSIONS if name in flags)})"
     return (
-        f"{os.cpu_count()} cores, {model}, {platform.system()}, Python {platform.python_version()}"
+        f"{os.cpu_count()} cores, {model}{extensions}, {platform.system()}, "
+        f"Python {platform.python_version()}"
     )
 
 
