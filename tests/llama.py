@@ -71,7 +71,8 @@ def serve(*, port: int, context: int) -> None:
     settings.port = port
     settings.n_ctx = context
     settings.n_parallel = 1
-    settings.cpuparams.n_threads = 2
+    # Two would spin while they wait for each other, and other tests wait for the processor.
+    settings.cpuparams.n_threads = 1
     server = xllamacpp.Server(settings)
     print(server.listening_address, file=sys.stderr)  # noqa: T201
     sys.stdin.buffer.read()

@@ -325,10 +325,12 @@ def test_an_unknown_job_is_a_404_everywhere_else(
         "con",
     ],
 )
-def test_any_file_name_is_made_harmless_or_refused(service: Service, jfk: bytes, name: str) -> None:
-    (service.data_dir / "files" / "recordings").mkdir(exist_ok=True)  # as after any upload
-    before = traces(service)
-    outside = _names(service.data_dir), _names(service.data_dir / "files")
+def test_any_file_name_is_made_harmless_or_refused(
+    waiting_service: Service, jfk: bytes, name: str
+) -> None:
+    (waiting_service.data_dir / "files" / "recordings").mkdir(exist_ok=True)  # as after any upload
+    before = traces(waiting_service)
+    outside = _names(waiting_service.data_dir), _names(waiting_service.data_dir / "files")
     body = (
         b'--cut\r\nContent-Disposition: form-data; name="file"; filename="'
         + name.replace("\\", "\\\\").encode()
@@ -337,20 +339,20 @@ def test_any_file_name_is_made_harmless_or_refused(service: Service, jfk: bytes,
         + b"\r\n--cut--\r\n"
     )
     headers = {**ORIGIN, "Content-Type": "multipart/form-data; boundary=cut"}
-    answer = service.client.post(UPLOAD, content=body, headers=headers)
+    answer = waiting_service.client.post(UPLOAD, content=body, headers=headers)
     if answer.status_code != 200:
         refused(answer, 400)
-        assert traces(service) == before
+        assert traces(waiting_service) == before
         return
     job_id = answer.json()["job_id"]
-    assert service.finished(job_id)["status"] == "completed"
-    after = traces(service)
+    assert waiting_service.finished(job_id)["status"] == "completed"
+    after = traces(waiting_service)
     assert after.jobs - before.jobs == {job_id}
     [folder] = after.recordings - before.recordings
-    kept = _names(service.data_dir / "files" / "recordings" / folder)
+    kept = _names(waiting_service.data_dir / "files" / "recordings" / folder)
     assert all(file.startswith(("original", "samples-", "peaks-")) for file in kept)
     assert after.uploads == before.uploads
-    assert (_names(service.data_dir), _names(service.data_dir / "files")) == outside
+    assert (_names(waiting_service.data_dir), _names(waiting_service.data_dir / "files")) == outside
 
 
 # ---- Transfers that fail

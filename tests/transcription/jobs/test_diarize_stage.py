@@ -30,6 +30,7 @@ from tests.transcription.builders import (
     make_job,
     spoken,
 )
+from tests.waiting_engine import SETTINGS
 from transcription.jobs import (
     attribute_speakers,
     diarize,
@@ -638,17 +639,17 @@ def test_a_completed_transcript_gets_its_speakers_when_they_are_asked_for(
 
 @pytest.mark.slow
 def test_others_are_transcribed_meanwhile(
-    service: Service, conversation: Path, audio_dir: Path, tmp_path: Path
+    waiting_service: Service, conversation: Path, audio_dir: Path, tmp_path: Path
 ) -> None:
     long = write(tmp_path / "long.wav", np.tile(samples_of(conversation), 8))
-    job_id = service.upload(long, diarize="true")
-    wait_for(lambda: diarizing_stage(service, job_id), what="the diarization", seconds=120)
-    service.transcribe(audio_dir / "jfk.flac")
-    assert diarizing_stage(service, job_id), "nobody waited for it"
-    message = service.status(job_id)["message"]
+    job_id = waiting_service.upload(long, diarize="true")
+    wait_for(lambda: diarizing_stage(waiting_service, job_id), what="the diarization", seconds=120)
+    waiting_service.transcribe(audio_dir / "jfk.flac")
+    assert diarizing_stage(waiting_service, job_id), "nobody waited for it"
+    message = waiting_service.status(job_id)["message"]
     assert message.startswith("Finding out who speaks")
-    service.client.get(f"/api/transcribe/result/{job_id}?partial=true").raise_for_status()
-    assert service.finished(job_id, seconds=300)["message"] == "Completed"
+    waiting_service.client.get(f"/api/transcribe/result/{job_id}?partial=true").raise_for_status()
+    assert waiting_service.finished(job_id, seconds=300)["message"] == "Completed"
 
 
 def diarizing_stage(service: Service, job_id: str) -> dict[str, Any] | None:
@@ -676,7 +677,9 @@ def test_a_worker_that_is_killed_at_it_costs_time_alone(
 def test_without_a_model_the_transcript_comes_without_speakers(
     tmp_path: Path, conversation: Path
 ) -> None:
-    with Service(tmp_path / "data", TRANSCRIBER_DIARIZATION_MODEL="/nonexistent") as service:
+    with Service(
+        tmp_path / "data", TRANSCRIBER_DIARIZATION_MODEL="/nonexistent", **SETTINGS
+    ) as service:
         job_id = service.upload(conversation, diarize="true")
         status = service.finished(job_id)
         assert status["status"] == "completed"
