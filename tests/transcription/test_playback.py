@@ -1,4 +1,4 @@
-"""Somebody listens: the recording as WAV, whole and in ranges, and the peaks of its waveform."""
+"""Playback: the recording as WAV, whole and in byte ranges, and the peaks of its waveform."""
 
 import hashlib
 import os
@@ -60,7 +60,7 @@ def whole(samples: Samples) -> bytes:
 
 
 def wav_of(samples: bytes) -> bytes:
-    """The file as the standard library writes it."""
+    """Return the WAV file of `samples` as the standard library writes it."""
     buffer = BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
@@ -181,7 +181,7 @@ def test_a_download_has_the_name_of_the_recording(client: Client, job: Job) -> N
     assert response["Content-Disposition"].endswith("Gr%C3%B6%C3%9Fe%20%22M%22.wav")
 
 
-def test_a_piece_that_is_lost_on_the_way_ends_the_answer_with_an_error(
+def test_a_piece_deleted_while_streaming_ends_the_response_with_an_error(
     client: Client, job: Job
 ) -> None:
     response = client.get(audio_of(job))
@@ -190,7 +190,7 @@ def test_a_piece_that_is_lost_on_the_way_ends_the_answer_with_an_error(
         body_of(response)
 
 
-def test_a_piece_that_is_cut_short_ends_the_answer_with_an_error(client: Client, job: Job) -> None:
+def test_a_truncated_piece_ends_the_response_with_an_error(client: Client, job: Job) -> None:
     response = client.get(audio_of(job))
     os.truncate(default_storage.path(f"{folder(job.recording)}/samples-00000.s16"), 1000)
     with pytest.raises(EOFError, match="truncated"):
@@ -235,7 +235,7 @@ def test_an_unknown_job_returns_404(client: Client, db: None, what: str, job_id:
 
 
 @pytest.mark.parametrize("what", ["audio", "peaks"])
-def test_other_methods_return_405(client: Client, job: Job, what: str) -> None:
+def test_post_returns_405(client: Client, job: Job, what: str) -> None:
     assert client.post(f"/app/jobs/{job.pk}/{what}").status_code == 405
 
 
@@ -287,7 +287,7 @@ def test_without_peaks_the_answer_gives_the_reason(
 
 
 MINUTES = 180
-MOST_READERS = 32  # threads that Python keeps for reading files, at most
+MOST_READERS = 32  # the most threads of asyncio's default executor, which reads the files
 LONG_BYTES = HEADER_BYTES + MINUTES * PIECE_BYTES
 ROWS = """
 import sys
@@ -306,7 +306,7 @@ Segment.objects.create(
 
 @pytest.fixture(scope="module")
 def long_job(service: Service) -> str:
-    """The id of a job in the service's own data: three hours of minutes that differ, one long segment."""
+    """Return the id of a job in the service's data: three hours, each minute different, and one long segment."""
     job_id = uuid4()
     directory = service.data_dir / "files" / "recordings" / str(job_id)
     directory.mkdir(parents=True)
@@ -336,7 +336,7 @@ def web_process(service: Service) -> psutil.Process:
 
 
 def ask(service: Service, *requests: str) -> socket.socket:
-    """A client that has asked and reads nothing yet; no more than little waits in its own buffers."""
+    """Send requests and return the socket, with a small receive buffer and nothing read yet."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
     client.settimeout(60)
@@ -350,7 +350,7 @@ def get(path: str, *headers: str) -> str:
 
 
 def read_response(client: socket.socket) -> tuple[bytes, str]:
-    """The head of a response, and the SHA-256 of its body, which must be as long as it says."""
+    """Return a response's head and its body's SHA-256; the body must be as long as its Content-Length."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += client.recv(1)
@@ -365,7 +365,7 @@ def read_response(client: socket.socket) -> tuple[bytes, str]:
 
 
 def digest_of(service: Service, job_id: str) -> str:
-    """What a client should have: of the file as the standard library writes it."""
+    """Return the SHA-256 of the WAV file that a client should receive."""
     directory = service.data_dir / "files" / "recordings" / job_id
     pieces = b"".join(piece.read_bytes() for piece in sorted(directory.glob("samples-*")))
     return hashlib.sha256(wav_of(pieces)).hexdigest()
@@ -407,9 +407,9 @@ def test_listeners_that_go_away_leave_nothing_behind(service: Service, long_job:
     with ExitStack() as clients:
         for _ in range(n_clients):
             clients.enter_context(closing(ask(service, get(path))))
-        # Each request has a thread of its own until its application has come to its end.
+        # Each request has a thread of its own until its application returns.
         wait_for(lambda: web.num_threads() >= n_threads + n_clients, what="the begin of all")
-        time.sleep(2)  # all of them have filled what buffers there are
+        time.sleep(2)  # until all buffers are full
         assert held()[0] == sockets + n_clients
     wait_for(lambda: held() <= (sockets, files), what="the closing of all connections")
     most = n_threads + MOST_READERS
@@ -453,7 +453,9 @@ def test_head_on_a_keep_alive_connection_sends_no_body(service: Service, long_jo
 
 
 @pytest.mark.slow
-def test_an_answer_that_breaks_off_is_cut_and_others_are_still_served(service: Service) -> None:
+def test_a_response_that_fails_midway_is_cut_off_and_others_are_still_served(
+    service: Service,
+) -> None:
     job_id = uuid4()
     directory = service.data_dir / "files" / "recordings" / str(job_id)
     directory.mkdir(parents=True)

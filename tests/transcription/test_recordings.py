@@ -1,4 +1,4 @@
-"""Samples and their peaks lie in pieces of a minute; who reads them does not notice."""
+"""Samples and peaks are stored in pieces of one minute and read as if they were one file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_a_span_is_read_across_the_pieces(
 
 
 @pytest.mark.parametrize(("start", "end"), [(500.0, 600.0), (5.0, 5.0)])
-def test_spans_outside_the_recording_read_no_samples(
+def test_spans_that_are_empty_or_outside_the_recording_read_no_samples(
     samples: Pcm, start: float, end: float
 ) -> None:
     read = read_samples(store(samples), Span(start, end))
@@ -87,7 +87,7 @@ def test_spans_outside_the_recording_read_no_samples(
     assert read.dtype == np.float32
 
 
-def test_a_recording_of_whole_pieces_has_no_empty_one_at_its_end() -> None:
+def test_a_recording_of_whole_pieces_has_no_empty_last_piece() -> None:
     recording = store(np.zeros(2 * PIECE_SAMPLES, np.int16))
     assert names_of(recording) == [
         "peaks-00000.u8",
@@ -97,8 +97,9 @@ def test_a_recording_of_whole_pieces_has_no_empty_one_at_its_end() -> None:
     ]
 
 
-def test_writing_again_goes_over_what_is_there(samples: Pcm) -> None:
-    recording = store(samples[: PIECE_SAMPLES + 99])  # broken off; its last piece is not full
+def test_writing_again_overwrites_the_stored_pieces(samples: Pcm) -> None:
+    # An interrupted preparation: its last piece is not full.
+    recording = store(samples[: PIECE_SAMPLES + 99])
     store(samples, recording=recording)
     read = read_samples(recording, Span(0, 3 * PIECE_SECONDS))
     np.testing.assert_array_equal(read, to_float(samples))
@@ -124,14 +125,14 @@ def test_the_number_of_samples_is_that_of_the_stored_pieces(samples: Pcm, n_samp
 
 
 @pytest.mark.parametrize("piece", [0, 1, 2])
-def test_samples_with_a_missing_piece_have_no_number(samples: Pcm, piece: int) -> None:
+def test_samples_are_not_counted_if_a_piece_is_missing(samples: Pcm, piece: int) -> None:
     recording = store(samples)
     recording.duration = N_SAMPLES / SAMPLE_RATE
     default_storage.delete(f"{folder(recording)}/samples-{piece:05d}.s16")
     assert count_samples(recording) is None
 
 
-def test_a_recording_without_files_has_no_number_of_samples(samples: Pcm) -> None:
+def test_samples_are_not_counted_if_all_files_are_missing(samples: Pcm) -> None:
     recording = store(samples)
     recording.duration = N_SAMPLES / SAMPLE_RATE
     delete_files(recording)
@@ -192,7 +193,7 @@ def test_a_peak_is_zero_for_silence_alone_and_255_at_full_scale(sample: int, pea
 
 
 @pytest.mark.parametrize("lost", ["peaks-00000.u8", "peaks-00001.u8", "samples-00001.s16"])
-def test_a_repeated_preparation_writes_the_peaks_that_are_missing(samples: Pcm, lost: str) -> None:
+def test_a_repeated_preparation_writes_the_files_that_are_missing(samples: Pcm, lost: str) -> None:
     recording = store(samples)
     complete, names = read_peaks(recording), names_of(recording)
     default_storage.delete(f"{folder(recording)}/{lost}")

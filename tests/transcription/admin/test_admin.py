@@ -26,12 +26,12 @@ from transcription.transcript.exports import FORMATS, Options, export
 pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 MODELS = ["recording", "job", "stage", "chunk", "segment", "diarization", "edit"]
-MOST_QUERIES = 15  # a page's own, its filters', the session's and the user's
+MOST_QUERIES = 15  # of the page, its filters, the session and the user
 
 
 @pytest.fixture(autouse=True)
 def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
-    hasher = "django.contrib.auth.hashers.MD5PasswordHasher"  # the others take their time
+    hasher = "django.contrib.auth.hashers.MD5PasswordHasher"  # the default one is slow on purpose
     with override_settings(MEDIA_ROOT=tmp_path, PASSWORD_HASHERS=[hasher]):
         yield
 
@@ -62,7 +62,7 @@ def test_every_list_loads_and_can_be_searched(admin_client: Client, model: str) 
     assert admin_client.get(changelist(model) + "?q=nowhere").context["cl"].result_count == 0
 
 
-def test_the_list_of_jobs_shows_status_model_language_and_duration(admin_client: Client) -> None:
+def test_the_list_of_jobs_shows_main_columns_and_can_be_filtered(admin_client: Client) -> None:
     make_job()
     page = admin_client.get(changelist("job")).content.decode()
     for value in ("meeting.flac", "completed", "All is said", "tiny.en", "00:01:40", "0.250"):
@@ -73,7 +73,7 @@ def test_the_list_of_jobs_shows_status_model_language_and_duration(admin_client:
     assert answer.context["cl"].result_count == 0
 
 
-def test_a_diarization_tells_who_was_heard_for_how_long_and_shows_no_voices(
+def test_a_diarization_shows_each_speakers_time_and_no_embeddings(
     admin_client: Client,
 ) -> None:
     page = admin_client.get(page_of(make_job().diarization)).content.decode()
@@ -256,7 +256,7 @@ def test_a_form_loaded_before_another_edit_overwrites_nothing(admin_client: Clie
     segment.refresh_from_db()
     assert segment.text == "What Ann heard"
     assert job.edits.count() == 1
-    # What somebody else changed is no obstacle to changing something else, and stays.
+    # Only a field that somebody else changed is refused: other fields of the form are saved.
     assert submit(admin_client, segment, page=page, speaker="Bob") != said
     segment.refresh_from_db()
     assert (segment.text, segment.speaker) == ("What Ann heard", "Bob")
@@ -391,7 +391,7 @@ def download(client: Client, format: str, *jobs: Job) -> Any:  # noqa: A002
 
 
 def unpacked(answer: Any) -> dict[str, str]:
-    """Names and texts of an archive's files."""
+    """Return the names and texts of an archive's files."""
 
     async def read() -> bytes:
         return b"".join([block async for block in answer.streaming_content])
@@ -414,7 +414,7 @@ def test_a_jobs_transcript_is_exported_as_its_file(admin_client: Client, format:
     assert answer.status_code == 200
     assert answer["Content-Type"] == made.content_type
     assert answer["Content-Disposition"] == f"attachment; filename*=utf-8''R%C3%A9union.{format}"
-    if format != "docx":  # a document has the time in which it was made
+    if format != "docx":  # a .docx file contains the time it was made
         assert answer.content == made.content
         assert "Bonjour." in answer.content.decode()
 

@@ -1,4 +1,4 @@
-"""The admin after years of use: whatever its pages are asked for is bounded, in queries, rows and work."""
+"""The admin with a large database: queries, rows and CPU time of every page are bounded."""
 
 import gc
 import time
@@ -36,17 +36,20 @@ N_JOBS = 20_000
 N_CHUNKS = 5_000
 N_SEGMENTS = 100_000
 N_EDITS = 5_000
-N_CHANGES = 20_000  # of a speaker who was renamed
+N_CHANGES = 20_000  # segments changed by one edit, as when a speaker is renamed
 BATCH = 2_000
 
 MOST_QUERIES = 16
-MOST_ROWS = 250  # a list's fifty and the values of its filters; a timeline's two hundred
+MOST_ROWS = 250  # a list has 50 and the values of its filters; a timeline has 200
 MOST_PAGES = 70
-"""The CPU time of a page, and with SQLite the database's as well, against that of a list of one job; measured: 35."""
+"""The limit of a page's CPU time, as a multiple of that of a list of one job; measured: 35.
+
+With SQLite the database's CPU time is included.
+"""
 
 
 def fill() -> Job:
-    """Many jobs; to one of them belong all chunks, segments and edits."""
+    """Fill the database with many jobs; return the one that has all chunks, segments and edits."""
     now = timezone.now()
     names, languages, states = (
         ("tiny.en", "base", "small"),
@@ -124,13 +127,13 @@ def fill() -> Job:
         batch_size=BATCH,
     )
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")  # as databases do by themselves, of what is committed
+        cursor.execute("ANALYZE")  # databases do this by themselves, but only for committed rows
     return long
 
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each read from the database brought."""
+    """Record the number of rows of each fetch from the database."""
     rows: list[int] = []
 
     def fetchmany(self: Any, *args: Any) -> Any:
@@ -144,7 +147,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def only_what_a_page_makes() -> Iterator[None]:
-    """No page's time has the collector going through what all tests before this one have left: 0.3 s and more."""
+    """Freeze the objects of earlier tests: collecting them would add 0.3 s and more to a page's CPU time."""
     gc.collect()
     gc.freeze()
     yield
@@ -152,7 +155,7 @@ def only_what_a_page_makes() -> Iterator[None]:
 
 
 class Bounds:
-    """What the reading of a page may cost; `page_seconds` is the CPU time of a list of one job."""
+    """Limits of a page's queries, rows and CPU time; `page_seconds` is the CPU time of a list of one job."""
 
     def __init__(self, fetched: list[int], *, page_seconds: float) -> None:
         self._fetched = fetched
@@ -175,7 +178,7 @@ class Bounds:
 def bounds(admin_client: Client, fetched: list[int]) -> Bounds:
     recording = Recording.objects.create(name="Meeting.flac", size=1, duration=60, container="flac")
     job = Job.objects.create(recording=recording, model_name="tiny.en", status=Job.Status.COMPLETED)
-    admin_client.get(changelist("job"))  # what is loaded is loaded
+    admin_client.get(changelist("job"))  # warm-up: imports and templates are loaded once
     page_seconds = cpu_seconds(lambda: admin_client.get(changelist("job")), rounds=5)
     job.delete()
     recording.delete()
@@ -183,7 +186,7 @@ def bounds(admin_client: Client, fetched: list[int]) -> Bounds:
 
 
 def queries_of(client: Client, model: str, job: Job) -> list[str]:
-    """What a list can be asked for: to be sorted by each column, filtered by each choice, searched, paged."""
+    """Return a list's query strings: sorted by each column, filtered by each choice, searched, paged."""
     shown = client.get(changelist(model)).context["cl"]
     columns = range(1, len(shown.list_display))
     choices = [list(spec.choices(shown))[1:4] for spec in shown.filter_specs]
@@ -202,7 +205,9 @@ def queries_of(client: Client, model: str, job: Job) -> list[str]:
     return queries
 
 
-def test_every_page_is_bounded(admin_client: Client, bounds: Bounds) -> None:
+def test_queries_rows_and_cpu_time_of_every_page_are_bounded(
+    admin_client: Client, bounds: Bounds
+) -> None:
     job = fill()
     n_pages = 0
     for model in ("recording", "job", "stage", "chunk", "segment", "diarization", "edit"):

@@ -29,7 +29,7 @@ def at_second(job: Job, seconds: float) -> datetime:
 
 
 def make_chunk(job: Job, index: int, **values: Any) -> Chunk:
-    """A chunk that was started ten seconds after the upload and took two, unless `values` say otherwise."""
+    """Create a chunk; by default it started 10 + 2 * `index` seconds after the upload and took 2 s."""
     fields: dict[str, Any] = {
         "state": Leased.State.DONE,
         "attempts": 1,
@@ -49,7 +49,7 @@ def make_chunk(job: Job, index: int, **values: Any) -> Chunk:
 
 
 def make_started_job(status: Job.Status = Job.Status.COMPLETED, *, ended: float = 60.0) -> Job:
-    """A job without stages, chunks or diarization; `ended` is seconds after its upload."""
+    """Create a job without stages, chunks or diarization; `ended` is in seconds after its upload."""
     job = make_job(status=status)
     job.stages.all().delete()
     job.diarization.delete()
