@@ -203,23 +203,28 @@ class Service:
 
     @contextmanager
     def suspended(self, processes: Sequence[psutil.Process]) -> Iterator[None]:
-        """Suspend processes, at a moment when they hold no lock: on SQLite one would stop all other writers."""
+        """Suspend processes and their children, at a moment when they hold no lock: on SQLite others would wait."""
+        held: list[psutil.Process] = []
 
         def suspend() -> bool:
-            for process in processes:
-                process.suspend()
+            held[:] = processes
+            for process in held:
+                process.suspend()  # from now on it starts no more children
+                held.extend(child for child in process.children() if child not in held)
             if self.has_no_open_transaction():
                 return True
-            for process in processes:
-                process.resume()
+            resume()
             return False
+
+        def resume() -> None:
+            for process in held:
+                process.resume()
 
         wait_for(suspend, what="a moment without a transaction")
         try:
             yield
         finally:
-            for process in processes:
-                process.resume()
+            resume()
 
     def lose_messages(self) -> int:
         """Empty the queues; returns how many messages waited there."""
