@@ -39,6 +39,17 @@ def test_registering_twice_changes_nothing() -> None:
     assert registry._apps == before
 
 
+def test_a_worker_that_starts_runs_what_was_registered_and_recovers_lost_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called = []
+    monkeypatch.setattr("transcription.tasks.on_worker_start", lambda: called.append("start"))
+    for app in ("transcription.jobs.recovery", "summaries.services", "retranslation.services"):
+        monkeypatch.setattr(f"{app}.recover", lambda: called.append("recover"))
+    registry.start_worker()
+    assert called == ["start", "recover", "recover", "recover"]
+
+
 def test_an_app_whose_recovery_fails_keeps_no_other_from_its_own(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

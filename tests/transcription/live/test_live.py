@@ -290,8 +290,9 @@ async def test_a_job_that_is_begun_again_ends_its_feeds(
     assert '"processing"' in await anext(listener)
     await sync_to_async(retry_and_delete.rerun)(job_id=running_job.pk)
     with pytest.raises(feed.FeedClosedError) as closed:
-        async for _message in listener:
-            pass
+        async with asyncio.timeout(10):
+            async for _message in listener:
+                pass
     assert closed.value.code == feed.JOB_RESTARTED
 
 
