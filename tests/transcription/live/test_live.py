@@ -289,8 +289,8 @@ async def test_a_job_that_is_begun_again_ends_its_feeds(
     listener = feed.subscribe(running_job.pk, after=None)
     assert '"processing"' in await anext(listener)
     await sync_to_async(retry_and_delete.rerun)(job_id=running_job.pk)
-    with pytest.raises(feed.FeedClosedError) as closed:
-        async with asyncio.timeout(10):
+    async with asyncio.timeout(10):
+        with pytest.raises(feed.FeedClosedError) as closed:
             async for _message in listener:
                 pass
     assert closed.value.code == feed.JOB_RESTARTED
