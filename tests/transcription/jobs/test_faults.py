@@ -19,6 +19,7 @@ from tests.running_jobs import (
     completed,
     in_state,
     midway,
+    patiently,
     seconds_to_cancel,
     spoken,
     undisturbed,
@@ -95,9 +96,14 @@ def test_when_redis_restarts_empty_the_rows_say_what_is_left_to_do(
     assert ready.status_code == 503
     assert "The queue does not answer" in ready.json()["detail"]
     redis.start()
+
+    def is_taken_up() -> bool:
+        [stage] = on_own_servers.debug(sent_meanwhile)["stages"]
+        return bool(stage["state"] != "todo")
+
+    patiently(is_taken_up, what="that it is recovered", seconds=RECOVERED_WITHIN_SECONDS)
     for job_id in (under_way, sent_meanwhile):
-        result = completed(on_own_servers, job_id, seconds=RECOVERED_WITHIN_SECONDS)
-        assert spoken(result) == undisturbed_clip
+        assert spoken(completed(on_own_servers, job_id)) == undisturbed_clip
         assert set(attempts_of(on_own_servers, job_id).values()) == {1}
     assert heard.segments() == undisturbed_clip
 
