@@ -40,7 +40,8 @@ def machine() -> str:
         found = {name.strip(): value for name, value in found.items()}
         model = found.get("model name", model)
         flags = found.get("flags", "").split()
-        extensions = f" ({', '.join(name for name in EXTENSIONS if name in flags)})"
+        known = [name for name in EXTENSIONS if name in flags]
+        extensions = f" ({', '.join(known)})" if known else ""
     return (
         f"{os.cpu_count()} cores, {model}{extensions}, {platform.system()}, "
         f"Python {platform.python_version()}"

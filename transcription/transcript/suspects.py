@@ -1,4 +1,4 @@
-"""Finds suspects: passages of a transcript that a person should check, with the reasons.
+"""Finds suspects: segments, and gaps between them, that a person should check, with the reasons.
 
 avg_logprob and compression_ratio belong to a decoding window, and all its segments share them (see engines.base).
 Of a window beyond a threshold, only the segments that contribute to it are suspect.

@@ -160,16 +160,16 @@ def test_a_wrong_after_is_refused(
 
 
 @pytest.mark.slow
-def test_what_a_listener_says_does_no_harm(waiting_service: Service, clip: Path) -> None:
+def test_what_a_listener_says_does_no_harm(service: Service, audio_dir: Path) -> None:
     """While the job runs: of one that has ended the socket may be closed before anything could be said."""
-    job_id = waiting_service.upload(clip)
-    with connect(f"ws://127.0.0.1:{waiting_service.port}/api/transcribe/live/{job_id}") as socket:
+    job_id = service.upload(audio_dir / "jfk.flac")
+    with connect(f"ws://127.0.0.1:{service.port}/api/transcribe/live/{job_id}") as socket:
         socket.send("hello")
         socket.send(b"\0\1")
         messages = [json.loads(message) for message in socket]
         assert socket.close_code == NORMAL
     heard = [message for message in messages if "id" in message]
-    assert heard == waiting_service.result(job_id)["segments"] != []
+    assert heard == service.result(job_id)["segments"] != []
 
 
 # ---- One reader a job, however many listen
