@@ -48,6 +48,18 @@ def peak_memory(pid: int) -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
+def _stop(process: psutil.Process) -> None:
+    """Suspend a process, and wait until it stands still: its threads run on until one of them takes the signal."""
+
+    def stands_still() -> bool:
+        threads = Path(f"/proc/{process.pid}/task").glob("*/stat")
+        states = [thread.read_text().rpartition(")")[2].split()[0] for thread in threads]
+        return all(state in "TtZX" for state in states)
+
+    process.suspend()
+    wait_for(stands_still, what="the stop of a process")
+
+
 def _as_text(data: str | bytes) -> str:
     return data if isinstance(data, str) else bytes(data).decode()
 
@@ -209,7 +221,7 @@ class Service:
         def suspend() -> bool:
             held[:] = processes
             for process in held:
-                process.suspend()  # from now on it starts no more children
+                _stop(process)
                 held.extend(child for child in process.children() if child not in held)
             if self.has_no_open_transaction():
                 return True
