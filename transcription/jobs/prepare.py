@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO, cast
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -80,8 +81,9 @@ def _prepare(job: Job, lease: Lease) -> None:
     writer, activity, planner = SamplesWriter(job.recording), VoiceActivity(), Planner()
     outbox = _Outbox(job, lease)
     n_samples = 0
+    max_seconds = settings.TRANSCRIBER_MAX_DURATION_HOURS * 3600.0
     with job.recording.file.open("rb") as file:
-        for samples in audio.decode(cast("BinaryIO", file)):
+        for samples in audio.decode(cast("BinaryIO", file), max_seconds=max_seconds):
             lease.check()
             n_samples += len(samples)
             writer.write(samples)

@@ -309,10 +309,10 @@ def test_a_preparation_leaves_no_file_of_a_recording_deleted_meanwhile(
     monkeypatch: pytest.MonkeyPatch, audio_dir: Path, tmp_path: Path
 ) -> None:
     job = make_prepared_job(n_chunks=0, file=audio_dir / "jfk.flac")
-    decode: Callable[[Any], Iterator[npt.NDArray[np.int16]]] = audio.decode
+    decode: Callable[..., Iterator[npt.NDArray[np.int16]]] = audio.decode
 
-    def delete_meanwhile(file: Any) -> Iterator[npt.NDArray[np.int16]]:
-        for n, samples in enumerate(decode(file)):
+    def delete_meanwhile(file: Any, **limits: float) -> Iterator[npt.NDArray[np.int16]]:
+        for n, samples in enumerate(decode(file, **limits)):
             yield samples
             if n == 0:
                 retry_and_delete.delete_recording(recording_id=job.recording_id)

@@ -1,0 +1,341 @@
+"""A decoder process can do nothing but decode one file, and whatever it does, the service goes on."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.media import silence, write
+from tests.service import ROOT, wait_for
+from transcription.speech import audio
+from transcription.speech.media import decoder_process, limits
+
+LIMITED = """
+import json, os, socket, sys
+from transcription.speech.media import limits
+
+def refused(what):
+    try:
+        what()
+    except (OSError, MemoryError, ValueError) as error:
+        return type(error).__name__
+    return "allowed"
+
+output = os.dup(1)
+limits.give_up_everything_else()
+answers = {
+    "a file": refused(lambda: open("/etc/passwd")),
+    "a socket": refused(socket.socket),
+    "a pair of sockets": refused(socket.socketpair),
+    "a process": refused(os.fork),
+    "a program": refused(lambda: os.execv("/bin/true", ["true"])),
+    "a signal": refused(lambda: os.kill(os.getppid(), 0)),
+    "the limits": refused(lambda: limits.set_limit(9, -1)),
+    "half a gigabyte": refused(lambda: bytearray(512 * 1024**2)),
+    "some megabytes": refused(lambda: bytearray(50 * 1024**2)),
+}
+os.write(output, json.dumps(answers).encode())
+"""
+
+
+@pytest.fixture(autouse=True)
+def _none_waits() -> Iterator[None]:
+    """Each test begins without a decoder that waits: it may stand for another program."""
+    decoder_process.end_waiting()
+    yield
+    decoder_process.end_waiting()
+
+
+def waiting_decoder() -> psutil.Process:
+    [found] = [
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE
+        and "transcription.speech.media.decoder" in child.cmdline()
+    ]
+    return found
+
+
+# ---- What it may do
+
+
+def test_it_can_open_nothing_and_start_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    answers = json.loads(done.stdout)
+    assert answers.pop("some megabytes") == "allowed"
+    assert answers.pop("half a gigabyte") == "MemoryError"
+    assert answers.pop("the limits") == "ValueError", "Python's name for EPERM there"
+    assert set(answers.values()) == {"PermissionError"}, answers
+
+
+def test_the_operator_learns_where_it_can_not_be_kept_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert limits.why_system_calls_stay_open() is None
+    monkeypatch.setitem(sys.modules, "pyseccomp", None)
+    reason = limits.why_system_calls_stay_open()
+    assert reason is not None
+    assert "libseccomp" in reason
+
+
+def test_it_has_nothing_of_the_service_but_its_file(
+    audio_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRANSCRIBER_SECRET_KEY", "not for decoders")
+    with (tmp_path / "open in the service").open("wb") as other:
+        os.set_inheritable(other.fileno(), True)
+        audio.probe(audio_dir / "jfk.flac")
+        decoder = waiting_decoder()
+        assert not set(decoder.environ()) & {*os.environ} - {"PATH", "LD_LIBRARY_PATH", "LC_ALL"}
+        wait_for(lambda: not decoder.open_files(), what="that it has imported all it needs")
+        assert decoder.pid != os.getpgid(0)
+        assert os.getpgid(decoder.pid) == decoder.pid, "a signal to the service's group reaches it"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_only_its_service_ends_it(audio_dir: Path, number: signal.Signals) -> None:
+    info = audio.probe(audio_dir / "jfk.flac")
+    decoder = waiting_decoder()
+    wait_for(lambda: decoder.status() == psutil.STATUS_SLEEPING, what="that it waits")
+    time.sleep(0.3)
+    decoder.send_signal(number)
+    assert audio.probe(audio_dir / "jfk.flac") == info
+    assert not decoder.is_running(), "that one took the file, and ended"
+
+
+def test_it_ends_with_its_service(audio_dir: Path) -> None:
+    script = f"""
+        from pathlib import Path
+        import psutil, time
+        from transcription.speech import audio
+        audio.probe(Path({str(audio_dir / "jfk.flac")!r}))
+        print(*[child.pid for child in psutil.Process().children()], flush=True)
+        time.sleep(60)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as service:
+        assert service.stdout is not None
+        pids = [int(pid) for pid in service.stdout.readline().split()]
+        service.kill()
+    assert pids
+    wait_for(lambda: not any(map(psutil.pid_exists, pids)), what="the end of its decoders")
+
+
+def test_a_fork_of_the_service_has_decoders_of_its_own(audio_dir: Path) -> None:
+    audio.probe(audio_dir / "jfk.flac")
+    decoder = waiting_decoder()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            audio.probe(audio_dir / "jfk.flac")
+            decoder_process.end_waiting()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert waiting_decoder().pid == decoder.pid
+    audio.probe(audio_dir / "jfk.flac")
+
+
+def test_several_files_at_once(audio_dir: Path) -> None:
+    lengths: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: lengths.append(len(audio.read_all(audio_dir / "jfk.flac"))))
+        for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lengths == [176_000] * 5
+    assert waiting_decoder().is_running()
+
+
+def test_a_file_in_memory_is_read_too(audio_dir: Path) -> None:
+    path = audio_dir / "jfk.flac"
+    assert audio.probe(io.BytesIO(path.read_bytes())) == audio.probe(path)
+
+
+def test_a_reader_that_stops_early_leaves_no_process(audio_dir: Path) -> None:
+    blocks = audio.decode(audio_dir / "reading-10min.flac")
+    next(blocks)
+    decoder = waiting_decoder()
+    del blocks  # as a loop does that is left
+    assert not decoder.is_running()
+
+
+# ---- What it does that it should not
+
+
+def lies(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Have a program instead of the decoder that has the socket as `service`."""
+    program = """
+        import os, signal, socket, sys, time
+        from transcription.speech.media import messages
+        service = socket.socket(fileno=0)
+        service.sendall(messages.HEADER.pack(messages.READY, 0))
+        service.recv(1024)
+        def send(kind, body=b"", length=None):
+            service.sendall(messages.HEADER.pack(kind, len(body) if length is None else length) + body)
+    """
+    source = textwrap.dedent(program) + textwrap.dedent(code)
+    monkeypatch.setattr(decoder_process, "PROGRAM", ["-c", source])
+
+
+BLOCK = "b'\\0' * messages.MAX_SAMPLES_BYTES"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "send(b'?')",
+        "send(messages.SAMPLES, length=2**32 - 1)",
+        "send(messages.SAMPLES, b'123')",
+        "send(messages.SAMPLES)",
+        "send(messages.INFO, b'{}')",
+        "send(messages.DONE, b'more')",
+        "send(messages.READY)",
+        f"while True: send(messages.SAMPLES, {BLOCK})",
+        "send(messages.FAULT, b'a traceback')",
+        "os.kill(os.getpid(), signal.SIGSEGV)",
+        "os.abort()",
+        "sys.exit(1)",
+        "service.sendall(b'S')",
+    ],
+)
+def test_a_decoder_that_lies_or_crashes_makes_its_file_a_bad_one(
+    monkeypatch: pytest.MonkeyPatch, audio_dir: Path, code: str
+) -> None:
+    lies(monkeypatch, code + "\nsys.exit(1)")
+    with pytest.raises(audio.NotAudioError, match="damaged in a way"):
+        list(audio.decode(audio_dir / "jfk.flac", max_seconds=60))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"container": "wav"}',
+        '{"container": "wav", "codec": "pcm", "duration": NaN}',
+        '{"container": "wav", "codec": "pcm", "duration": -1}',
+        '{"container": "wav", "codec": "pcm", "duration": "1"}',
+        '{"container": "wav", "codec": 5, "duration": 1}',
+        '{"container": "' + "w" * 101 + '", "codec": "pcm", "duration": 1}',
+        '{"container": "wav", "codec": "pcm", "duration": 1, "more": 1}',
+        "[" * 10_000,
+        "[]",
+        "\udcff",
+    ],
+)
+def test_what_it_says_of_a_file_is_checked(
+    monkeypatch: pytest.MonkeyPatch, audio_dir: Path, body: str
+) -> None:
+    lies(monkeypatch, f"send(messages.INFO, {body.encode(errors='surrogateescape')!r})")
+    with pytest.raises(audio.NotAudioError, match="damaged in a way"):
+        audio.probe(audio_dir / "jfk.flac")
+
+
+def test_a_decoder_that_is_killed_is_not_the_files_fault(
+    monkeypatch: pytest.MonkeyPatch, audio_dir: Path
+) -> None:
+    lies(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(audio.DecoderLostError, match="-9"):
+        list(audio.decode(audio_dir / "jfk.flac"))
+    with pytest.raises(audio.DecoderLostError, match="-9"):
+        audio.probe(audio_dir / "jfk.flac")
+
+
+def test_one_that_was_killed_while_it_waited_is_replaced(audio_dir: Path) -> None:
+    info = audio.probe(audio_dir / "jfk.flac")
+    waiting_decoder().kill()
+    assert audio.probe(audio_dir / "jfk.flac") == info
+
+
+def test_a_decoder_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, audio_dir: Path) -> None:
+    monkeypatch.setattr(decoder_process, "STALL_SECONDS", 1)
+    lies(monkeypatch, "time.sleep(60)")
+    began = time.monotonic()
+    with pytest.raises(audio.DecoderLostError, match="sent nothing"):
+        list(audio.decode(audio_dir / "jfk.flac"))
+    assert time.monotonic() - began < 10
+
+
+def test_a_decoder_that_computes_for_ever_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, audio_dir: Path
+) -> None:
+    lies(
+        monkeypatch,
+        "import resource; resource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True: pass",
+    )
+    with pytest.raises(audio.NotAudioError, match="too long to read"):
+        list(audio.decode(audio_dir / "jfk.flac"))
+
+
+def test_processor_time_grows_with_what_was_decoded(
+    monkeypatch: pytest.MonkeyPatch, audio_dir: Path
+) -> None:
+    lies(
+        monkeypatch,
+        f"""
+        import resource
+        for _ in range(180):
+            send(messages.SAMPLES, {BLOCK})
+        time.sleep(0.5)
+        soft, _hard = resource.getrlimit(resource.RLIMIT_CPU)
+        send(messages.NOT_AUDIO, str(soft).encode())
+        """,
+    )
+    with pytest.raises(audio.NotAudioError, match=r"^92$"):
+        list(audio.decode(audio_dir / "jfk.flac"))
+
+
+# ---- How much
+
+
+def test_no_more_is_decoded_than_was_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "two minutes.flac", silence(120.0), codec="flac")
+    assert sum(map(len, audio.decode(path, max_seconds=120))) == 120 * 16_000
+    with pytest.raises(audio.NotAudioError, match="longer than the 60 s allowed"):
+        list(audio.decode(path, max_seconds=60))
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 6, 8, 9, 16, 24, 32, 33, 63, 64])
+def test_any_number_of_channels_is_mixed(tmp_path: Path, n_channels: int) -> None:
+    path = tmp_path / "tone.wav"
+    write_wav(path, n_channels=n_channels)
+    assert audio.probe(path).duration == 1.0
+    [samples] = audio.decode(path)
+    assert len(samples) == pytest.approx(16_000, abs=64)
+    level = np.sqrt(np.mean(samples[1000:-1000].astype(float) ** 2))
+    assert level > 1000
+
+
+@pytest.mark.parametrize("n_channels", [65, 255])
+def test_more_channels_are_refused_with_their_number(tmp_path: Path, n_channels: int) -> None:
+    path = tmp_path / "tone.wav"
+    write_wav(path, n_channels=n_channels)
+    with pytest.raises(audio.NotAudioError, match=f"has {n_channels} channels; at most 64"):
+        audio.probe(path)
+
+
+def write_wav(path: Path, *, n_channels: int) -> None:
+    tone = (np.sin(np.arange(44_100) / 20) * 9000).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(n_channels)
+        file.setsampwidth(2)
+        file.setframerate(44_100)
+        file.writeframes(np.repeat(tone[:, None], n_channels, axis=1).tobytes())

@@ -1,0 +1,231 @@
+"""Decoder processes as a service's process sees them: it starts them, gives each one file, and checks what comes back.
+
+A process is started before it is needed, and kept waiting for its file; it reads one file and ends.
+"""
+
+import atexit
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from transcription.speech.media import limits, messages
+from transcription.speech.media.messages import AudioInfo, NotAudioError
+
+SAMPLE_BYTES = 2
+SAMPLE_RATE = 16_000
+STALL_SECONDS = 60
+"""A decoder that sends nothing for so long, while it could, is given up: the storage may hang."""
+ATTEMPTS = 2
+PROGRAM = ["-m", "transcription.speech.media.decoder"]
+_PROJECT = Path(__file__).parents[3]
+
+_logger = logging.getLogger(__name__)
+
+
+class DecoderLostError(Exception):
+    """The decoder process was killed or hung for a reason that is not the file's: the same may succeed later."""
+
+
+def probe(file: BinaryIO) -> AudioInfo:
+    """Have a decoder process identify a file. Raises NotAudioError, or DecoderLostError."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with _decoder() as decoder:
+                decoder.send(file, task="probe", max_seconds=0)
+                kind, body = decoder.receive()
+                if kind != messages.INFO:
+                    raise decoder.broken(f"a message of kind {kind!r} in answer to a probe")
+                try:
+                    return messages.read_info(body)
+                except (ValueError, RecursionError) as error:
+                    raise decoder.broken(str(error)) from error
+        except DecoderLostError:
+            if attempt == ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[bytes]:
+    """Have a decoder process decode a file: yields mono samples at 16 kHz, 16 bits, little-endian.
+
+    Raises NotAudioError, or DecoderLostError. The process ends with the iterator.
+    """
+    with _decoder() as decoder:
+        decoder.send(file, task="decode", max_seconds=max_seconds)
+        n_bytes = 0
+        while True:
+            kind, body = decoder.receive()
+            if kind == messages.DONE:
+                return
+            if kind != messages.SAMPLES or not body or len(body) % SAMPLE_BYTES:
+                raise decoder.broken(f"a message of kind {kind!r} and {len(body)} bytes")
+            n_bytes += len(body)
+            seconds = n_bytes / SAMPLE_BYTES / SAMPLE_RATE
+            if seconds > max_seconds + 1:
+                raise decoder.broken("more samples than it was to send")
+            decoder.allow_processor_time(seconds)
+            yield body
+
+
+class _Decoder:
+    """One process and the socket to it."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(1)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-s", *PROGRAM],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,  # stderr is the service's log, until the process is limited
+                cwd=_PROJECT,
+                env=_environment(),
+                start_new_session=True,  # out of the terminal's reach, and of what is sent to the service's group
+            )
+        self._is_ready = False
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, file: BinaryIO, *, task: str, max_seconds: float) -> None:
+        """Hand the file over. Raises DecoderLostError."""
+        if not self._is_ready:
+            kind, _ = self.receive()
+            if kind != messages.READY:
+                raise self.broken(f"a message of kind {kind!r} at its start")
+            self._is_ready = True
+        request = json.dumps({"task": task, "max_seconds": max_seconds}).encode()
+        try:
+            socket.send_fds(self._socket, [request], [file.fileno()])
+        except OSError as error:
+            raise DecoderLostError(f"The decoder process was lost: {error}") from error
+
+    def receive(self) -> tuple[bytes, bytes]:
+        """The next message's kind and body, of a length that is allowed for its kind.
+
+        Raises NotAudioError or DecoderLostError if the decoder says so, or ended.
+        """
+        header = self._read(messages.HEADER.size)
+        kind, length = messages.HEADER.unpack(header)
+        max_bytes = messages.max_bytes(kind)
+        if max_bytes is None or length > max_bytes:
+            raise self.broken(f"a message of kind {kind!r} and {length} bytes")
+        body = self._read(length)
+        if kind == messages.NOT_AUDIO:
+            raise NotAudioError(body.decode(errors="replace"))
+        if kind == messages.FAULT:
+            raise self.broken(body.decode(errors="replace"))
+        return kind, body
+
+    def _read(self, n_bytes: int) -> bytes:
+        data = bytearray()
+        n_waits = 0  # waits are counted, not seconds: a service that is suspended, or a laptop asleep, does not wait
+        while len(data) < n_bytes:
+            try:
+                part = self._socket.recv(n_bytes - len(data))
+            except TimeoutError:
+                n_waits += 1
+                if n_waits >= STALL_SECONDS:
+                    raise DecoderLostError(
+                        f"The decoder process sent nothing for {STALL_SECONDS} s."
+                    ) from None
+                continue
+            except OSError as error:
+                raise DecoderLostError(f"The decoder process was lost: {error}") from error
+            if not part:
+                raise self._reason_of_end()
+            data += part
+        return bytes(data)
+
+    def _reason_of_end(self) -> Exception:
+        status = self._process.wait()
+        if status == -signal.SIGXCPU:
+            return NotAudioError(limits.TOO_MUCH_TIME)
+        if not self._is_ready or status in (0, -signal.SIGKILL):
+            return DecoderLostError(f"The decoder process ended with status {status}.")
+        return self.broken(f"its end with status {status}")
+
+    def broken(self, what: str) -> NotAudioError:
+        """The error to raise when the decoder does what it never should: the file has made it."""
+        _logger.error("A decoder process was broken by its file: %s", what)
+        return NotAudioError(limits.CRASHED)
+
+    def allow_processor_time(self, seconds_decoded: float) -> None:
+        soft = limits.PROCESSOR_SECONDS + limits.PROCESSOR_SECONDS_PER_SECOND * seconds_decoded
+        limit = (min(round(soft), limits.MAX_PROCESSOR_SECONDS), limits.MAX_PROCESSOR_SECONDS)
+        with suppress(ProcessLookupError):  # it has ended: what it has sent is still to be read
+            resource.prlimit(self._process.pid, resource.RLIMIT_CPU, limit)
+
+    def forget(self) -> None:
+        """Close the socket in a process that was forked and does not own the decoder."""
+        self._socket.close()
+
+    def end(self) -> None:
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the service's environment, which holds its secrets, but where libraries are."""
+    own = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ}
+    return {**own, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"}
+
+
+_waiting: list[_Decoder] = []
+_lock = threading.Lock()
+
+
+@contextmanager
+def _decoder() -> Iterator[_Decoder]:
+    """A decoder for one file: one that waits, or a new one. Afterwards another waits in its place."""
+    decoder = _take()
+    try:
+        yield decoder
+    finally:
+        decoder.end()
+        _keep_one_waiting()
+
+
+def _take() -> _Decoder:
+    with _lock:
+        while _waiting:
+            decoder = _waiting.pop()
+            if decoder.is_alive():
+                return decoder
+            decoder.end()
+    return _Decoder()
+
+
+def _keep_one_waiting() -> None:
+    with _lock:
+        if not _waiting:
+            _waiting.append(_Decoder())
+
+
+def end_waiting() -> None:
+    """End the decoders that wait for a file."""
+    with _lock:
+        while _waiting:
+            _waiting.pop().end()
+
+
+def _forget_waiting() -> None:
+    global _lock
+    _lock = threading.Lock()
+    while _waiting:
+        _waiting.pop().forget()
+
+
+atexit.register(end_waiting)
+os.register_at_fork(after_in_child=_forget_waiting)

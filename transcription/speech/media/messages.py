@@ -1,0 +1,85 @@
+"""The messages between a service's process and its decoder process, over one socket.
+
+The service sends one request: a JSON object, with the file as a descriptor. The decoder answers with messages of five
+bytes of header (kind, length of the body) and a body. The service trusts none of it: see decoder_process.py.
+"""
+
+import json
+import math
+import struct
+from dataclasses import asdict, dataclass
+from typing import Final
+
+MAX_NAME = 100
+
+HEADER: Final = struct.Struct("<cI")
+
+READY: Final = b"R"
+"""The decoder has given up what it may not do, and waits for the file. The body is empty."""
+
+INFO: Final = b"I"
+"""The answer to a probe: see info_body."""
+
+SAMPLES: Final = b"S"
+"""Mono samples at 16 kHz: 16-bit integers, little-endian."""
+
+DONE: Final = b"D"
+"""The file was decoded to its end. The body is empty."""
+
+NOT_AUDIO: Final = b"N"
+"""The file cannot be decoded. The body says why, in UTF-8, for the person who uploaded it."""
+
+FAULT: Final = b"F"
+"""The decoder met an error of its own. The body is a traceback in UTF-8, for the log."""
+
+MAX_TEXT_BYTES: Final = 16_384
+MAX_SAMPLES_BYTES: Final = 2 * 16_000 * 20
+"""Twenty seconds: the most that one message holds."""
+
+
+def max_bytes(kind: bytes) -> int | None:
+    """The most bytes that the body of a message may have. None if there is no such kind."""
+    return _MAX_BYTES.get(kind)
+
+
+_MAX_BYTES: Final = {
+    READY: 0,
+    DONE: 0,
+    INFO: MAX_TEXT_BYTES,
+    NOT_AUDIO: MAX_TEXT_BYTES,
+    FAULT: MAX_TEXT_BYTES,
+    SAMPLES: MAX_SAMPLES_BYTES,
+}
+
+
+class NotAudioError(ValueError):
+    """The file has no audio that can be decoded. The message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """The first audio stream as the container declares it. `duration`: seconds; None if it is not declared."""
+
+    container: str
+    codec: str
+    duration: float | None
+
+
+def info_body(info: AudioInfo) -> bytes:
+    return json.dumps(asdict(info)).encode()
+
+
+def read_info(body: bytes) -> AudioInfo:
+    """The AudioInfo of a message. Raises ValueError if it holds anything else."""
+    fields = json.loads(body)
+    if not isinstance(fields, dict) or set(fields) != set(AudioInfo.__slots__):
+        raise ValueError("other fields than those of AudioInfo")
+    container, codec, duration = fields["container"], fields["codec"], fields["duration"]
+    names = (container, codec)
+    if not all(isinstance(name, str) and len(name) <= MAX_NAME for name in names):
+        raise ValueError("names that are too long, or none")
+    if duration is not None and not (
+        isinstance(duration, int | float) and math.isfinite(duration) and duration > 0
+    ):
+        raise ValueError("a duration that is no positive number of seconds")
+    return AudioInfo(container, codec, None if duration is None else float(duration))
