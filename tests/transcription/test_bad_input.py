@@ -436,7 +436,7 @@ def small_disk(folder: Path) -> Iterator[None]:
 def crowded_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose disk has room for a short recording and not for a long one."""
     folder = tmp_path_factory.mktemp("crowded") / "data"
-    with small_disk(folder), Service(folder) as running:
+    with small_disk(folder), Service(folder, TRANSCRIBER_DISK_RESERVE_MB="0") as running:
         yield running
 
 
@@ -446,7 +446,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
 ) -> None:
     before = traces(crowded_service)
     file = ("long.flac", b"\0" * round(megabytes * MEGABYTE), "audio/flac")
-    detail = refused(post(crowded_service, file), 503)
+    detail = refused(post(crowded_service, file), 507)
     assert "disk is full" in detail
     assert traces(crowded_service) == before
     assert "ask not" in crowded_service.transcribe(audio_dir / "jfk.flac")["text"]
@@ -473,5 +473,5 @@ def test_a_disk_that_becomes_full_with_a_small_piece_is_told_too(crowded_service
         "content-length": str(sum(map(len, pieces))),
     }
     answer = crowded_service.client.post(UPLOAD, content=slowly(), headers={**ORIGIN, **headers})
-    assert "disk is full" in refused(answer, 503)
+    assert "disk is full" in refused(answer, 507)
     assert traces(crowded_service) == before
