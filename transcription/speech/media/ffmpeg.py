@@ -1,5 +1,6 @@
 """Reading of one audio or video file with FFmpeg (PyAV). Only a decoder process calls it with what people upload."""
 
+import functools
 import itertools
 import math
 import os
@@ -33,6 +34,10 @@ MAX_CHANNELS = 64
 MAX_DOWNMIXED_CHANNELS = 8
 """The most that FFmpeg mixes by what a channel is for (centre, rear); more are averaged."""
 PROBE_PACKETS = 100
+MP3_HEADER_BYTES = 4096
+_WITHOUT_LENGTH = frozenset(
+    "aac loas ac3 eac3 ac4 dts mlp truehd amr amrnb amrwb g723_1 gsm".split()
+)
 
 MIN_BYTES_PER_SECOND = 100
 SECONDS_OF_ANY_FILE = 3600
@@ -53,7 +58,25 @@ def probe(file: BinaryIO) -> AudioInfo:
             seconds = float(stream.duration * stream.time_base)
         if seconds is not None and (seconds <= 0 or not math.isfinite(seconds)):
             seconds = None
+        if _is_length_guessed(container.format.name, file):
+            seconds = None
         return AudioInfo(container.format.name, stream.codec_context.name, seconds)
+
+
+def _is_length_guessed(format_name: str, file: BinaryIO) -> bool:
+    """Whether nothing in the file says how long it is: FFmpeg then divides its size by the bit rate at its beginning.
+
+    With a variable bit rate, or silence first, that is far off.
+    """
+    if format_name != "mp3":
+        return format_name in _WITHOUT_LENGTH
+    file.seek(0)
+    beginning = file.read(10)
+    if beginning.startswith(b"ID3") and len(beginning) == 10:
+        size = functools.reduce(lambda size, byte: size << 7 | byte & 0x7F, beginning[6:], 0)
+        file.seek(10 + size)
+    beginning = file.read(MP3_HEADER_BYTES)
+    return not any(tag in beginning for tag in (b"Xing", b"Info", b"VBRI"))
 
 
 def _require_samples(container: InputContainer) -> None:
