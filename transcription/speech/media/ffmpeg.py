@@ -35,8 +35,19 @@ MAX_DOWNMIXED_CHANNELS = 8
 """The most that FFmpeg mixes by what a channel is for (centre, rear); more are averaged."""
 PROBE_PACKETS = 100
 MP3_HEADER_BYTES = 4096
-_WITHOUT_LENGTH = frozenset(
-    "aac loas ac3 eac3 ac4 dts mlp truehd amr amrnb amrwb g723_1 gsm".split()
+_WITHOUT_LENGTH = (
+    "aac",
+    "loas",
+    "ac3",
+    "eac3",
+    "ac4",
+    "dts",
+    "mlp",
+    "truehd",
+    "amr",
+    "amrnb",
+    "amrwb",
+    "gsm",
 )
 
 MIN_BYTES_PER_SECOND = 100
