@@ -43,18 +43,32 @@ def probe(source: Path | BinaryIO) -> AudioInfo:
 
 
 def decode(source: Path | BinaryIO, *, max_seconds: float = MAX_SECONDS) -> Iterator[Pcm]:
-    """Yield the first audio stream in blocks of about ten seconds, so that memory does not grow with its length.
+    """Yield all tracks and channels mixed to one, in blocks of at most ten seconds: memory does not grow with length.
 
     Gaps between timestamps (a paused recording, a lost packet) become silence, so that times match those of a
     player. Damaged packets are skipped; a truncated file ends where it is truncated.
     Raises NotAudioError if nothing can be decoded, or more than `max_seconds`; DecoderLostError if the same may
     succeed later.
     """
-    import numpy as np  # imported here: the web process only probes
+    from transcription.speech.mixing import (
+        Mixer,
+    )  # imported here: the web process only probes, without NumPy
+
+    mixer: Mixer | None = None
+    for block in decode_channels(source, max_seconds=max_seconds):
+        mixer = mixer or Mixer(block.shape[1])
+        yield mixer.mix(block)
+
+
+def decode_channels(
+    source: Path | BinaryIO, *, max_seconds: float = MAX_SECONDS
+) -> "Iterator[npt.NDArray[np.int16]]":
+    """Yield all channels of all tracks, as `decode` does; shape (n_samples, n_channels)."""
+    import numpy as np
 
     with _descriptor(source) as file:
-        for block in decoder_process.decode(file, max_seconds=max_seconds):
-            yield np.frombuffer(block, "<i2")
+        for n_channels, samples in decoder_process.decode(file, max_seconds=max_seconds):
+            yield np.frombuffer(samples, "<i2").reshape(-1, n_channels)
 
 
 def to_float(samples: Pcm) -> Audio:

@@ -47,7 +47,7 @@ class VoiceActivity:
         samples = np.concatenate([self._remainder, samples])
         n_whole = len(samples) // FRAME_SAMPLES * FRAME_SAMPLES
         self._remainder = samples[n_whole:]
-        return list(self._spans(self._probabilities(samples[:n_whole])))
+        return list(self._spans(self.probabilities(samples[:n_whole])))
 
     def finish(self) -> list[Span]:
         """End the stream. Returns the spans that were still open."""
@@ -62,7 +62,7 @@ class VoiceActivity:
             )
         return spans
 
-    def _probabilities(self, samples: Audio) -> npt.NDArray[np.float32]:
+    def probabilities(self, samples: Audio) -> npt.NDArray[np.float32]:
         """The probability of speech in each frame; shape (n_frames,)."""
         if not len(samples):
             return np.zeros(0, np.float32)

@@ -49,8 +49,7 @@ def _answer(service: socket.socket, file: BinaryIO, *, task: str, max_seconds: f
         return
     for block in ffmpeg.decode(file, max_seconds=max_seconds):
         data = block.astype("<i2", copy=False).tobytes()
-        for begin in range(0, len(data), messages.MAX_SAMPLES_BYTES):
-            _send(service, messages.SAMPLES, data[begin : begin + messages.MAX_SAMPLES_BYTES])
+        _send(service, messages.SAMPLES, messages.samples_body(block.shape[1], data))
     _send(service, messages.DONE)
 
 

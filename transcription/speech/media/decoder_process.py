@@ -55,26 +55,31 @@ def probe(file: BinaryIO) -> AudioInfo:
     raise AssertionError("unreachable")
 
 
-def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[bytes]:
-    """Have a decoder process decode a file: yields mono samples at 16 kHz, 16 bits, little-endian.
+def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[tuple[int, bytes]]:
+    """Have a decoder process decode a file: yields the number of channels, and interleaved samples of all of them.
 
+    The samples are at 16 kHz, 16 bits, little-endian. The number of channels stays the same.
     Raises NotAudioError, or DecoderLostError. The process ends with the iterator.
     """
     with _decoder() as decoder:
         decoder.send(file, task="decode", max_seconds=max_seconds)
-        n_bytes = 0
+        seconds, n_before = 0.0, None
         while True:
             kind, body = decoder.receive()
             if kind == messages.DONE:
                 return
-            if kind != messages.SAMPLES or not body or len(body) % SAMPLE_BYTES:
-                raise decoder.broken(f"a message of kind {kind!r} and {len(body)} bytes")
-            n_bytes += len(body)
-            seconds = n_bytes / SAMPLE_BYTES / SAMPLE_RATE
-            if seconds > max_seconds + 1:
-                raise decoder.broken("more samples than it was to send")
+            if kind != messages.SAMPLES:
+                raise decoder.broken(f"a message of kind {kind!r} among samples")
+            try:
+                n_channels, samples = messages.read_samples(body)
+            except ValueError as error:
+                raise decoder.broken(str(error)) from error
+            seconds += len(samples) / SAMPLE_BYTES / n_channels / SAMPLE_RATE
+            if n_before not in (None, n_channels) or seconds > max_seconds + 1:
+                raise decoder.broken("other channels than before, or more than it was to send")
+            n_before = n_channels
             decoder.allow_processor_time(seconds)
-            yield body
+            yield n_channels, samples
 
 
 class _Decoder:

@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, TypeAlias
 
 import av
@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from transcription.speech.engines.base import SAMPLE_RATE
 from transcription.speech.media import formats
-from transcription.speech.media.messages import AudioInfo, NotAudioError
+from transcription.speech.media.messages import MAX_CHANNELS, AudioInfo, NotAudioError
 
-Pcm: TypeAlias = "npt.NDArray[np.int16]"
-"""Mono samples at 16 kHz as 16-bit integers: shape (n_samples,)."""
+Channels: TypeAlias = "npt.NDArray[np.int16]"
+"""Samples at 16 kHz as 16-bit integers: shape (n_samples, n_channels)."""
 
 BLOCK_SAMPLES = 10 * SAMPLE_RATE
 MAX_GAP_SECONDS = 3600
@@ -29,10 +30,11 @@ MAX_TOTAL_GAP_SECONDS = 4 * 3600
 """Of all gaps together: a small file must not decode to days of silence."""
 MIN_SAMPLE_RATE = 4000
 MAX_SAMPLE_RATE = 768_000
-MAX_CHANNELS = 64
-"""The most that FFmpeg resamples."""
-MAX_DOWNMIXED_CHANNELS = 8
-"""The most that FFmpeg mixes by what a channel is for (centre, rear); more are averaged."""
+MAX_MIXED_CHANNELS = 8
+"""The most of a layout that FFmpeg mixes by what each channel is for (centre, rear)."""
+MAX_TRACKS = 8
+UNKNOWN = "und"
+"""FFmpeg's name for the language of a track that has none."""
 PROBE_PACKETS = 100
 MP3_HEADER_BYTES = 4096
 _WITHOUT_LENGTH = (
@@ -62,16 +64,24 @@ bytes: without a limit one megabyte of them would become 35 GB of samples.
 def probe(file: BinaryIO) -> AudioInfo:
     """Identify the container and codec, and check that the beginning decodes. Raises NotAudioError."""
     with _open(file) as container:
-        _require_samples(container)
-        stream = container.streams.audio[0]
-        seconds = container.duration / 1_000_000 if container.duration else None
-        if stream.duration is not None and stream.time_base is not None:
-            seconds = float(stream.duration * stream.time_base)
-        if seconds is not None and (seconds <= 0 or not math.isfinite(seconds)):
-            seconds = None
-        if _is_length_guessed(container.format.name, file):
-            seconds = None
-        return AudioInfo(container.format.name, stream.codec_context.name, seconds)
+        tracks = _audio(container)
+        _require_samples(container, tracks[0])
+        return AudioInfo(
+            container.format.name,
+            tracks[0].codec_context.name,
+            None if _is_length_guessed(container.format.name, file) else _length(container, tracks),
+        )
+
+
+def _length(container: InputContainer, tracks: list[AudioStream]) -> float | None:
+    """The seconds that the longest track declares, or else the file. None if neither does."""
+    declared = [
+        float(track.duration * track.time_base)
+        for track in tracks
+        if track.duration is not None and track.time_base is not None
+    ]
+    seconds = max(declared, default=(container.duration or 0) / 1_000_000)
+    return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 
 def _is_length_guessed(format_name: str, file: BinaryIO) -> bool:
@@ -90,11 +100,11 @@ def _is_length_guessed(format_name: str, file: BinaryIO) -> bool:
     return not any(tag in beginning for tag in (b"Xing", b"Info", b"VBRI"))
 
 
-def _require_samples(container: InputContainer) -> None:
+def _require_samples(container: InputContainer, track: AudioStream) -> None:
     """Raise NotAudioError unless most of the first packets decode: random bytes can look like a format too."""
     n_good = n_damaged = n_samples = 0
     problem = ""
-    packets = container.demux(container.streams.audio[0])
+    packets = container.demux(track)
     try:
         for packet in itertools.islice(packets, PROBE_PACKETS):
             try:
@@ -136,53 +146,116 @@ def _problem(frame: AudioFrame) -> str:
     return ""
 
 
-def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[Pcm]:
-    """Yield the first audio stream in blocks of about ten seconds, so that memory does not grow with its length.
+def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[Channels]:
+    """Yield all channels of all tracks in blocks of ten seconds, so that memory does not grow with the file's length.
 
-    Gaps between timestamps (a paused recording, a lost packet) become silence, so that times match those of a
-    player. Damaged packets are skipped; a truncated file ends where it is truncated.
-    Raises NotAudioError if the file cannot be opened, or decodes to more than `max_seconds` or its size can hold.
+    Gaps between timestamps (a paused recording, a lost packet, a track that begins later) become silence, so that
+    times match those of a player, and the tracks each other. Damaged packets are skipped; a truncated file ends where
+    it is truncated. Raises NotAudioError if the file cannot be opened, or decodes to more than `max_seconds` or its
+    size can hold.
     """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    max_decoded = (SECONDS_OF_ANY_FILE + size / MIN_BYTES_PER_SECOND) * SAMPLE_RATE
+    with ExitStack() as opened:
+        tracks = [
+            _Buffered(_Track(opened.enter_context(_open(file)), index, max_seconds=max_seconds))
+            for index in _tracks_of(file)
+        ]
+        while n_samples := max(
+            map(len, blocks := [track.read(BLOCK_SAMPLES) for track in tracks]), default=0
+        ):
+            padded = [_padded(block, n_samples) for block in blocks]
+            yield np.hstack(padded)[:, :MAX_CHANNELS]
+
+
+def _tracks_of(file: BinaryIO) -> list[int]:
+    """The indexes of the audio streams that are read: of several languages only the first one's."""
     with _open(file) as container:
-        mixer: _Mixer | None = None
-        origin = (container.start_time or 0) / 1_000_000
-        pending: list[Pcm] = []
-        n_pending = n_decoded = n_silent = 0
-        for frame in _frames(container):
-            gap = _gap_before(frame, origin, (n_decoded + n_silent) / SAMPLE_RATE)
-            gap = min(gap, MAX_TOTAL_GAP_SECONDS * SAMPLE_RATE - n_silent)
+        if container.format.name not in formats.WITH_TRACKS:
+            return [_audio(container)[0].index]
+        languages = [stream.language or UNKNOWN for stream in _audio(container)]
+        return [
+            stream.index
+            for stream, language in zip(_audio(container), languages, strict=True)
+            if language in (languages[0], UNKNOWN) or languages[0] == UNKNOWN
+        ][:MAX_TRACKS]
+
+
+class _Track:
+    """One audio stream of an open file."""
+
+    def __init__(self, container: InputContainer, index: int, *, max_seconds: float) -> None:
+        self._container = container
+        [self._stream] = [stream for stream in _audio(container) if stream.index == index]
+        self._max_seconds = max_seconds
+        self._size = container.size
+        self._n_decoded = self._n_silent = 0
+
+    def blocks(self) -> Iterator[Channels]:
+        """Yield what each frame holds, and the silence before it."""
+        resampler: _Resampler | None = None
+        origin = (self._container.start_time or 0) / 1_000_000
+        for frame in _frames(self._container, self._stream):
+            gap = self._gap_before(frame, origin)
             frame.pts = None  # or the resampler would fill the gap a second time
-            parts = [
-                np.zeros(min(gap - begin, BLOCK_SAMPLES), np.int16)
-                for begin in range(0, gap, BLOCK_SAMPLES)
-            ]
-            if mixer is None or not mixer.takes(frame):  # in radio streams and concatenated files
-                parts += mixer.end() if mixer else []
-                mixer = _Mixer(frame)
-            parts += mixer.mix(frame)
-            n_silent += gap
-            n_decoded += sum(map(len, parts)) - gap
-            if n_decoded + n_silent > max_seconds * SAMPLE_RATE:
-                raise NotAudioError(
-                    f"The file is longer than the {_in_words(max_seconds)} allowed. Send it in parts."
-                )
-            if n_decoded > max_decoded:
-                raise NotAudioError(
-                    f"The file decodes to more than {_in_words(max_decoded / SAMPLE_RATE)}, which a recording of "
-                    f"{size:,} bytes cannot hold. It is damaged, or made to fill disks."
-                )
-            for part in parts:
-                pending.append(part)
-                n_pending += len(part)
-                if n_pending >= BLOCK_SAMPLES:
-                    yield np.concatenate(pending)
-                    pending, n_pending = [], 0
-        pending += mixer.end() if mixer else []
-        if sum(map(len, pending)):
-            yield np.concatenate(pending)
+            if resampler is None:
+                resampler = _Resampler(frame)
+            elif not resampler.takes(frame):  # in radio streams and concatenated files
+                yield from self._counted(resampler.end())
+                resampler = _Resampler(frame, n_channels=resampler.n_channels)
+            for begin in range(0, gap, BLOCK_SAMPLES):
+                n_samples = min(gap - begin, BLOCK_SAMPLES)
+                yield np.zeros((n_samples, resampler.n_channels), np.int16)
+            yield from self._counted(resampler.resample(frame))
+        if resampler is not None:
+            yield from self._counted(resampler.end())
+
+    def _gap_before(self, frame: AudioFrame, origin: float) -> int:
+        """The number of samples of silence before `frame`, by its timestamp."""
+        if frame.time is None:
+            return 0
+        missing = frame.time - origin - (self._n_decoded + self._n_silent) / SAMPLE_RATE
+        if not MIN_GAP_SECONDS < missing < MAX_GAP_SECONDS:
+            return 0
+        left = MAX_TOTAL_GAP_SECONDS * SAMPLE_RATE - self._n_silent
+        gap = min(round(missing * SAMPLE_RATE), left)
+        self._n_silent += gap
+        return gap
+
+    def _counted(self, blocks: list[Channels]) -> list[Channels]:
+        self._n_decoded += sum(map(len, blocks))
+        if self._n_decoded + self._n_silent > self._max_seconds * SAMPLE_RATE:
+            raise NotAudioError(
+                f"The file is longer than the {_in_words(self._max_seconds)} allowed. Send it in parts."
+            )
+        most = SECONDS_OF_ANY_FILE + self._size / MIN_BYTES_PER_SECOND
+        if self._n_decoded > most * SAMPLE_RATE:
+            raise NotAudioError(
+                f"The file decodes to more than {_in_words(most)}, which a recording of {self._size:,} bytes "
+                "cannot hold. It is damaged, or made to fill disks."
+            )
+        return blocks
+
+
+class _Buffered:
+    """A track from which any number of samples can be read."""
+
+    def __init__(self, track: _Track) -> None:
+        self._blocks = track.blocks()
+        self._pending = np.zeros((0, 1), np.int16)
+
+    def read(self, n_samples: int) -> Channels:
+        """So many samples of the track, or what is left of it; shape (n_samples, n_channels)."""
+        parts = [self._pending] if len(self._pending) else []
+        n_read = len(self._pending)
+        while n_read < n_samples and (block := next(self._blocks, None)) is not None:
+            parts.append(block)
+            n_read += len(block)
+        joined = np.concatenate(parts) if parts else self._pending
+        self._pending = joined[n_samples:]
+        return joined[:n_samples]
+
+
+def _padded(block: Channels, n_samples: int) -> Channels:
+    return np.pad(block, ((0, n_samples - len(block)), (0, 0)))
 
 
 def _in_words(seconds: float) -> str:
@@ -190,10 +263,28 @@ def _in_words(seconds: float) -> str:
 
 
 class _NamelessFile:
-    """A file without a name, so that FFmpeg detects the format by content, never by extension."""
+    """A file without a name, so that FFmpeg detects the format by content, never by extension.
+
+    It has a position of its own: several may read one descriptor.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self._file = file
+        self._size = file.seek(0, os.SEEK_END)
+        self._position = 0
+
+    def read(self, n_bytes: int) -> bytes:
+        data = os.pread(self._file.fileno(), n_bytes, self._position)
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
 
 
 @contextmanager
@@ -218,22 +309,31 @@ def _open(file: BinaryIO) -> Iterator[InputContainer]:
 
 
 def _require_audio(container: InputContainer) -> None:
-    """Raise NotAudioError unless the first audio stream, which is the one that is read, has a codec that is allowed."""
+    """Raise NotAudioError unless an audio stream has a codec that is allowed."""
     if container.streams.audio:
-        codec = container.streams.audio[0].codec_context
-        if codec is None or not formats.is_codec_allowed(codec.name):
+        if not _audio(container):
+            codec = container.streams.audio[0].codec_context
             name = "an unknown codec" if codec is None else f"the codec {codec.name}"
             raise NotAudioError(f"The file's audio has {name}, which is not read here.")
-        codec.thread_type, codec.thread_count = "NONE", 1
     elif container.streams.video:
         raise NotAudioError("The file is a video without an audio track.")
     else:
         raise NotAudioError("The file has no audio track.")
 
 
-def _frames(container: InputContainer) -> Iterator[AudioFrame]:
+def _audio(container: InputContainer) -> list[AudioStream]:
+    """The audio streams whose codec is allowed, set to be decoded in this thread."""
+    streams = []
+    for stream in container.streams.audio:
+        if stream.codec_context is not None and formats.is_codec_allowed(stream.codec_context.name):
+            stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
+            streams.append(stream)
+    return streams
+
+
+def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
     """Yield the decoded frames that can be used, skipping damaged packets."""
-    packets = container.demux(container.streams.audio[0])
+    packets = container.demux(stream)
     while True:
         try:
             packet = next(packets)
@@ -247,39 +347,36 @@ def _frames(container: InputContainer) -> Iterator[AudioFrame]:
             continue
 
 
-def _gap_before(frame: AudioFrame, origin: float, decoded_until: float) -> int:
-    """The number of samples of silence before `frame`, by its timestamp."""
-    if frame.time is None:
-        return 0
-    missing = frame.time - origin - decoded_until
-    if not MIN_GAP_SECONDS < missing < MAX_GAP_SECONDS:
-        return 0
-    return round(missing * SAMPLE_RATE)
+class _Resampler:
+    """Makes 16-bit samples at 16 kHz of frames that have one sample rate, one layout and one sample format.
 
+    The channels stay apart, unless FFmpeg knows how such a layout is mixed: surround sound becomes one channel.
+    """
 
-class _Mixer:
-    """Makes mono at 16 kHz of frames that have one sample rate, one layout and one sample format."""
-
-    def __init__(self, first: AudioFrame) -> None:
+    def __init__(self, first: AudioFrame, *, n_channels: int | None = None) -> None:
+        """`n_channels`: as many as the frames before had, if there were any."""
+        n_own = first.layout.nb_channels
+        is_mixed = 2 < n_own <= MAX_MIXED_CHANNELS and not first.layout.name.endswith(" channels")
+        is_mixed = is_mixed or n_channels not in (None, n_own)
         self._format = _format(first)
-        self._n_channels = first.layout.nb_channels
-        self._is_downmixed = self._n_channels <= MAX_DOWNMIXED_CHANNELS
-        self._resampler = new_resampler(layout="mono" if self._is_downmixed else None)
+        self._n_resampled = 1 if is_mixed else n_own
+        self.n_channels = n_channels or self._n_resampled
+        self._resampler = new_resampler(layout="mono" if is_mixed else None)
 
     def takes(self, frame: AudioFrame) -> bool:
         return _format(frame) == self._format
 
-    def mix(self, frame: AudioFrame | None) -> list[Pcm]:
-        return [self._mono(resampled) for resampled in self._resampler.resample(frame)]
+    def resample(self, frame: AudioFrame | None) -> list[Channels]:
+        return [self._channels(resampled) for resampled in self._resampler.resample(frame)]
 
-    def end(self) -> list[Pcm]:
-        return self.mix(None)
+    def end(self) -> list[Channels]:
+        return self.resample(None)
 
-    def _mono(self, frame: AudioFrame) -> Pcm:
-        samples = frame.to_ndarray().reshape(-1)
-        if not self._is_downmixed:
-            samples = samples.reshape(-1, self._n_channels).mean(axis=1)
-        return samples.astype(np.int16, copy=False)
+    def _channels(self, frame: AudioFrame) -> Channels:
+        samples = frame.to_ndarray().reshape(-1, self._n_resampled).astype(np.int16, copy=False)
+        if self._n_resampled == self.n_channels:
+            return samples
+        return np.repeat(samples[:, :1], self.n_channels, axis=1)
 
 
 def _format(frame: AudioFrame) -> tuple[int, str, str]:

@@ -27,6 +27,9 @@ _GAMES = (
 CONTAINERS = frozenset(f"{_RECORDERS} {_AUDIO} {_GAMES}".split())
 """FFmpeg's demuxers by name; a name with commas is one demuxer."""
 
+WITH_TRACKS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf", "mxf")
+"""Containers whose tracks belong to one recording; those of a broadcast (MPEG) are programmes or languages."""
+
 _CODECS = (
     "8svx_exp 8svx_fib aac aac_fixed aac_latm ac3 ac3_fixed ac4 acelp.kelvin alac als amrnb amrwb apac ape aptx "
     "aptx_hd atrac1 atrac3 atrac3al atrac3plus atrac3plusal atrac9 binkaudio_dct binkaudio_rdft bmv_audio bonk "

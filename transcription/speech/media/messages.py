@@ -21,7 +21,7 @@ INFO: Final = b"I"
 """The answer to a probe: see info_body."""
 
 SAMPLES: Final = b"S"
-"""Mono samples at 16 kHz: 16-bit integers, little-endian."""
+"""Samples at 16 kHz: the number of channels as one 16-bit integer, and the interleaved samples, little-endian."""
 
 DONE: Final = b"D"
 """The file was decoded to its end. The body is empty."""
@@ -33,8 +33,11 @@ FAULT: Final = b"F"
 """The decoder met an error of its own. The body is a traceback in UTF-8, for the log."""
 
 MAX_TEXT_BYTES: Final = 16_384
-MAX_SAMPLES_BYTES: Final = 2 * 16_000 * 20
-"""Twenty seconds: the most that one message holds."""
+CHANNELS: Final = struct.Struct("<H")
+MAX_CHANNELS: Final = 64
+"""Of all tracks together: the most that FFmpeg resamples."""
+MAX_SAMPLES_BYTES: Final = 2 * 16_000 * 10 * MAX_CHANNELS
+"""The most samples that one message holds: ten seconds of them."""
 
 
 def max_bytes(kind: bytes) -> int | None:
@@ -48,7 +51,7 @@ _MAX_BYTES: Final = {
     INFO: MAX_TEXT_BYTES,
     NOT_AUDIO: MAX_TEXT_BYTES,
     FAULT: MAX_TEXT_BYTES,
-    SAMPLES: MAX_SAMPLES_BYTES,
+    SAMPLES: CHANNELS.size + MAX_SAMPLES_BYTES,
 }
 
 
@@ -83,3 +86,18 @@ def read_info(body: bytes) -> AudioInfo:
     ):
         raise ValueError("a duration that is no positive number of seconds")
     return AudioInfo(container, codec, None if duration is None else float(duration))
+
+
+def samples_body(n_channels: int, samples: bytes) -> bytes:
+    return CHANNELS.pack(n_channels) + samples
+
+
+def read_samples(body: bytes) -> tuple[int, bytes]:
+    """The number of channels and the interleaved samples of a message. Raises ValueError if they do not fit."""
+    if len(body) <= CHANNELS.size:
+        raise ValueError("samples without a sample")
+    [n_channels] = CHANNELS.unpack_from(body)
+    samples = body[CHANNELS.size :]
+    if not 0 < n_channels <= MAX_CHANNELS or len(samples) % (2 * n_channels):
+        raise ValueError(f"{len(samples)} bytes of {n_channels} channels")
+    return n_channels, samples

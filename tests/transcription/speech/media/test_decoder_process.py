@@ -59,12 +59,17 @@ def _none_waits() -> Iterator[None]:
 
 
 def waiting_decoder() -> psutil.Process:
-    [found] = [
-        child
-        for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE
-        and "transcription.speech.media.decoder" in child.cmdline()
-    ]
+    """The decoder that waits for a file. Its command line is known a moment after it was started."""
+
+    def look() -> list[psutil.Process]:
+        return [
+            child
+            for child in psutil.Process().children()
+            if child.status() != psutil.STATUS_ZOMBIE
+            and "transcription.speech.media.decoder" in child.cmdline()
+        ]
+
+    [found] = wait_for(look, what="a decoder that waits")
     return found
 
 
@@ -197,7 +202,7 @@ def lies(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(decoder_process, "PROGRAM", ["-c", source])
 
 
-BLOCK = "b'\\0' * messages.MAX_SAMPLES_BYTES"
+BLOCK = "messages.samples_body(1, bytes(640_000))"
 
 
 @pytest.mark.parametrize(
@@ -205,8 +210,13 @@ BLOCK = "b'\\0' * messages.MAX_SAMPLES_BYTES"
     [
         "send(b'?')",
         "send(messages.SAMPLES, length=2**32 - 1)",
-        "send(messages.SAMPLES, b'123')",
+        "send(messages.SAMPLES, messages.samples_body(1, b'123'))",
+        "send(messages.SAMPLES, messages.samples_body(2, b'12'))",
+        "send(messages.SAMPLES, messages.samples_body(0, b'12'))",
+        "send(messages.SAMPLES, messages.samples_body(65, b'12' * 65))",
+        "send(messages.SAMPLES, messages.samples_body(1, b''))",
         "send(messages.SAMPLES)",
+        "for n in (1, 2): send(messages.SAMPLES, messages.samples_body(n, b'1234'))",
         "send(messages.INFO, b'{}')",
         "send(messages.DONE, b'more')",
         "send(messages.READY)",
