@@ -10,7 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from tests import hostile_files, waiting_engine
+from tests import waiting_engine
+from tests.hostile import HostileFile, damage, hostile_files, playlists
 from tests.media import samples_of
 from tests.service import Service
 
@@ -103,9 +104,9 @@ def left_over(service: Service) -> list[Path]:
     return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("file", hostile_files.hostile_files(), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", hostile_files(), ids=lambda file: file.name)
 def test_no_file_harms_the_service(
-    attacked: Service, memory: Memory, tmp_path: Path, file: hostile_files.HostileFile
+    attacked: Service, memory: Memory, tmp_path: Path, file: HostileFile
 ) -> None:
     path = tmp_path / file.name
     file.write(path)
@@ -113,9 +114,9 @@ def test_no_file_harms_the_service(
     assert memory.growth() < MAX_GROWTH
 
 
-@pytest.mark.parametrize("file", hostile_files.playlists(), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", playlists.playlists(), ids=lambda file: file.name)
 def test_what_names_other_files_and_addresses_is_refused(
-    attacked: Service, tmp_path: Path, file: hostile_files.HostileFile
+    attacked: Service, tmp_path: Path, file: HostileFile
 ) -> None:
     path = tmp_path / file.name
     file.write(path)
@@ -126,7 +127,7 @@ def test_what_names_other_files_and_addresses_is_refused(
 @pytest.fixture(scope="module")
 def containers(audio_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     samples = samples_of(audio_dir / "jfk.flac")[: round(FLIPPED_SECONDS * 16_000)]
-    return hostile_files.good_containers(tmp_path_factory.mktemp("good"), samples)
+    return damage.good_containers(tmp_path_factory.mktemp("good"), samples)
 
 
 def test_damaged_files_of_all_containers_do_no_harm(
@@ -136,12 +137,10 @@ def test_damaged_files_of_all_containers_do_no_harm(
     assert len(containers) >= 12
     generator = random.Random(7)
     damaged = [
-        (good, data)
-        for good in containers
-        for _, data in hostile_files.truncations(good.read_bytes())
+        (good, data) for good in containers for data in damage.truncations(good.read_bytes())
     ]
     damaged += [
-        (good, hostile_files.flipped(good.read_bytes(), seed=seed, flips=generator.randint(1, 50)))
+        (good, damage.flipped(good.read_bytes(), seed=seed, flips=generator.randint(1, 50)))
         for seed in range(N_FLIPPED // len(containers) + 1)
         for good in containers
     ]

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,6 +36,8 @@ UNKNOWN = "und"
 """FFmpeg's name for the language of a track that has none."""
 PROBE_PACKETS = 100
 MP3_HEADER_BYTES = 4096
+MAX_DECLARED_SECONDS = 1000 * 3600
+"""A file that declares more declares nothing."""
 _WITHOUT_LENGTH = (
     "aac",
     "loas",
@@ -81,7 +82,7 @@ def _length(container: InputContainer, tracks: list[AudioStream]) -> float | Non
         if track.duration is not None and track.time_base is not None
     ]
     seconds = max(declared, default=(container.duration or 0) / 1_000_000)
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
+    return seconds if 0 < seconds < MAX_DECLARED_SECONDS else None
 
 
 def _is_length_guessed(format_name: str, file: BinaryIO) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 MEMORY_BYTES = 200 * 1024**2
 """Address space beyond what the process has when it is ready: enough for the index of a day of audio in an MP4."""
 
-PROCESSOR_SECONDS = 20
+PROCESSOR_SECONDS = 10
 PROCESSOR_SECONDS_PER_SECOND = 0.02
 """The processor time that a file may take, and what each second of audio adds; most take less than 0.001."""
 
