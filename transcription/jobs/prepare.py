@@ -7,7 +7,7 @@ from typing import BinaryIO, cast
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, Max, QuerySet
 from django.db.models.functions import Now
 
 from transcription.jobs import status
@@ -23,7 +23,7 @@ from transcription.models import Chunk, Job, Leased, Recording, Stage
 from transcription.recordings import SamplesWriter, delete_files
 from transcription.speech import audio
 from transcription.speech.chunks import PlannedChunk, Planner
-from transcription.speech.engines.base import SAMPLE_RATE
+from transcription.speech.engines.base import SAMPLE_RATE, Span
 from transcription.speech.voice_activity import VoiceActivity
 from transcription.wake import wake_speech_workers
 
@@ -106,12 +106,18 @@ class _Outbox:
         self._job = job
         self._lease = lease
         self._waiting: deque[PlannedChunk] = deque()
-        self._n_sent = 0
-        self._speech_needed = 0.0 if job.language else LANGUAGE_SECONDS
+        # A preparation that was interrupted has sent some. Its plan stands as far as it goes: it may differ from
+        # this one, if it was another version's.
+        sent = wait_out(lambda: job.chunks.aggregate(n=Count("pk"), end=Max("end")))
+        self._n_sent: int = sent["n"]
+        self._sent_until: float = sent["end"] or 0.0
+        self._speech_needed = 0.0 if job.language or self._n_sent else LANGUAGE_SECONDS
 
     def add(self, chunks: Iterable[PlannedChunk]) -> None:
         for chunk in chunks:
-            self._waiting.append(chunk)
+            rest = _part_after(chunk, self._sent_until)
+            if rest.speech:
+                self._waiting.append(rest)
             self._speech_needed -= sum(span.duration for span in chunk.speech)
 
     def send(self, *, stored_until: float) -> None:
@@ -129,6 +135,15 @@ class _Outbox:
     def _send(self, chunks: list[PlannedChunk]) -> None:
         add_chunks(lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent)
         self._n_sent += len(chunks)
+
+
+def _part_after(chunk: PlannedChunk, seconds: float) -> PlannedChunk:
+    """What a chunk holds after a time, in seconds from the start of the recording."""
+    streams, speech = (
+        tuple(Span(max(span.start, seconds), span.end) for span in spans if span.end > seconds)
+        for spans in (chunk.streams, chunk.speech)
+    )
+    return PlannedChunk(streams=streams, speech=speech)
 
 
 def add_chunks(

@@ -32,6 +32,8 @@ def retry_failed(*, job_id: UUID) -> bool:
                 default=Value(Job.Status.RUNNING),
             ),
             message=status.WAITING,
+            # Who listens again has segments of later chunks than those that are missing.
+            revision=F("revision") + 1,
             finished_at=None,
             updated_at=Now(),
         )

@@ -191,7 +191,7 @@ def set_language(*, job: Job, language: str) -> None:
     def save() -> None:
         Job.objects.filter(pk=job.pk, language="").update(language=language, updated_at=Now())
         job.refresh_from_db(fields=["language"])
-        wake_speech_workers()
+        wake_speech_workers(n=claimable_chunks().filter(job=job).count())
 
     wait_out(save)
 

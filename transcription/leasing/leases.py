@@ -140,7 +140,7 @@ _renewer = _Renewer()
 def claimable() -> Q:
     """Rows that no worker holds: in the queue, or with an expired lease."""
     waiting = Q(state=Leased.State.TODO) | Q(state=Leased.State.DOING, lease_until__lt=Now())
-    return waiting & Q(attempts__lt=MAX_ATTEMPTS)
+    return waiting & Q(attempts__lt=F("failures") + MAX_ATTEMPTS)
 
 
 def claim(candidates: "QuerySet[Row]") -> Row | None:
@@ -208,16 +208,16 @@ def fail_exhausted(
     on_exhausted: OnExhausted,
     lock: Callable[[Any], object] = lambda _: None,
 ) -> None:
-    """Fail rows that were attempted MAX_ATTEMPTS times: they presumably kill their workers.
+    """Fail rows whose attempts ended MAX_ATTEMPTS times without an error: they presumably kill their workers.
 
     `lock` is called with the row first, and takes the locks that come before the row's own in the lock order.
     """
     exhausted = model._default_manager.filter(
         Q(state=Leased.State.TODO) | Q(state=Leased.State.DOING, lease_until__lt=Now()),
-        attempts__gte=MAX_ATTEMPTS,
+        attempts__gte=F("failures") + MAX_ATTEMPTS,
     )
     for row in exhausted:
-        error = f"Given up: {row.attempts} workers died while working on it."
+        error = f"Given up: {row.attempts - row.failures} workers died while working on it."
         if row.error:
             error += f" The last error was: {row.error}"
         with transaction.atomic():

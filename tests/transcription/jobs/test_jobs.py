@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_the_first_chunk_alone_can_be_taken_until_the_language_is_known() -> Non
     assert claim_chunk().index == 0
     assert transcribe.claim_chunk(model_name=MODEL) is None
     transcribe.set_language(job=job, language="fr")
-    assert wakeups.queue_length(registry.SPEECH) == 1
+    assert wakeups.queue_length(registry.SPEECH) == 2
     assert [claim_chunk().index, claim_chunk().index] == [1, 2]
 
 
@@ -114,7 +115,7 @@ def test_a_language_is_set_once() -> None:
 # ---- Failing
 
 
-@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("attempts", [1, 3, leases.MAX_ATTEMPTS + 2])
 def test_a_chunk_is_tried_so_often_then_the_job_fails_with_its_error(
     client: Client, monkeypatch: pytest.MonkeyPatch, attempts: int
 ) -> None:
@@ -303,6 +304,22 @@ def test_what_is_in_hand_when_a_job_is_deleted_ends_quietly(
     assert not retry_and_delete.rerun(job_id=job.pk)
     assert not retry_and_delete.retry_failed(job_id=job.pk)
     assert not lifecycle.cancel_job(job_id=job.pk)
+
+
+def test_a_preparation_that_is_begun_again_keeps_the_chunks_there_are(audio_dir: Path) -> None:
+    """They may be of another version, which cut the recording elsewhere: nothing is doubled, and nothing lost."""
+    job = make_prepared_job(n_chunks=0, file=audio_dir / "jfk.flac")
+    Chunk.objects.create(
+        job=job, index=0, start=0.3, end=5.1, streams=[[0.3, 5.1]], speech=[[0.3, 5.1]]
+    )
+    assert prepare.prepare_next()
+    chunks = list(job.chunks.order_by("index"))
+    assert [chunk.index for chunk in chunks] == list(range(len(chunks)))
+    spans = [span for chunk in chunks for span in chunk.speech]
+    assert spans[0] == [0.3, 5.1]
+    assert all(a[1] <= b[0] for a, b in pairwise(spans)), spans
+    assert spans[1][0] < 6.0
+    assert spans[-1][1] > 10.0
 
 
 def test_a_preparation_leaves_no_file_of_a_recording_deleted_meanwhile(

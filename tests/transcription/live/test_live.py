@@ -296,6 +296,34 @@ async def test_a_job_that_is_begun_again_ends_its_feeds(
     assert closed.value.code == feed.JOB_RESTARTED
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_done_before", [True, False])
+async def test_who_comes_back_after_a_retry_gets_what_was_missing(
+    running_job: Job, is_done_before: bool
+) -> None:
+    """The listener had the segments of the second chunk when the first one, which had failed, was retried."""
+    await sync_to_async(finish)(running_job, 1)
+    await sync_to_async(end)(running_job, Job.Status.FAILED)
+    heard = await collect(running_job)
+    last = json.loads(heard[0])["id"]
+    assert await sync_to_async(retry_and_delete.retry_failed)(job_id=running_job.pk)
+
+    def commit() -> None:
+        finish(running_job, 0)
+        end(running_job)
+
+    if is_done_before:
+        await sync_to_async(commit)()
+        again = await collect(running_job, after=last)
+    else:
+        listener = asyncio.create_task(collect(running_job, after=last))
+        await asyncio.sleep(2 * feed.POLL_SECONDS)
+        await sync_to_async(commit)()
+        again = await listener
+    assert "Part 0" in "".join(again)
+    assert '"completed"' in again[-1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/nope", "/api/transcribe/live", "/api/transcribe/live/a/b"])
 def test_a_socket_at_a_wrong_path_is_refused_without_a_traceback(
