@@ -1,0 +1,54 @@
+"""The queue in the admin: failed tasks can be looked at and run again, and nothing else can be run.
+
+django-q2's own pages let whoever may add a schedule, or resubmit a task, have a worker call any function.
+"""
+
+from typing import Any
+
+import django_q.admin  # noqa: F401  # it registers what is replaced here
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.defaultfilters import truncatechars
+from django_q.models import Failure, OrmQ, Schedule, Success
+
+from transcription.admin.base import ReadOnlyAdmin
+from transcription.leasing import wakeups
+
+for model in (Failure, OrmQ, Schedule, Success):
+    admin.site.unregister(model)
+
+
+@admin.register(Failure)
+class FailureAdmin(ReadOnlyAdmin):
+    """Tasks that ended in an error. What is left to do is read from the rows, so running one again harms nothing."""
+
+    list_display = ("func", "cluster", "started", "stopped", "short_result")
+    list_filter = ("func", "cluster")
+    fields = ("func", "cluster", "started", "stopped", "result")
+    actions = ("run_again",)
+
+    @admin.display(description="Error")
+    def short_result(self, task: Any) -> str:
+        return truncatechars(task.result, 100)
+
+    @admin.action(description="Run again", permissions=["change"])
+    def run_again(self, request: HttpRequest, queryset: "QuerySet[Any]") -> None:
+        """Enqueue each task that an app has registered, and forget that it failed."""
+        self.act_on_each(
+            request,
+            queryset,
+            _run_again,
+            done="Enqueued {}",
+            skipped="Left {} alone: what they call is no task of this version",
+        )
+
+
+def _run_again(task_id: str) -> bool:
+    task = Failure.objects.get(pk=task_id)
+    try:
+        wakeups.wake_workers(task.func)
+    except KeyError:
+        return False
+    task.delete()
+    return True
