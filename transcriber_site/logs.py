@@ -1,6 +1,7 @@
 """Log format: one line per record, with the id of its request."""
 
 import logging
+import re
 import time
 from contextvars import ContextVar
 from typing import Literal
@@ -9,7 +10,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 class LineFormatter(logging.Formatter):
-    """Formats time (UTC), level, logger, request id and message; escapes line breaks."""
+    """Formats time (UTC), level, logger, request id and message; escapes control characters."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -31,4 +32,12 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.request_id = request_id.get() or "-"
-        return super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+        return _CONTROL.sub(_escaped, super().format(record))
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Characters that move a terminal's cursor, colour it, or begin a line: names of files may hold them."""
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return character.group().encode("unicode_escape").decode()

@@ -273,6 +273,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Recordings in, transcripts out: who said what and when.",
     "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
+    "DEFAULT_GENERATOR_CLASS": "transcriber_site.schema.Generator",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
