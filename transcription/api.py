@@ -244,6 +244,7 @@ def diarize(request: Request, job_id: str) -> Response:
     Without numbers in the request the earlier ones apply; an empty or null number means: detect it.
     """
     job = find_job(job_id)
+    count = serializers.speaker_count(validate(serializers.SpeakerNumbers, request.data))
     sent, fields = set(request.data), set(serializers.SpeakerNumbers().fields)
     if not sent <= fields:
         unknown, allowed = ", ".join(sorted(sent - fields)), ", ".join(sorted(fields))
@@ -251,7 +252,6 @@ def diarize(request: Request, job_id: str) -> Response:
             f"Unknown fields: {unknown[:100]}. "
             f"Send {allowed}, as a form or as JSON (with its Content-Type), or nothing."
         )
-    count = serializers.speaker_count(validate(serializers.SpeakerNumbers, request.data))
     if not request_diarization(job_id=job.pk, count=count if sent else None):
         job.refresh_from_db(fields=["status"])
         raise Conflict(not_completed_message(job))
