@@ -60,6 +60,7 @@ def files() -> list[HostileFile]:
             for rate in (0, 1, 3_999, 2**31 - 1, 2**31, 2**32 - 1)
         ],
         *[of(f"{bits} bits.wav", wav(bits=bits)) for bits in (0, 1, 7, 255, 65_535)],
+        of("64 channels for ten seconds.wav", _many_channels()),
         of("an alignment of 0.wav", wav(align=0)),
         of("no samples.wav", wav(data=b"")),
         of("not a number.wav", wav(kind=3, bits=32, data=not_numbers)),
@@ -94,6 +95,10 @@ def files() -> list[HostileFile]:
         ],
         of("2^60 packets.caf", _caf(rate=16_000.0, packets=2**60)),
     ]
+
+
+def _many_channels() -> bytes:
+    return wav(channels=64, bits=8, data=bytes(range(256)) * 40_000)
 
 
 def _aiff(*, rate: bytes) -> bytes:

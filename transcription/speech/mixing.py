@@ -11,9 +11,13 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from transcription.speech.engines.base import SAMPLE_RATE, Audio
 from transcription.speech.voice_activity import FRAME_SAMPLES, SPEECH_PROBABILITY, VoiceActivity
 
 Pcm: TypeAlias = "npt.NDArray[np.int16]"
+"""One channel: shape (n_samples,)."""
+Channels: TypeAlias = "npt.NDArray[np.int16]"
+"""Shape (n_samples, n_channels)."""
 Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 OPPOSITE_CORRELATION = -0.3
@@ -42,16 +46,15 @@ class Mixer:
         self._speech_level = np.zeros(n_channels)
         self._gains: Floats | None = None
 
-    def mix(self, block: "npt.NDArray[np.int16]") -> Pcm:
+    def mix(self, block: Channels) -> Pcm:
         """Mix a block of shape (n_samples, n_channels) to one of shape (n_samples,)."""
         if block.shape[1] == 1:
             return block[:, 0]
-        channels = block.T.astype(np.float64)
-        self._products = FORGET * self._products + channels @ channels.T
+        self._products = FORGET * self._products + _products(block)
         if self._is_one_scene():
             self._gains = None
-            return _pcm(channels.mean(axis=0))
-        return self._share(channels)
+            return _pcm(block.mean(axis=1, dtype=np.float32))
+        return self._share(block)
 
     # ---- What the channels hold
 
@@ -74,18 +77,20 @@ class Mixer:
 
     # ---- Gain sharing
 
-    def _share(self, channels: Floats) -> Pcm:
-        n_channels, n_samples = channels.shape
-        padded = np.pad(channels, ((0, 0), (0, -n_samples % FRAME_SAMPLES)))
-        frames = padded.reshape(n_channels, -1, FRAME_SAMPLES)
-        levels = np.sqrt((frames**2).mean(axis=2))  # (n_channels, n_frames)
-        speech = np.stack([_speech(row, level) for row, level in zip(padded, levels, strict=True)])
+    def _share(self, block: Channels) -> Pcm:
+        padded = np.pad(block, ((0, -len(block) % FRAME_SAMPLES), (0, 0)))
+        found = [_levels_and_speech(_floats(channel)) for channel in padded.T]
+        levels = np.stack([level for level, _ in found])  # (n_channels, n_frames)
+        speech = np.stack([probability for _, probability in found])
         raises = self._raises(levels, speech > SPEECH_PROBABILITY)[:, None]
         shares = _smooth((levels * raises + FLOOR) ** 2 * (speech + NO_SPEECH_SHARE))
         gains = shares / shares.sum(axis=0) * raises * self._signs()[:, None]
-        mixed = (padded * self._ramped(gains)).sum(axis=0)[:n_samples]
+        before = gains[:, 0] if self._gains is None else self._gains
+        mixed = np.zeros(len(padded), np.float32)
+        for channel, start, steps in zip(padded.T, before, gains, strict=True):
+            mixed += _floats(channel) * _ramp(start, steps)
         self._gains = gains[:, -1]
-        return _pcm(mixed)
+        return _pcm(mixed[: len(block)])
 
     def _raises(self, levels: Floats, is_speech: "npt.NDArray[np.bool_]") -> Floats:
         """The factor that brings each channel's voice to the level of the loudest one; 1 where there is no voice."""
@@ -99,25 +104,41 @@ class Mixer:
         raises[known] = self._speech_level.max() / self._speech_level[known]
         return raises.clip(1.0, 10 ** (MAX_RAISE_DB / 20))
 
-    def _ramped(self, gains: Floats) -> Floats:
-        """The gains of frames as gains of samples, without steps; shape (n_channels, n_samples)."""
-        before = gains[:, :1] if self._gains is None else self._gains[:, None]
-        steps = np.concatenate([before, gains], axis=1)
-        at = np.arange(gains.shape[1] * FRAME_SAMPLES) / FRAME_SAMPLES
-        return np.stack([np.interp(at, np.arange(steps.shape[1]), row) for row in steps])
+
+def _products(block: Channels) -> Floats:
+    """The sum of the products of each pair of channels; shape (n_channels, n_channels)."""
+    products = np.zeros((block.shape[1], block.shape[1]))
+    for begin in range(0, len(block), SAMPLE_RATE):  # in pieces: the block may have many channels
+        piece = block[begin : begin + SAMPLE_RATE].astype(np.float64)
+        products += piece.T @ piece
+    return products
 
 
-def _pcm(samples: Floats) -> Pcm:
+def _floats(channel: Pcm) -> Audio:
+    floats: Audio = channel.astype(np.float32)
+    return floats
+
+
+def _pcm(samples: Audio) -> Pcm:
     pcm: Pcm = samples.round().clip(-32768, 32767).astype(np.int16)
     return pcm
 
 
-def _speech(samples: Floats, levels: Floats) -> Floats:
-    """The probability of speech in each frame of one channel, however soft it is; shape (n_frames,)."""
+def _levels_and_speech(samples: Audio) -> tuple[Floats, Floats]:
+    """The root mean square of each frame of one channel, and the probability of speech in it, however soft it is."""
+    frames = samples.reshape(-1, FRAME_SAMPLES)
+    levels = np.sqrt((frames.astype(np.float64) ** 2).mean(axis=1))
     loud = np.percentile(levels, 95) / 32768
     factor = min(SPEECH_RMS / (loud + 1e-9), 10 ** (MAX_RAISE_DB / 20)) / 32768
-    raised = (samples * factor).clip(-1, 1).astype(np.float32)
-    return VoiceActivity().probabilities(raised).astype(np.float64)
+    raised = (samples * np.float32(factor)).clip(-1, 1)
+    return levels, VoiceActivity().probabilities(raised).astype(np.float64)
+
+
+def _ramp(start: float, steps: Floats) -> Audio:
+    """The gains of frames as gains of samples, without jumps; `start` is the gain before the first frame."""
+    at = np.arange(len(steps) * FRAME_SAMPLES) / FRAME_SAMPLES
+    gains: Audio = np.interp(at, np.arange(len(steps) + 1), [start, *steps]).astype(np.float32)
+    return gains
 
 
 def _smooth(values: Floats) -> Floats:

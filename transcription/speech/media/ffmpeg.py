@@ -160,11 +160,12 @@ def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[Channels]:
             _Buffered(_Track(opened.enter_context(_open(file)), index, max_seconds=max_seconds))
             for index in _tracks_of(file)
         ]
-        while n_samples := max(
-            map(len, blocks := [track.read(BLOCK_SAMPLES) for track in tracks]), default=0
-        ):
-            padded = [_padded(block, n_samples) for block in blocks]
-            yield np.hstack(padded)[:, :MAX_CHANNELS]
+        while True:
+            blocks = [track.read(BLOCK_SAMPLES) for track in tracks]
+            n_samples = max(map(len, blocks))
+            if not n_samples:
+                return
+            yield np.hstack([_padded(block, n_samples) for block in blocks])[:, :MAX_CHANNELS]
 
 
 def _tracks_of(file: BinaryIO) -> list[int]:
