@@ -13,4 +13,5 @@ class Generator(SchemaGenerator):
 
 @cache
 def _schema() -> Any:
-    return SchemaGenerator().get_schema(public=True)
+    generator: Any = SchemaGenerator  # drf-spectacular has no types for it
+    return generator().get_schema(public=True)

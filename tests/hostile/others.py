@@ -68,7 +68,7 @@ def no_media() -> list[HostileFile]:
     noise = random.Random(1).randbytes(1_000_000)
     archive = io.BytesIO()
     with wave.open(archive, "wb") as file:
-        file.setnchannels(1), file.setsampwidth(2), file.setframerate(RATE)
+        file.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
         file.writeframes(tone(0.01).tobytes())
     return [
         of("one byte.wav", b"\x00"),

@@ -1,6 +1,7 @@
 """The schema is built once, and the log has one harmless line for each record."""
 
 import logging
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -13,7 +14,7 @@ from transcriber_site.logs import LineFormatter
 def test_the_schema_is_built_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     schema._schema.cache_clear()
     built = []
-    build = SchemaGenerator.get_schema
+    build: Any = SchemaGenerator.get_schema
 
     def counted(generator: SchemaGenerator, *args: object, **options: object) -> object:
         built.append(generator)

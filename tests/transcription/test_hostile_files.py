@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from tests import waiting_engine
-from tests.hostile import HostileFile, damage, hostile_files, playlists
+from tests.hostile import damage, hostile_files, playlists
+from tests.hostile.base import HostileFile
 from tests.media import samples_of
 from tests.service import Service
 

@@ -3,7 +3,6 @@
 A process is started before it is needed, and kept waiting for its file; it reads one file and ends.
 """
 
-import atexit
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import util
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +26,8 @@ SAMPLE_RATE = 16_000
 STALL_SECONDS = 60
 """A decoder that sends nothing for so long, while it could, is given up: the storage may hang."""
 ATTEMPTS = 2
+MAX_REASON = 500
+"""Characters of what a decoder says of its file."""
 PROGRAM = ["-m", "transcription.speech.media.decoder"]
 _PROJECT = Path(__file__).parents[3]
 
@@ -127,7 +129,7 @@ class _Decoder:
             raise self.broken(f"a message of kind {kind!r} and {length} bytes")
         body = self._read(length)
         if kind == messages.NOT_AUDIO:
-            raise NotAudioError(body.decode(errors="replace"))
+            raise NotAudioError(_reason(body))
         if kind == messages.FAULT:
             raise self.broken(body.decode(errors="replace"))
         return kind, body
@@ -181,6 +183,12 @@ class _Decoder:
         self._process.wait()
 
 
+def _reason(body: bytes) -> str:
+    """What a decoder says of its file, as people may be shown it."""
+    text = body.decode(errors="replace")[:MAX_REASON]
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def _environment() -> dict[str, str]:
     """Nothing of the service's environment, which holds its secrets, but where libraries are."""
     own = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ}
@@ -189,6 +197,7 @@ def _environment() -> dict[str, str]:
 
 _waiting: list[_Decoder] = []
 _lock = threading.Lock()
+_is_end_registered = False
 
 
 @contextmanager
@@ -213,7 +222,12 @@ def _take() -> _Decoder:
 
 
 def _keep_one_waiting() -> None:
+    global _is_end_registered
     with _lock:
+        if not _is_end_registered:
+            # Not `atexit`, which a worker that multiprocessing has started does not run.
+            util.Finalize(None, end_waiting, exitpriority=0)
+            _is_end_registered = True
         if not _waiting:
             _waiting.append(_Decoder())
 
@@ -226,11 +240,10 @@ def end_waiting() -> None:
 
 
 def _forget_waiting() -> None:
-    global _lock
-    _lock = threading.Lock()
+    global _lock, _is_end_registered
+    _lock, _is_end_registered = threading.Lock(), False
     while _waiting:
         _waiting.pop().forget()
 
 
-atexit.register(end_waiting)
 os.register_at_fork(after_in_child=_forget_waiting)

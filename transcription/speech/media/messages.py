@@ -61,7 +61,7 @@ class NotAudioError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """The first audio stream as the container declares it. `duration`: seconds; None if it is not declared."""
+    """The first track's codec, and the seconds that the longest track declares; None if none declares any."""
 
     container: str
     codec: str

@@ -141,6 +141,34 @@ def test_it_ends_with_its_service(audio_dir: Path) -> None:
     wait_for(lambda: not any(map(psutil.pid_exists, pids)), what="the end of its decoders")
 
 
+def test_it_ends_before_a_worker_that_is_stopped(audio_dir: Path) -> None:
+    """django-q2's workers are processes of multiprocessing, which do not run what `atexit` is to."""
+    script = f"""
+        import multiprocessing, psutil
+        from pathlib import Path
+        from transcription.speech import audio
+
+        def work(pids):
+            audio.probe(Path({str(audio_dir / "jfk.flac")!r}))
+            pids.put([child.pid for child in psutil.Process().children()])
+
+        context = multiprocessing.get_context("fork")
+        pids = context.Queue()
+        worker = context.Process(target=work, args=(pids,))
+        worker.start()
+        print(*pids.get())
+        worker.join()
+        print(*[pid for pid in psutil.pids() if "transcription.speech.media.decoder" in psutil.Process(pid).cmdline()
+            and psutil.Process(pid).ppid() == 1])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, capture_output=True, text=True
+    )
+    started, left = done.stdout.splitlines()
+    assert started
+    assert not set(started.split()) & set(left.split()), done.stderr
+
+
 def test_a_fork_of_the_service_has_decoders_of_its_own(audio_dir: Path) -> None:
     audio.probe(audio_dir / "jfk.flac")
     decoder = waiting_decoder()
@@ -311,6 +339,14 @@ def test_processor_time_grows_with_what_was_decoded(
     )
     with pytest.raises(audio.NotAudioError, match=r"^82$"):
         list(audio.decode(audio_dir / "jfk.flac"))
+
+
+def test_what_it_says_is_fit_to_be_shown(monkeypatch: pytest.MonkeyPatch, audio_dir: Path) -> None:
+    lies(monkeypatch, "send(messages.NOT_AUDIO, b'\\x1b[31mred\\xff\\n' + b'x' * 10_000)")
+    with pytest.raises(audio.NotAudioError) as raised:
+        audio.probe(audio_dir / "jfk.flac")
+    assert str(raised.value).startswith(" [31mred\ufffd xxx")
+    assert len(str(raised.value)) == 500
 
 
 # ---- How much
