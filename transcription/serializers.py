@@ -107,7 +107,7 @@ class ModelAndLanguage(ModelName):
         allow_blank=True,
         default="",
         max_length=20,
-        help_text="ISO 639-1 code; detected if left out.",
+        help_text="Code, with or without a region, or English name; detected if left out or `auto`.",
     )
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,36 @@ _CODES = (
     "haw ln ha ba jw su"
 )
 _LANGUAGES = frozenset(_CODES.split())
+# Their English names, in the same order.
+_NAMES = (
+    "english chinese german spanish russian korean french japanese portuguese turkish polish catalan dutch arabic "
+    "swedish italian indonesian hindi finnish vietnamese hebrew ukrainian greek malay czech romanian danish hungarian "
+    "tamil norwegian thai urdu croatian bulgarian lithuanian latin maori malayalam welsh slovak telugu persian latvian "
+    "bengali serbian azerbaijani slovenian kannada estonian macedonian breton basque icelandic armenian nepali "
+    "mongolian bosnian kazakh albanian swahili galician marathi punjabi sinhala khmer shona yoruba somali afrikaans "
+    "occitan georgian belarusian tajik sindhi gujarati amharic yiddish lao uzbek faroese haitian pashto turkmen "
+    "nynorsk maltese sanskrit luxembourgish burmese tibetan tagalog malagasy assamese tatar hawaiian lingala hausa "
+    "bashkir javanese sundanese"
+)
+_CODES_BY_NAME = {
+    **dict(zip(_NAMES.split(), _CODES.split(), strict=True)),
+    "cantonese": "yue",
+    "castilian": "es",
+    "farsi": "fa",
+    "filipino": "tl",
+    "flemish": "nl",
+    "haitian creole": "ht",
+    "letzeburgesch": "lb",
+    "mandarin": "zh",
+    "moldavian": "ro",
+    "moldovan": "ro",
+    "myanmar": "my",
+    "panjabi": "pa",
+    "pushto": "ps",
+    "sinhalese": "si",
+    "valencian": "ca",
+}
+_DETECT = ("", "auto")
 _LANGUAGES_V3 = _LANGUAGES | {"yue"}
 _ENGLISH = frozenset({"en"})
 
@@ -175,9 +205,19 @@ def languages(model: ModelInfo) -> frozenset[str]:
 
 
 def language_code(written: str) -> str:
-    """Normalize a language code to Whisper's: `EN` to `en`, ISO's `jv` (Javanese) to `jw`."""
-    code = written.strip().lower()
-    return {"jv": "jw"}.get(code, code)
+    """The code that Whisper has for a language, however it is written; empty for one that is to be detected.
+
+    `EN`, `en-US`, `en_GB` and `English` are `en`; ISO's `jv` (Javanese) is `jw`; `auto` is detected. What is no
+    language is returned as it is, in lower case.
+    """
+    name = written.strip().lower()
+    if name in _DETECT:
+        return ""
+    code = _CODES_BY_NAME.get(name, name.replace("_", "-").partition("-")[0])
+    code = {"jv": "jw", "iw": "he", "in": "id", "nb": "no", "fil": "tl", "cmn": "zh"}.get(
+        code, code
+    )
+    return code if code in _LANGUAGES_V3 else name
 
 
 def supports_language(model: ModelInfo, code: str) -> bool:

