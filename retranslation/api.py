@@ -16,7 +16,6 @@ from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, status
 from rest_framework.decorators import api_view, parser_classes
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
@@ -26,6 +25,7 @@ from retranslation.models import Batch, Retranslation
 from transcription.editing.changes import ConflictError
 from transcription.leasing.registry import INTERACTIVE
 from transcription.models import Job, Leased
+from transcription.parsers import MultiPartParser, NoForm
 from transcription.recordings import has_samples
 from transcription.request_checks import (
     Conflict,
@@ -33,6 +33,7 @@ from transcription.request_checks import (
     not_completed_message,
     probe_upload,
     requester,
+    require_one_file,
     require_weights,
     validate,
 )
@@ -63,9 +64,10 @@ class TimedOut(exceptions.APIException):
     responses={200: serializers.RetranslatedSegment, **PROBLEMS, 413: Problem},
 )
 @api_view(["POST"])
-@parser_classes([MultiPartParser])
+@parser_classes([MultiPartParser, NoForm])
 def retranslate_clip(request: Request) -> Response:
     """Transcribe a clip of a recording again."""
+    require_one_file(request)
     data = validate(serializers.ClipRequest, request.data)
     job = find_job(data["job_id"]) if data["job_id"] else None
     span = _requested_span(data) if job is None else _span_in_recording(job, data)

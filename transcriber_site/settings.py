@@ -177,7 +177,7 @@ MEDIA_ROOT = TRANSCRIBER_FILES_DIR
 FILE_UPLOAD_TEMP_DIR = str(
     data_dir.create_folder(TRANSCRIBER_DATA_DIR / "uploads", variable="TRANSCRIBER_DATA_DIR")
 )
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["transcription.parsers.UploadHandler"]
 FILE_UPLOAD_PERMISSIONS = 0o640
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o750
 # For JSON bodies, such as the transcript of a day; TRANSCRIBER_MAX_UPLOAD_BYTES limits files.
@@ -257,7 +257,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
         "transcription.parsers.JSONParser",
-        "rest_framework.parsers.MultiPartParser",
+        "transcription.parsers.MultiPartParser",
         "transcription.parsers.FormParser",
     ],
     "DEFAULT_AUTHENTICATION_CLASSES": [],

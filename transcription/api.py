@@ -17,7 +17,6 @@ from rest_framework import status
 from rest_framework.decorators import api_view, content_negotiation_class, parser_classes
 from rest_framework.exceptions import ValidationError
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import MultiPartParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -37,12 +36,14 @@ from transcription.jobs.status import (
     status_messages,
 )
 from transcription.models import Diarization, Job, Leased
+from transcription.parsers import MultiPartParser, NoForm
 from transcription.request_checks import (
     Conflict,
     find_job,
     not_completed_message,
     probe_upload,
     requester,
+    require_one_file,
     require_weights,
     validate,
 )
@@ -70,9 +71,10 @@ def models(request: Request) -> Response:
     },
 )
 @api_view(["POST"])
-@parser_classes([MultiPartParser])
+@parser_classes([MultiPartParser, NoForm])
 def start(request: Request) -> Response:
     """Upload a recording and start its transcription."""
+    require_one_file(request)
     data = validate(serializers.TranscriptionRequest, request.data)
     upload: TemporaryUploadedFile = data["file"]
     require_weights(data["model_name"])

@@ -45,6 +45,15 @@ def find_job(job_id: str) -> Job:
         raise Http404("Transcription job not found or expired") from None
 
 
+def require_one_file(request: Request) -> None:
+    """Raise ValidationError if the form has several files: which of them is meant is not for us to guess."""
+    names = [file.name for _field, files in request.FILES.lists() for file in files]
+    if len(names) > 1:
+        raise serializers.ValidationError(
+            {"file": [f"Send one file a request, not {len(names)}: {', '.join(names)}."]}
+        )
+
+
 def probe_upload(upload: TemporaryUploadedFile) -> audio.AudioInfo:
     """Probe an uploaded file and rewind it.
 

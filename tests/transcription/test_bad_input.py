@@ -156,17 +156,6 @@ def test_audio_of_zero_length_is_refused(service: Service, tmp_path: Path, kind:
     refused(post(service, (path.name, path.read_bytes(), "audio/mpeg")), 400)
 
 
-@pytest.mark.usefixtures("without_trace")
-@pytest.mark.parametrize(
-    "declared", ["text/plain", "text/html; charset=utf-8", "image/png", "application/pdf"]
-)
-def test_a_file_declared_as_something_else_is_refused_even_if_it_is_audio(
-    service: Service, jfk: bytes, declared: str
-) -> None:
-    detail = refused(post(service, ("jfk.flac", jfk, declared)), 400)
-    assert declared.partition(";")[0] in detail
-
-
 # ---- What is hardly one
 
 
@@ -238,15 +227,10 @@ def test_a_file_sent_as_plain_text_is_refused(service: Service) -> None:
 
 
 @pytest.mark.usefixtures("without_trace")
-@pytest.mark.parametrize(
-    ("kind", "status"),
-    [("application/json", 415), ("multipart/form-data", 400), ("audio/mpeg", 415)],
-)
-def test_a_body_that_is_no_form_is_refused(
-    service: Service, jfk: bytes, kind: str, status: int
-) -> None:
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data", "audio/mpeg"])
+def test_a_body_that_is_no_form_is_refused(service: Service, jfk: bytes, kind: str) -> None:
     headers = {**ORIGIN, "Content-Type": kind}
-    refused(service.client.post(UPLOAD, content=jfk, headers=headers), status)
+    refused(service.client.post(UPLOAD, content=jfk, headers=headers), 400)
 
 
 @pytest.mark.usefixtures("without_trace")
