@@ -1,6 +1,6 @@
-"""The program of a decoder process: it limits itself, receives one file, answers, and ends.
+"""The program of decoder processes: each limits itself, receives one file, answers, and ends.
 
-It runs as `python -m transcription.speech.media.decoder`, with the socket as its standard input.
+`python -m transcription.speech.media.decoder` forks one for each request: see spawner.py.
 """
 
 import importlib
@@ -15,31 +15,37 @@ from typing import Any, BinaryIO
 import av  # before the limits: afterwards nothing can be imported
 import numpy as np
 
-from transcription.speech.media import ffmpeg, limits, messages
+from transcription.speech.media import ffmpeg, limits, messages, spawner
 
 MAX_REQUEST_BYTES = 1024
 
 
 def main() -> None:
-    _ignore_signals()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A service that stops may finish a file: it ends its decoders itself.
+        signal.signal(number, signal.SIG_IGN)
     _import_lazy_modules()
-    with socket.socket(fileno=0) as service:
-        limits.give_up_everything_else()
-        _send(service, messages.READY)
-        request, descriptors, _flags, _address = socket.recv_fds(service, MAX_REQUEST_BYTES, 1)
-        if not request:
-            return  # the service ended, or needs no decoder any more
-        with os.fdopen(descriptors[0], "rb", buffering=0) as file:
-            try:
-                _answer(service, file, **json.loads(request))
-            except messages.NotAudioError as error:
-                _send(service, messages.NOT_AUDIO, str(error).encode())
-            except MemoryError:
-                _send(service, messages.NOT_AUDIO, limits.TOO_MUCH_MEMORY.encode())
-            except ConnectionError:
-                return  # nobody waits for it any more
-            except Exception:
-                _send(service, messages.FAULT, traceback.format_exc().encode())
+    spawner.serve(_decode_one)
+
+
+def _decode_one(service: socket.socket) -> None:
+    """Limit this process, receive one file, and answer."""
+    limits.give_up_everything_else()
+    _send(service, messages.READY, messages.ready_body(os.getpid()))
+    request, descriptors, _flags, _address = socket.recv_fds(service, MAX_REQUEST_BYTES, 1)
+    if not request:
+        return  # the service ended
+    with os.fdopen(descriptors[0], "rb", buffering=0) as file:
+        try:
+            _answer(service, file, **json.loads(request))
+        except messages.NotAudioError as error:
+            _send(service, messages.NOT_AUDIO, str(error).encode())
+        except MemoryError:
+            _send(service, messages.NOT_AUDIO, limits.TOO_MUCH_MEMORY.encode())
+        except ConnectionError:
+            return  # nobody waits for it any more
+        except Exception:
+            _send(service, messages.FAULT, traceback.format_exc().encode())
 
 
 def _answer(service: socket.socket, file: BinaryIO, *, task: str, max_seconds: float) -> None:
@@ -57,12 +63,6 @@ def _send(service: socket.socket, kind: bytes, body: bytes = b"") -> None:
     if kind != messages.SAMPLES:
         body = body[: messages.MAX_TEXT_BYTES]
     service.sendall(messages.HEADER.pack(kind, len(body)) + body)
-
-
-def _ignore_signals() -> None:
-    """Leave the end to the service, which may finish a file when it stops: it closes the socket, or kills."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _import_lazy_modules() -> None:

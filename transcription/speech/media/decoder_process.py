@@ -1,12 +1,13 @@
-"""Decoder processes as a service's process sees them: it starts them, gives each one file, and checks what comes back.
+"""Decoder processes as a service's process sees them: it gives each one file, and checks what comes back.
 
-A process is started before it is needed, and kept waiting for its file; it reads one file and ends.
+They are forked from a small process, which is started by itself for the first file and waits for the next (spawner.py).
 """
 
 import json
 import logging
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -20,11 +21,14 @@ from typing import BinaryIO
 
 from transcription.speech.media import limits, messages
 from transcription.speech.media.messages import AudioInfo, NotAudioError
+from transcription.speech.media.spawner import EXIT_STATUS
 
 SAMPLE_BYTES = 2
 SAMPLE_RATE = 16_000
 STALL_SECONDS = 60
 """A decoder that sends nothing for so long, while it could, is given up: the storage may hang."""
+END_SECONDS = 5.0
+"""How long the end of a process that was killed is waited for."""
 ATTEMPTS = 2
 MAX_REASON = 500
 """Characters of what a decoder says of its file."""
@@ -85,32 +89,25 @@ def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[tuple[int, bytes]]
 
 
 class _Decoder:
-    """One process and the socket to it."""
+    """One process, the socket to it, and the pipe that its exit status comes through."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(1)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-s", *PROGRAM],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,  # stderr is the service's log, until the process is limited
-                cwd=_PROJECT,
-                env=_environment(),
-                start_new_session=True,  # out of the terminal's reach, and of what is sent to the service's group
-            )
-        self._is_ready = False
-
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
+        self._status, status_write = os.pipe()
+        self._process_id: int | None = None
+        try:
+            _request_process(theirs.fileno(), status_write)
+        finally:
+            theirs.close()
+            os.close(status_write)
 
     def send(self, file: BinaryIO, *, task: str, max_seconds: float) -> None:
         """Hand the file over. Raises DecoderLostError."""
-        if not self._is_ready:
-            kind, _ = self.receive()
-            if kind != messages.READY:
-                raise self.broken(f"a message of kind {kind!r} at its start")
-            self._is_ready = True
+        kind, body = self.receive()
+        if kind != messages.READY:
+            raise self.broken(f"a message of kind {kind!r} at its start")
+        [self._process_id] = messages.PROCESS_ID.unpack(body)
         request = json.dumps({"task": task, "max_seconds": max_seconds}).encode()
         try:
             socket.send_fds(self._socket, [request], [file.fileno()])
@@ -155,12 +152,18 @@ class _Decoder:
         return bytes(data)
 
     def _reason_of_end(self) -> Exception:
-        status = self._process.wait()
+        status = self._exit_status()
         if status == -signal.SIGXCPU:
             return NotAudioError(limits.TOO_MUCH_TIME)
-        if not self._is_ready or status in (0, -signal.SIGKILL):
+        if self._process_id is None or status in (None, 0, -signal.SIGKILL):
             return DecoderLostError(f"The decoder process ended with status {status}.")
         return self.broken(f"its end with status {status}")
+
+    def _exit_status(self) -> int | None:
+        """The status of the process, when it has ended. None if that is not known: then all decoders were lost."""
+        ready, _, _ = select.select([self._status], [], [], END_SECONDS)
+        status = os.read(self._status, EXIT_STATUS.size) if ready else b""
+        return int(EXIT_STATUS.unpack(status)[0]) if status else None
 
     def broken(self, what: str) -> NotAudioError:
         """The error to raise when the decoder does what it never should: the file has made it."""
@@ -170,17 +173,20 @@ class _Decoder:
     def allow_processor_time(self, seconds_decoded: float) -> None:
         soft = limits.PROCESSOR_SECONDS + limits.PROCESSOR_SECONDS_PER_SECOND * seconds_decoded
         limit = (min(round(soft), limits.MAX_PROCESSOR_SECONDS), limits.MAX_PROCESSOR_SECONDS)
-        with suppress(ProcessLookupError):  # it has ended: what it has sent is still to be read
-            resource.prlimit(self._process.pid, resource.RLIMIT_CPU, limit)
-
-    def forget(self) -> None:
-        """Close the socket in a process that was forked and does not own the decoder."""
-        self._socket.close()
+        if self._process_id is not None and hasattr(resource, "prlimit"):
+            with suppress(ProcessLookupError):  # it has ended: what it has sent is still to be read
+                resource.prlimit(self._process_id, resource.RLIMIT_CPU, limit)
 
     def end(self) -> None:
+        """End the process, whatever it does, and wait until it has."""
         self._socket.close()
-        self._process.kill()
-        self._process.wait()
+        has_ended, _, _ = select.select([self._status], [], [], 0)
+        if not has_ended and self._process_id is not None:
+            # Nobody has learnt its status yet, so the id is not another process's by now.
+            with suppress(ProcessLookupError):
+                os.kill(self._process_id, signal.SIGKILL)
+            self._exit_status()
+        os.close(self._status)
 
 
 def _reason(body: bytes) -> str:
@@ -195,55 +201,74 @@ def _environment() -> dict[str, str]:
     return {**own, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"}
 
 
-_waiting: list[_Decoder] = []
-_lock = threading.Lock()
-_is_end_registered = False
-
-
 @contextmanager
 def _decoder() -> Iterator[_Decoder]:
-    """A decoder for one file: one that waits, or a new one. Afterwards another waits in its place."""
-    decoder = _take()
+    """A process for one file."""
+    decoder = _Decoder()
     try:
         yield decoder
     finally:
         decoder.end()
-        _keep_one_waiting()
 
 
-def _take() -> _Decoder:
+# ---- The spawner, which is started for the first file
+
+
+class _Spawner:
+    def __init__(self) -> None:
+        self.socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-s", *PROGRAM],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,  # stderr is the service's log, until a process is limited
+                cwd=_PROJECT,
+                env=_environment(),
+                start_new_session=True,  # out of the reach of the terminal, and of what the service's group is sent
+            )
+
+    def end(self) -> None:
+        self.socket.close()
+        self._process.kill()
+        self._process.wait()
+
+
+_spawner: _Spawner | None = None
+_lock = threading.Lock()
+
+
+def _request_process(service: int, status: int) -> None:
+    """Have the spawner fork a process with these descriptors. Starts one if there is none, or if it was killed."""
+    global _spawner
     with _lock:
-        while _waiting:
-            decoder = _waiting.pop()
-            if decoder.is_alive():
-                return decoder
-            decoder.end()
-    return _Decoder()
-
-
-def _keep_one_waiting() -> None:
-    global _is_end_registered
-    with _lock:
-        if not _is_end_registered:
+        if _spawner is not None:
+            try:
+                socket.send_fds(_spawner.socket, [b"1"], [service, status])
+                return
+            except OSError:
+                _spawner.end()
+        else:
             # Not `atexit`, which a worker that multiprocessing has started does not run.
-            util.Finalize(None, end_waiting, exitpriority=0)
-            _is_end_registered = True
-        if not _waiting:
-            _waiting.append(_Decoder())
+            util.Finalize(None, end_spawner, exitpriority=0)
+        _spawner = _Spawner()
+        socket.send_fds(_spawner.socket, [b"1"], [service, status])
 
 
-def end_waiting() -> None:
-    """End the decoders that wait for a file."""
+def end_spawner() -> None:
+    global _spawner
     with _lock:
-        while _waiting:
-            _waiting.pop().end()
+        if _spawner is not None:
+            _spawner.end()
+        _spawner = None
 
 
-def _forget_waiting() -> None:
-    global _lock, _is_end_registered
-    _lock, _is_end_registered = threading.Lock(), False
-    while _waiting:
-        _waiting.pop().forget()
+def _forget_spawner() -> None:
+    """Leave the spawner to the process that was forked: it is its parent's."""
+    global _lock, _spawner
+    _lock = threading.Lock()
+    if _spawner is not None:
+        _spawner.socket.close()
+    _spawner = None
 
 
-os.register_at_fork(after_in_child=_forget_waiting)
+os.register_at_fork(after_in_child=_forget_spawner)

@@ -15,7 +15,7 @@ MAX_NAME = 100
 HEADER: Final = struct.Struct("<cI")
 
 READY: Final = b"R"
-"""The decoder has given up what it may not do, and waits for the file. The body is empty."""
+"""The decoder has given up what it may not do, and waits for the file. The body is its process id."""
 
 INFO: Final = b"I"
 """The answer to a probe: see info_body."""
@@ -33,6 +33,7 @@ FAULT: Final = b"F"
 """The decoder met an error of its own. The body is a traceback in UTF-8, for the log."""
 
 MAX_TEXT_BYTES: Final = 16_384
+PROCESS_ID: Final = struct.Struct("<I")
 CHANNELS: Final = struct.Struct("<H")
 MAX_CHANNELS: Final = 64
 """Of all tracks together: the most that FFmpeg resamples."""
@@ -46,7 +47,7 @@ def max_bytes(kind: bytes) -> int | None:
 
 
 _MAX_BYTES: Final = {
-    READY: 0,
+    READY: PROCESS_ID.size,
     DONE: 0,
     INFO: MAX_TEXT_BYTES,
     NOT_AUDIO: MAX_TEXT_BYTES,
@@ -66,6 +67,10 @@ class AudioInfo:
     container: str
     codec: str
     duration: float | None
+
+
+def ready_body(process_id: int) -> bytes:
+    return PROCESS_ID.pack(process_id)
 
 
 def info_body(info: AudioInfo) -> bytes:

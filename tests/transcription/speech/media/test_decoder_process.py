@@ -51,15 +51,15 @@ os.write(output, json.dumps(answers).encode())
 
 
 @pytest.fixture(autouse=True)
-def _none_waits() -> Iterator[None]:
-    """Each test begins without a decoder that waits: it may stand for another program."""
-    decoder_process.end_waiting()
+def _no_spawner() -> Iterator[None]:
+    """Each test begins without a spawner: it may be of another program."""
+    decoder_process.end_spawner()
     yield
-    decoder_process.end_waiting()
+    decoder_process.end_spawner()
 
 
-def waiting_decoder() -> psutil.Process:
-    """The decoder that waits for a file. Its command line is known a moment after it was started."""
+def spawner() -> psutil.Process:
+    """The process that decoders are forked from. Its command line is known a moment after it was started."""
 
     def look() -> list[psutil.Process]:
         return [
@@ -69,7 +69,7 @@ def waiting_decoder() -> psutil.Process:
             and "transcription.speech.media.decoder" in child.cmdline()
         ]
 
-    [found] = wait_for(look, what="a decoder that waits")
+    [found] = wait_for(look, what="a spawner")
     return found
 
 
@@ -103,23 +103,29 @@ def test_it_has_nothing_of_the_service_but_its_file(
     monkeypatch.setenv("TRANSCRIBER_SECRET_KEY", "not for decoders")
     with (tmp_path / "open in the service").open("wb") as other:
         os.set_inheritable(other.fileno(), True)
-        audio.probe(audio_dir / "jfk.flac")
-        decoder = waiting_decoder()
-        assert not set(decoder.environ()) & {*os.environ} - {"PATH", "LD_LIBRARY_PATH", "LC_ALL"}
-        wait_for(lambda: not decoder.open_files(), what="that it has imported all it needs")
-        assert decoder.pid != os.getpgid(0)
-        assert os.getpgid(decoder.pid) == decoder.pid, "a signal to the service's group reaches it"
+        blocks = audio.decode(audio_dir / "reading-10min.flac")
+        next(blocks)
+        [decoder] = spawner().children()
+        for process in (spawner(), decoder):
+            own = {"PATH", "LD_LIBRARY_PATH", "LC_ALL"}
+            assert not set(process.environ()) & {*os.environ} - own
+            assert os.getpgid(process.pid) == spawner().pid, "a signal to the service reaches it"
+        assert not spawner().open_files()
+        assert [file.path for file in decoder.open_files()] == [
+            str((audio_dir / "reading-10min.flac").resolve())
+        ]
+        blocks.close()  # type: ignore[attr-defined]  # a generator
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_only_its_service_ends_it(audio_dir: Path, number: signal.Signals) -> None:
-    info = audio.probe(audio_dir / "jfk.flac")
-    decoder = waiting_decoder()
-    wait_for(lambda: decoder.status() == psutil.STATUS_SLEEPING, what="that it waits")
-    time.sleep(0.3)
-    decoder.send_signal(number)
-    assert audio.probe(audio_dir / "jfk.flac") == info
-    assert not decoder.is_running(), "that one took the file, and ended"
+    blocks = audio.decode(audio_dir / "reading-10min.flac")
+    n_samples = len(next(blocks))
+    for process in (spawner(), *spawner().children()):
+        process.send_signal(number)
+    n_samples += sum(map(len, blocks))
+    assert n_samples == 9_913_441
+    assert audio.probe(audio_dir / "jfk.flac").codec == "flac"
 
 
 def test_it_ends_with_its_service(audio_dir: Path) -> None:
@@ -127,8 +133,9 @@ def test_it_ends_with_its_service(audio_dir: Path) -> None:
         from pathlib import Path
         import psutil, time
         from transcription.speech import audio
-        audio.probe(Path({str(audio_dir / "jfk.flac")!r}))
-        print(*[child.pid for child in psutil.Process().children()], flush=True)
+        blocks = audio.decode(Path({str(audio_dir / "reading-10min.flac")!r}))
+        next(blocks)
+        print(*[child.pid for child in psutil.Process().children(recursive=True)], flush=True)
         time.sleep(60)
     """
     with subprocess.Popen(
@@ -137,7 +144,7 @@ def test_it_ends_with_its_service(audio_dir: Path) -> None:
         assert service.stdout is not None
         pids = [int(pid) for pid in service.stdout.readline().split()]
         service.kill()
-    assert pids
+    assert len(pids) == 2
     wait_for(lambda: not any(map(psutil.pid_exists, pids)), what="the end of its decoders")
 
 
@@ -156,32 +163,29 @@ def test_it_ends_before_a_worker_that_is_stopped(audio_dir: Path) -> None:
         pids = context.Queue()
         worker = context.Process(target=work, args=(pids,))
         worker.start()
-        print(*pids.get())
+        started = pids.get()
         worker.join()
-        print(*[pid for pid in psutil.pids() if "transcription.speech.media.decoder" in psutil.Process(pid).cmdline()
-            and psutil.Process(pid).ppid() == 1])
+        print(len(started), sum(map(psutil.pid_exists, started)))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, capture_output=True, text=True
     )
-    started, left = done.stdout.splitlines()
-    assert started
-    assert not set(started.split()) & set(left.split()), done.stderr
+    assert done.stdout.split() == ["1", "0"], done.stderr
 
 
 def test_a_fork_of_the_service_has_decoders_of_its_own(audio_dir: Path) -> None:
     audio.probe(audio_dir / "jfk.flac")
-    decoder = waiting_decoder()
+    before = spawner()
     pid = os.fork()
     if pid == 0:
         try:
             audio.probe(audio_dir / "jfk.flac")
-            decoder_process.end_waiting()
+            decoder_process.end_spawner()
             os._exit(0)
         finally:
             os._exit(1)
     assert os.waitpid(pid, 0)[1] == 0
-    assert waiting_decoder().pid == decoder.pid
+    assert spawner() == before
     audio.probe(audio_dir / "jfk.flac")
 
 
@@ -196,7 +200,7 @@ def test_several_files_at_once(audio_dir: Path) -> None:
     for thread in threads:
         thread.join()
     assert lengths == [176_000] * 5
-    assert waiting_decoder().is_running()
+    assert not spawner().children()
 
 
 def test_a_file_in_memory_is_read_too(audio_dir: Path) -> None:
@@ -207,26 +211,43 @@ def test_a_file_in_memory_is_read_too(audio_dir: Path) -> None:
 def test_a_reader_that_stops_early_leaves_no_process(audio_dir: Path) -> None:
     blocks = audio.decode(audio_dir / "reading-10min.flac")
     next(blocks)
-    decoder = waiting_decoder()
+    [decoder] = spawner().children()
     del blocks  # as a loop does that is left
     assert not decoder.is_running()
+
+
+def test_descriptors_are_closed(audio_dir: Path) -> None:
+    audio.probe(audio_dir / "jfk.flac")
+    before = psutil.Process().num_fds(), spawner().num_fds()
+    for _ in range(5):
+        audio.probe(audio_dir / "jfk.flac")
+        with pytest.raises(audio.NotAudioError):
+            audio.probe(io.BytesIO(b"no audio"))
+    assert (psutil.Process().num_fds(), spawner().num_fds()) == before
 
 
 # ---- What it does that it should not
 
 
 def lies(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Have a program instead of the decoder that has the socket as `service`."""
+    """Have decoders run this code, which has the socket as `service`, in place of theirs."""
     program = """
         import os, signal, socket, sys, time
-        from transcription.speech.media import messages
-        service = socket.socket(fileno=0)
-        service.sendall(messages.HEADER.pack(messages.READY, 0))
-        service.recv(1024)
+        from transcription.speech.media import messages, spawner
+
         def send(kind, body=b"", length=None):
             service.sendall(messages.HEADER.pack(kind, len(body) if length is None else length) + body)
+
+        def lie(given):
+            global service
+            service = given
+            send(messages.READY, messages.ready_body(os.getpid()))
+            service.recv(1024)
+            exec(code)
+
+        spawner.serve(lie)
     """
-    source = textwrap.dedent(program) + textwrap.dedent(code)
+    source = f"code = {textwrap.dedent(code)!r}\n" + textwrap.dedent(program)
     monkeypatch.setattr(decoder_process, "PROGRAM", ["-c", source])
 
 
@@ -297,10 +318,12 @@ def test_a_decoder_that_is_killed_is_not_the_files_fault(
         audio.probe(audio_dir / "jfk.flac")
 
 
-def test_one_that_was_killed_while_it_waited_is_replaced(audio_dir: Path) -> None:
+def test_a_spawner_that_was_killed_is_replaced(audio_dir: Path) -> None:
     info = audio.probe(audio_dir / "jfk.flac")
-    waiting_decoder().kill()
+    before = spawner()
+    before.kill()
     assert audio.probe(audio_dir / "jfk.flac") == info
+    assert spawner() != before
 
 
 def test_a_decoder_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, audio_dir: Path) -> None:
