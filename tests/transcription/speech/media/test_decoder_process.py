@@ -223,7 +223,10 @@ def test_descriptors_are_closed(audio_dir: Path) -> None:
         audio.probe(audio_dir / "jfk.flac")
         with pytest.raises(audio.NotAudioError):
             audio.probe(io.BytesIO(b"no audio"))
-    assert (psutil.Process().num_fds(), spawner().num_fds()) == before
+    wait_for(
+        lambda: (psutil.Process().num_fds(), spawner().num_fds()) == before,
+        what="that what was opened is closed",
+    )
 
 
 # ---- What it does that it should not
