@@ -14,6 +14,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 
 from transcription.speech.engines.base import SAMPLE_RATE
 from transcription.speech.media import formats
@@ -105,21 +106,17 @@ def _require_samples(container: InputContainer, track: AudioStream) -> None:
     """Raise NotAudioError unless most of the first packets decode: random bytes can look like a format too."""
     n_good = n_damaged = n_samples = 0
     problem = ""
-    packets = container.demux(track)
-    try:
-        for packet in itertools.islice(packets, PROBE_PACKETS):
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                n_damaged += 1
-                continue
-            problems = [_problem(frame) for frame in frames]
-            problem = problem or next(filter(None, problems), "")
-            n_damaged += any(problems)
-            n_good += not any(problems)
-            n_samples += sum(frame.samples for frame in frames if not _problem(frame))
-    except av.error.FFmpegError:
-        pass  # a truncated file: the packets decoded so far count
+    for packet in itertools.islice(_packets(container, track), PROBE_PACKETS):
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            n_damaged += 1
+            continue
+        problems = [_problem(frame) for frame in frames]
+        problem = problem or next(filter(None, problems), "")
+        n_damaged += any(problems)
+        n_good += not any(problems)
+        n_samples += sum(frame.samples for frame in frames if not _problem(frame))
     if n_samples and n_damaged <= n_good:
         return
     if problem:
@@ -333,14 +330,20 @@ def _audio(container: InputContainer) -> list[AudioStream]:
     return streams
 
 
+def _packets(container: InputContainer, stream: AudioStream) -> "Iterator[Packet[AudioStream]]":
+    """Yield a stream's packets, up to the end, or to where the file is truncated or its structure breaks."""
+    try:
+        yield from container.demux(stream)
+    except (
+        av.error.FFmpegError,
+        IndexError,
+    ):  # PyAV raises IndexError where a stream begins in the middle
+        return
+
+
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
     """Yield the decoded frames that can be used, skipping damaged packets."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):
-            return  # the end, or the file is truncated here
+    for packet in _packets(container, stream):
         try:
             for frame in packet.decode():
                 if not _problem(frame):
@@ -369,7 +372,12 @@ class _Resampler:
         return _format(frame) == self._format
 
     def resample(self, frame: AudioFrame | None) -> list[Channels]:
-        return [self._channels(resampled) for resampled in self._resampler.resample(frame)]
+        """The frame's samples, as far as they are complete; None gives the rest. Nothing if they make no sense."""
+        try:
+            resampled = self._resampler.resample(frame)
+        except av.error.FFmpegError:
+            return []
+        return [self._channels(one) for one in resampled]
 
     def end(self) -> list[Channels]:
         return self.resample(None)
