@@ -67,7 +67,7 @@ def probe(file: BinaryIO) -> AudioInfo:
     """Identify the container and codec, and check that the beginning decodes. Raises NotAudioError."""
     with _open(file) as container:
         tracks = _audio(container)
-        _require_samples(container, tracks[0])
+        _require_samples(container, tracks)
         return AudioInfo(
             container.format.name,
             tracks[0].codec_context.name,
@@ -102,11 +102,11 @@ def _is_length_guessed(format_name: str, file: BinaryIO) -> bool:
     return not any(tag in beginning for tag in (b"Xing", b"Info", b"VBRI"))
 
 
-def _require_samples(container: InputContainer, track: AudioStream) -> None:
+def _require_samples(container: InputContainer, tracks: list[AudioStream]) -> None:
     """Raise NotAudioError unless most of the first packets decode: random bytes can look like a format too."""
     n_good = n_damaged = n_samples = 0
     problem = ""
-    for packet in itertools.islice(_packets(container, track), PROBE_PACKETS):
+    for packet in itertools.islice(_packets(container, *tracks), PROBE_PACKETS):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -330,10 +330,10 @@ def _audio(container: InputContainer) -> list[AudioStream]:
     return streams
 
 
-def _packets(container: InputContainer, stream: AudioStream) -> "Iterator[Packet[AudioStream]]":
-    """Yield a stream's packets, up to the end, or to where the file is truncated or its structure breaks."""
+def _packets(container: InputContainer, *streams: AudioStream) -> "Iterator[Packet[AudioStream]]":
+    """Yield the streams' packets, up to the end, or to where the file is truncated or its structure breaks."""
     try:
-        yield from container.demux(stream)
+        yield from container.demux(*streams)
     except (
         av.error.FFmpegError,
         IndexError,

@@ -42,7 +42,8 @@ def give_up_everything_else() -> None:
     calls = _allowed_system_calls() if why_system_calls_stay_open() is None else None
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stderr.fileno())
-    set_limit(resource.RLIMIT_AS, address_space_bytes() + MEMORY_BYTES)
+    if sys.platform == "linux":  # others do not keep this limit
+        set_limit(resource.RLIMIT_AS, address_space_bytes() + MEMORY_BYTES)
     set_limit(resource.RLIMIT_FSIZE, 0)
     set_limit(resource.RLIMIT_CORE, 0)
     set_limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)

@@ -218,15 +218,14 @@ def test_a_reader_that_stops_early_leaves_no_process(audio_dir: Path) -> None:
 
 def test_descriptors_are_closed(audio_dir: Path) -> None:
     audio.probe(audio_dir / "jfk.flac")
-    before = psutil.Process().num_fds(), spawner().num_fds()
-    for _ in range(5):
+    processes = (psutil.Process(), spawner())
+    before = [process.num_fds() for process in processes]
+    for _ in range(20):
         audio.probe(audio_dir / "jfk.flac")
         with pytest.raises(audio.NotAudioError):
             audio.probe(io.BytesIO(b"no audio"))
-    wait_for(
-        lambda: (psutil.Process().num_fds(), spawner().num_fds()) == before,
-        what="that what was opened is closed",
-    )
+    for process, n in zip(processes, before, strict=True):
+        assert process.num_fds() < n + 5, "a file leaves none open; the last one's may still be"
 
 
 # ---- What it does that it should not
