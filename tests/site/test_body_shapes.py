@@ -1,6 +1,7 @@
 """Whatever JSON an endpoint is sent, it answers with an error that says what was wrong, never with a 500."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
@@ -73,13 +74,12 @@ def test_all_endpoints_are_asked() -> None:
     assert any("speakers" in path for path in API_PATHS)
 
 
-@pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("path", API_PATHS)
-def test_no_shape_of_a_body_is_a_server_error(
-    client: Client, job: Job, path: str, body: str
-) -> None:
+def test_no_shape_of_a_body_is_a_server_error(client: Client, job: Job, path: str) -> None:
     client.raise_request_exception = False
-    for method in METHODS:
+    for method, body in product(METHODS, BODIES):
+        if method == "DELETE" and not Job.objects.filter(pk=job.pk).exists():
+            break  # deleted: that needs no body
         answer = client.generic(method, _address(path, job), body, content_type="application/json")
         assert answer.status_code < 500 or answer.status_code == 503, (method, answer.content)
         if answer.status_code >= 400 and answer.content:

@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +48,6 @@ answers = {
 }
 os.write(output, json.dumps(answers).encode())
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_spawner() -> Iterator[None]:
-    """Each test begins without a spawner: it may be of another program."""
-    decoder_process.end_spawner()
-    yield
-    decoder_process.end_spawner()
 
 
 def spawner() -> psutil.Process:
@@ -231,8 +223,15 @@ def test_descriptors_are_closed(audio_dir: Path) -> None:
 # ---- What it does that it should not
 
 
-def lies(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Have decoders run this code, which has the socket as `service`, in place of theirs."""
+@pytest.fixture
+def lies(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Has decoders run this code, which has the socket as `service`, in place of theirs."""
+    decoder_process.end_spawner()
+    yield lambda code: monkeypatch.setattr(decoder_process, "PROGRAM", ["-c", lying_program(code)])
+    decoder_process.end_spawner()
+
+
+def lying_program(code: str) -> str:
     program = """
         import os, signal, socket, sys, time
         from transcription.speech.media import messages, spawner
@@ -249,8 +248,7 @@ def lies(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
         spawner.serve(lie)
     """
-    source = f"code = {textwrap.dedent(code)!r}\n" + textwrap.dedent(program)
-    monkeypatch.setattr(decoder_process, "PROGRAM", ["-c", source])
+    return f"code = {textwrap.dedent(code)!r}\n" + textwrap.dedent(program)
 
 
 BLOCK = "messages.samples_body(1, bytes(640_000))"
@@ -280,9 +278,9 @@ BLOCK = "messages.samples_body(1, bytes(640_000))"
     ],
 )
 def test_a_decoder_that_lies_or_crashes_makes_its_file_a_bad_one(
-    monkeypatch: pytest.MonkeyPatch, audio_dir: Path, code: str
+    lies: Callable[[str], None], audio_dir: Path, code: str
 ) -> None:
-    lies(monkeypatch, code + "\nsys.exit(1)")
+    lies(code + "\nsys.exit(1)")
     with pytest.raises(audio.NotAudioError, match="damaged in a way"):
         list(audio.decode(audio_dir / "jfk.flac", max_seconds=60))
 
@@ -303,17 +301,17 @@ def test_a_decoder_that_lies_or_crashes_makes_its_file_a_bad_one(
     ],
 )
 def test_what_it_says_of_a_file_is_checked(
-    monkeypatch: pytest.MonkeyPatch, audio_dir: Path, body: str
+    lies: Callable[[str], None], audio_dir: Path, body: str
 ) -> None:
-    lies(monkeypatch, f"send(messages.INFO, {body.encode(errors='surrogateescape')!r})")
+    lies(f"send(messages.INFO, {body.encode(errors='surrogateescape')!r})")
     with pytest.raises(audio.NotAudioError, match="damaged in a way"):
         audio.probe(audio_dir / "jfk.flac")
 
 
 def test_a_decoder_that_is_killed_is_not_the_files_fault(
-    monkeypatch: pytest.MonkeyPatch, audio_dir: Path
+    lies: Callable[[str], None], audio_dir: Path
 ) -> None:
-    lies(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
+    lies("os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(audio.DecoderLostError, match="-9"):
         list(audio.decode(audio_dir / "jfk.flac"))
     with pytest.raises(audio.DecoderLostError, match="-9"):
@@ -328,9 +326,11 @@ def test_a_spawner_that_was_killed_is_replaced(audio_dir: Path) -> None:
     assert spawner() != before
 
 
-def test_a_decoder_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, audio_dir: Path) -> None:
+def test_a_decoder_that_hangs_is_given_up(
+    lies: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, audio_dir: Path
+) -> None:
     monkeypatch.setattr(decoder_process, "STALL_SECONDS", 1)
-    lies(monkeypatch, "time.sleep(60)")
+    lies("time.sleep(60)")
     began = time.monotonic()
     with pytest.raises(audio.DecoderLostError, match="sent nothing"):
         list(audio.decode(audio_dir / "jfk.flac"))
@@ -338,10 +338,9 @@ def test_a_decoder_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, audio
 
 
 def test_a_decoder_that_computes_for_ever_is_stopped(
-    monkeypatch: pytest.MonkeyPatch, audio_dir: Path
+    lies: Callable[[str], None], audio_dir: Path
 ) -> None:
     lies(
-        monkeypatch,
         "import resource; resource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True: pass",
     )
     with pytest.raises(audio.NotAudioError, match="too long to read"):
@@ -349,10 +348,9 @@ def test_a_decoder_that_computes_for_ever_is_stopped(
 
 
 def test_processor_time_grows_with_what_was_decoded(
-    monkeypatch: pytest.MonkeyPatch, audio_dir: Path
+    lies: Callable[[str], None], audio_dir: Path
 ) -> None:
     lies(
-        monkeypatch,
         f"""
         import resource
         for _ in range(180):
@@ -366,8 +364,8 @@ def test_processor_time_grows_with_what_was_decoded(
         list(audio.decode(audio_dir / "jfk.flac"))
 
 
-def test_what_it_says_is_fit_to_be_shown(monkeypatch: pytest.MonkeyPatch, audio_dir: Path) -> None:
-    lies(monkeypatch, "send(messages.NOT_AUDIO, b'\\x1b[31mred\\xff\\n' + b'x' * 10_000)")
+def test_what_it_says_is_fit_to_be_shown(lies: Callable[[str], None], audio_dir: Path) -> None:
+    lies("send(messages.NOT_AUDIO, b'\\x1b[31mred\\xff\\n' + b'x' * 10_000)")
     with pytest.raises(audio.NotAudioError) as raised:
         audio.probe(audio_dir / "jfk.flac")
     assert str(raised.value).startswith(" [31mred\ufffd xxx")
