@@ -16,7 +16,8 @@ from transcription.admin.base import ReadOnlyAdmin
 from transcription.leasing import wakeups
 
 for model in (Failure, OrmQ, Schedule, Success):
-    admin.site.unregister(model)
+    if admin.site.is_registered(model):  # OrmQ is so only where the queue is the database
+        admin.site.unregister(model)
 
 
 @admin.register(Failure)

@@ -331,6 +331,7 @@ async def test_a_sentence_within_a_passage_has_its_own_time() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 async def test_three_hours_are_summarized_with_work_in_proportion_while_others_are_served() -> None:
     meeting = three_hours()
     quarter = Transcript(meeting.passages[: len(meeting.passages) // 4], "en")
