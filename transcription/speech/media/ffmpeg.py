@@ -5,7 +5,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias, cast
 
 import av
 import numpy as np
@@ -333,12 +333,9 @@ def _audio(container: InputContainer) -> list[AudioStream]:
 def _packets(container: InputContainer, *streams: AudioStream) -> "Iterator[Packet[AudioStream]]":
     """Yield the streams' packets, up to the end, or to where the file is truncated or its structure breaks."""
     try:
-        yield from container.demux(*streams)
-    except (
-        av.error.FFmpegError,
-        IndexError,
-    ):  # PyAV raises IndexError where a stream begins in the middle
-        return
+        yield from cast("Iterator[Packet[AudioStream]]", container.demux(*streams))
+    except (av.error.FFmpegError, IndexError):
+        return  # PyAV raises IndexError where a stream begins in the middle
 
 
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
