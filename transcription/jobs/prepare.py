@@ -27,6 +27,8 @@ from transcription.speech.engines.base import SAMPLE_RATE, Span
 from transcription.speech.voice_activity import VoiceActivity
 from transcription.wake import wake_speech_workers
 
+ROUNDING_SECONDS = 0.001
+
 _logger = logging.getLogger(__name__)
 
 
@@ -108,15 +110,13 @@ class _Outbox:
         self._waiting: deque[PlannedChunk] = deque()
         # A preparation that was interrupted has sent some. Its plan stands as far as it goes: it may differ from
         # this one, if it was another version's.
-        sent = wait_out(lambda: job.chunks.aggregate(n=Count("pk"), end=Max("end")))
-        self._n_sent: int = sent["n"]
-        self._sent_until: float = sent["end"] or 0.0
+        self._n_sent, self._sent_until = wait_out(lambda: _sent_before(job))
         self._speech_needed = 0.0 if job.language or self._n_sent else LANGUAGE_SECONDS
 
     def add(self, chunks: Iterable[PlannedChunk]) -> None:
         for chunk in chunks:
             rest = _part_after(chunk, self._sent_until)
-            if rest.speech:
+            if rest.streams and rest.speech:
                 self._waiting.append(rest)
             self._speech_needed -= sum(span.duration for span in chunk.speech)
 
@@ -137,10 +137,25 @@ class _Outbox:
         self._n_sent += len(chunks)
 
 
+def _sent_before(job: Job) -> tuple[int, float]:
+    """The number of chunks that earlier preparations created, and the end of the last one in seconds.
+
+    The job's row is locked, because whoever held the lease before may have checked it, and be about to commit.
+    """
+    with transaction.atomic():
+        lock_active_job(job.pk)
+        sent = job.chunks.aggregate(n=Count("pk"), end=Max("end"))
+    return sent["n"], sent["end"] or 0.0
+
+
 def _part_after(chunk: PlannedChunk, seconds: float) -> PlannedChunk:
-    """What a chunk holds after a time, in seconds from the start of the recording."""
+    """What a chunk holds after a time, in seconds from the start of the recording.
+
+    Parts of less than a millisecond are none: the ends of streams are rounded to that, those of speech are not.
+    """
+    after = seconds + ROUNDING_SECONDS
     streams, speech = (
-        tuple(Span(max(span.start, seconds), span.end) for span in spans if span.end > seconds)
+        tuple(Span(max(span.start, seconds), span.end) for span in spans if span.end > after)
         for spans in (chunk.streams, chunk.speech)
     )
     return PlannedChunk(streams=streams, speech=speech)

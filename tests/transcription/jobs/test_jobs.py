@@ -1,8 +1,10 @@
 """The life of a job, on rows alone: nothing runs here, so each step is the test's own."""
 
 import logging
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client, override_settings
 from django.utils import timezone
 
@@ -38,8 +40,12 @@ from transcription.jobs import (
 )
 from transcription.leasing import leases, registry, wakeups, workers
 from transcription.leasing.leases import LeaseLostError
+from transcription.locks import lock_active_job
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.speech import audio
+from transcription.speech.chunks import plan
+from transcription.speech.engines.base import Span
+from transcription.speech.voice_activity import FRAME_SECONDS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both]
 
@@ -320,6 +326,50 @@ def test_a_preparation_that_is_begun_again_keeps_the_chunks_there_are(audio_dir:
     assert all(a[1] <= b[0] for a, b in pairwise(spans)), spans
     assert spans[1][0] < 6.0
     assert spans[-1][1] > 10.0
+
+
+@pytest.mark.parametrize("frames", [53, 333, 400, 700])
+def test_a_preparation_that_is_begun_again_by_the_same_version_makes_the_same_chunks(
+    frames: int,
+) -> None:
+    """Also where people speak without a pause: the frame at which a span is split is no whole millisecond."""
+    job = make_prepared_job(n_chunks=0)
+    stage = prepare.claim_preparation()
+    assert stage is not None
+    cuts = [frames * FRAME_SECONDS * n for n in range(60)]
+    planned = list(plan([Span(*pair) for pair in pairwise(cuts)], cuts[-1]))
+    for n_sent in range(1, len(planned) + 1):
+        outbox = prepare._Outbox(job, lease_of(stage))
+        outbox.add(planned[:n_sent])
+        outbox.send(stored_until=math.inf)
+        assert job.chunks.count() == n_sent
+    for chunk, made in zip(planned, job.chunks.order_by("index"), strict=True):
+        assert made.streams == [[stream.start, stream.end] for stream in chunk.streams]
+        for stored, span in zip(made.speech, chunk.speech, strict=True):
+            assert stored == pytest.approx([span.start, span.end], abs=0.001)
+
+
+@pytest.mark.usefixtures("database_file")
+def test_a_preparation_waits_for_the_chunks_that_its_predecessor_is_about_to_commit() -> None:
+    """Who has lost the lease meanwhile may still commit: it was checked before."""
+    job = make_prepared_job(n_chunks=0)
+    stage = prepare.claim_preparation()
+    assert stage is not None
+
+    def begin_again() -> int:
+        try:
+            return prepare._Outbox(job, lease_of(stage))._n_sent
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic():
+            assert lock_active_job(job.pk)
+            add_chunks(job, 1)
+            n_sent = thread.submit(begin_again)
+            time.sleep(0.3)
+            assert not n_sent.done()
+        assert n_sent.result(timeout=30) == 1
 
 
 def test_a_preparation_leaves_no_file_of_a_recording_deleted_meanwhile(
