@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ class HostileFile:
     write: Callable[[Path], object]
 
 
-def of(name: str, data: bytes) -> HostileFile:
-    return HostileFile(name, lambda path: path.write_bytes(data))
+def of(name: str, data: bytes | Callable[[], bytes]) -> HostileFile:
+    """A file with this content; a function gives what takes long to make, for all tests are collected each time."""
+    return HostileFile(name, lambda path: path.write_bytes(data() if callable(data) else data))
 
 
 def tone(seconds: float = 1.0) -> Samples:
@@ -37,6 +39,15 @@ def crc(data: bytes, *, polynomial: int, width: int) -> int:
     return value
 
 
+@cache
+def packed_zeros(n_bytes: int) -> bytes:
+    """So many zeros, packed by zlib."""
+    packer, piece = zlib.compressobj(9), bytes(1_000_000)
+    whole, rest = divmod(n_bytes, len(piece))
+    packed = b"".join(packer.compress(piece) for _ in range(whole)) + packer.compress(bytes(rest))
+    return packed + packer.flush()
+
+
 def png(width: int, height: int) -> bytes:
     """A black picture: a few kilobytes, however large."""
 
@@ -45,8 +56,6 @@ def png(width: int, height: int) -> bytes:
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
-    packer = zlib.compressobj(9)
-    row = bytes(1 + 3 * min(width, 8_000))
-    rows = b"".join(packer.compress(row) for _ in range(min(height, 8_000))) + packer.flush()
+    rows = packed_zeros((1 + 3 * min(width, 8_000)) * min(height, 8_000))
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")

@@ -33,6 +33,10 @@ def _flac_block(kind: int, body: bytes, *, length: int | None = None) -> bytes:
     )
 
 
+def _with_length(picture: bytes, cover: bytes) -> bytes:
+    return picture + struct.pack(">I", len(cover)) + cover
+
+
 def files() -> list[HostileFile]:
     one = flac_frame(0)
     slow = b"".join(flac_frame(n, rate=b"\x0d", end=struct.pack(">H", 1)) for n in range(100))
@@ -45,7 +49,6 @@ def files() -> list[HostileFile]:
         + bytes(4)
         + struct.pack(">IIII", 8_000, 8_000, 1, 0)
     )
-    cover = png(8_000, 8_000)
     return [
         of("three hundred hours.flac", _flac(one * (1024**2 // len(one)))),
         of("one hertz in its frames.flac", _flac(slow)),
@@ -71,7 +74,9 @@ def files() -> list[HostileFile]:
         ),
         of(
             "a cover of 8,000 x 8,000.flac",
-            _flac(one * 10, blocks=_flac_block(6, picture + struct.pack(">I", len(cover)) + cover)),
+            lambda: _flac(
+                one * 10, blocks=_flac_block(6, _with_length(picture, png(8_000, 8_000)))
+            ),
         ),
         of(
             "a picture longer than its file.flac",

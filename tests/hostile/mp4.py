@@ -2,10 +2,9 @@
 
 import itertools
 import struct
-import zlib
 from collections.abc import Iterable
 
-from tests.hostile.base import RATE, HostileFile, of, png, tone
+from tests.hostile.base import RATE, HostileFile, of, packed_zeros, png, tone
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
@@ -119,14 +118,14 @@ def files() -> list[HostileFile]:
         of("a box of 2^63.mp4", _mp4() + struct.pack(">I4sQ", 1, b"free", 2**63)),
         of(
             "a compressed header.mov",
-            box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), _bomb_box())),
+            lambda: box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), _bomb_box())),
         ),
-        of("a cover of 8,000 x 8,000.m4a", _mp4(extra=_cover_of_mp4())),
+        of("a cover of 8,000 x 8,000.m4a", lambda: _mp4(extra=_cover_of_mp4())),
     ]
 
 
 def _bomb_box() -> bytes:
-    return box(b"cmvd", struct.pack(">I", 2**31 - 1), zlib.compress(bytes(10_000_000), 9))
+    return box(b"cmvd", struct.pack(">I", 2**31 - 1), packed_zeros(10_000_000))
 
 
 def _cover_of_mp4() -> bytes:
