@@ -19,6 +19,7 @@ Pcm: TypeAlias = "npt.NDArray[np.int16]"
 Channels: TypeAlias = "npt.NDArray[np.int16]"
 """Shape (n_samples, n_channels)."""
 Floats: TypeAlias = "npt.NDArray[np.float64]"
+Flags: TypeAlias = "npt.NDArray[np.bool_]"
 
 OPPOSITE_CORRELATION = -0.3
 SAME_CORRELATION = 0.3
@@ -29,6 +30,8 @@ SAME_LEVEL_DB = 10.0
 SPEECH_RMS = 0.06
 """The level, full scale being 1, that a channel is brought to before speech is looked for in it."""
 MAX_RAISE_DB = 45.0
+MIN_OWN_FRAMES = 10
+"""How long a channel must have speech alone, in frames of 32 ms: at the edges of words channels differ by some."""
 SMOOTHING_FRAMES = 9
 """Over how many frames of 32 ms gains are smoothed: syllables of one voice must not pump."""
 NO_SPEECH_SHARE = 0.02
@@ -92,12 +95,17 @@ class Mixer:
         self._gains = gains[:, -1]
         return _pcm(mixed[: len(block)])
 
-    def _raises(self, levels: Floats, is_speech: "npt.NDArray[np.bool_]") -> Floats:
-        """The factor that brings each channel's voice to the level of the loudest one; 1 where there is no voice."""
-        heard = [
-            float(np.sqrt((row[own] ** 2).mean())) if own.any() else 0.0
-            for row, own in zip(levels, is_speech, strict=True)
-        ]
+    def _raises(self, levels: Floats, is_speech: Flags) -> Floats:
+        """The factor that brings each channel's own voice to the level of the loudest one; 1 where there is none.
+
+        A voice is a channel's own where no louder channel has speech: what is a softer copy of them stays soft.
+        """
+        is_louder_speech = np.zeros(levels.shape[1], bool)
+        heard = np.zeros(len(levels))
+        for channel in np.argsort([-_rms(*row) for row in zip(levels, is_speech, strict=True)]):
+            own = _long_runs(is_speech[channel] & ~is_louder_speech)
+            heard[channel] = _rms(levels[channel], own)
+            is_louder_speech |= is_speech[channel]
         self._speech_level = np.maximum(self._speech_level * FORGET, heard)
         raises = np.ones(len(levels))
         known = self._speech_level > FLOOR
@@ -132,6 +140,20 @@ def _levels_and_speech(samples: Audio) -> tuple[Floats, Floats]:
     factor = min(SPEECH_RMS / (loud + 1e-9), 10 ** (MAX_RAISE_DB / 20)) / 32768
     raised = (samples * np.float32(factor)).clip(-1, 1)
     return levels, VoiceActivity().probabilities(raised).astype(np.float64)
+
+
+def _rms(levels: Floats, among: Flags) -> float:
+    """The root mean square of the levels of some frames; 0 of none."""
+    return float(np.sqrt((levels[among] ** 2).mean())) if among.any() else 0.0
+
+
+def _long_runs(flags: Flags) -> Flags:
+    """The flags that stand in runs of MIN_OWN_FRAMES or more."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    long_runs = np.zeros_like(flags)
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        long_runs[start:end] = end - start >= MIN_OWN_FRAMES
+    return long_runs
 
 
 def _ramp(start: float, steps: Floats) -> Audio:

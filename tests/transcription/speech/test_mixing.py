@@ -103,6 +103,15 @@ def test_noise_is_not_raised(voices: tuple[Signal, Signal]) -> None:
     assert rms(result[silent]) < 1.5 * decibels(-50)
 
 
+def test_a_softer_copy_of_what_is_on_the_other_channel_is_not_raised(
+    voices: tuple[Signal, Signal],
+) -> None:
+    both = voices[0] + voices[1]
+    silent = np.abs(both) < 1e-6
+    result = mixed(both, decibels(-30) * both + noise(len(both), level=-60, seed=4))
+    assert rms(result[silent]) < 1.5 * decibels(-60)
+
+
 def test_nothing_jumps_where_blocks_meet(voices: tuple[Signal, Signal]) -> None:
     n = len(voices[0])
     tone = 0.1 * np.sin(np.arange(n) / 20)
@@ -214,6 +223,10 @@ SCENES: dict[str, Callable[[Signal, Signal], tuple[Signal, Signal]]] = {
     "one 40 dB softer, with crosstalk": lambda a, b: (a, b * decibels(-40) + a * decibels(-55)),
     "opposite phases": lambda a, b: (a + b, -(a + b)),
     "nearly opposite phases": lambda a, b: (a + b, -0.8 * late(a + b)),
+    "a softer copy in noise": lambda a, b: (
+        a + b,
+        decibels(-30) * (a + b) + noise(len(a), level=-60, seed=5),
+    ),
     "hum on one channel": lambda a, b: (a + b, 0.05 * np.sin(np.arange(len(a)) / 51)),
 }
 
