@@ -61,7 +61,7 @@ class TimedOut(exceptions.APIException):
 
 @extend_schema(
     request={"multipart/form-data": serializers.ClipRequest},
-    responses={200: serializers.RetranslatedSegment, **PROBLEMS, 413: Problem},
+    responses={200: serializers.RetranslatedSegment, **PROBLEMS, 413: Problem, 507: Problem},
 )
 @api_view(["POST"])
 @parser_classes([MultiPartParser, NoForm])

@@ -38,9 +38,8 @@ for _name in ("numba", "scipy", "jax"):
     sys.modules.setdefault(_name, None)  # type: ignore[arg-type]  # makes the import fail
 
 FORM_BYTES = 1024**2  # allowance for a form's other fields and boundaries
-SPACE_CHECK_BYTES = (
-    4 * 1024**2
-)  # how much of an upload without a length is written between two looks at the disk
+# What is written of an upload without a length between two looks at the disk.
+SPACE_CHECK_BYTES = 4 * 1024**2
 
 Application = Callable[[Message, Receive, Callable[[Message], Awaitable[None]]], Awaitable[None]]
 

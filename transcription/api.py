@@ -68,6 +68,7 @@ def models(request: Request) -> Response:
         400: serializers.Problem,
         413: serializers.Problem,
         503: serializers.Problem,
+        507: serializers.Problem,
     },
 )
 @api_view(["POST"])

@@ -22,6 +22,7 @@ __all__ = [
     "NotAudioError",
     "Pcm",
     "decode",
+    "decode_channels",
     "probe",
     "read_all",
     "to_float",
@@ -50,9 +51,8 @@ def decode(source: Path | BinaryIO, *, max_seconds: float = MAX_SECONDS) -> Iter
     Raises NotAudioError if nothing can be decoded, or more than `max_seconds`; DecoderLostError if the same may
     succeed later.
     """
-    from transcription.speech.mixing import (
-        Mixer,
-    )  # imported here: the web process only probes, without NumPy
+    # Imported here: the web process only probes, and does without NumPy.
+    from transcription.speech.mixing import Mixer
 
     mixer: Mixer | None = None
     for block in decode_channels(source, max_seconds=max_seconds):

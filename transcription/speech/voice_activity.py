@@ -64,9 +64,7 @@ class VoiceActivity:
 
     def probabilities(self, samples: Audio) -> npt.NDArray[np.float32]:
         """The probability of speech in each frame; shape (n_frames,)."""
-        if (
-            not samples.any()
-        ):  # none, or the silence of a gap, which can be hours: the model would take minutes
+        if not samples.any():  # none, or the silence of a gap: hours of it would take minutes
             return np.zeros(len(samples) // FRAME_SAMPLES, np.float32)
         frames = samples.reshape(-1, FRAME_SAMPLES)
         before = np.vstack([self._context, frames[:-1, -CONTEXT_SAMPLES:]])
