@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,15 +55,21 @@ class Memory:
     def _look(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
             for process in self._service.processes():
-                try:
-                    resident = process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-                self.first.setdefault(process, resident)
-                self.most[process] = max(self.most.get(process, 0), resident)
+                with suppress(psutil.NoSuchProcess):  # it has ended since
+                    self._look_at(process)
+
+    def _look_at(self, process: psutil.Process) -> None:
+        resident = process.memory_info().rss
+        parent = process.parent()
+        if parent in self.first and "transcription.speech.media.decoder" in process.cmdline():
+            # It had what the process has that it was forked from, and may have grown since.
+            self.first.setdefault(process, self.first[parent])
+        self.first.setdefault(process, resident)
+        self.most[process] = max(self.most.get(process, 0), resident)
 
     def growth(self) -> int:
         """The most bytes by which any process has grown since it was first seen."""
+        assert self._thread.is_alive(), "nobody looks"
         return max((self.most[one] - first for one, first in self.first.items()), default=0)
 
 
