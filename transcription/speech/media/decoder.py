@@ -30,8 +30,8 @@ def main() -> None:
 
 def _decode_one(service: socket.socket) -> None:
     """Limit this process, receive one file, and answer."""
-    limits.give_up_everything_else()
-    _send(service, messages.READY, messages.ready_body(os.getpid()))
+    is_confined = limits.give_up_everything_else()
+    _send(service, messages.READY, messages.ready_body(os.getpid(), is_confined=is_confined))
     request, descriptors, _flags, _address = socket.recv_fds(service, MAX_REQUEST_BYTES, 1)
     if not request:
         return  # the service ended

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from multiprocessing import util
 from pathlib import Path
 from typing import BinaryIO
@@ -107,7 +108,9 @@ class _Decoder:
         kind, body = self.receive()
         if kind != messages.READY:
             raise self.broken(f"a message of kind {kind!r} at its start")
-        [self._process_id] = messages.PROCESS_ID.unpack(body)
+        self._process_id, is_confined = messages.read_ready(body)
+        if not is_confined:
+            _warn_of_open_system_calls()
         request = json.dumps({"task": task, "max_seconds": max_seconds}).encode()
         try:
             socket.send_fds(self._socket, [request], [file.fileno()])
@@ -187,6 +190,14 @@ class _Decoder:
                 os.kill(self._process_id, signal.SIGKILL)
             self._exit_status()
         os.close(self._status)
+
+
+@cache
+def _warn_of_open_system_calls() -> None:
+    """Say so once a process."""
+    _logger.warning(
+        "Decoders can open files and connections here: libseccomp is missing, or the kernel takes no filter."
+    )
 
 
 def _reason(body: bytes) -> str:

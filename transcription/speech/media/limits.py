@@ -34,10 +34,10 @@ _ALLOWED_CALLS = (
 _PROT_EXEC = 0x4
 
 
-def give_up_everything_else() -> None:
+def give_up_everything_else() -> bool:
     """Limit this process, for good. Whatever it needs must be imported: it can open no file any more, nor log.
 
-    Without libseccomp only memory, time and files are limited. Raises OSError if the kernel refuses a limit.
+    Returns whether its system calls are limited too: not without libseccomp, nor where the kernel takes no filter.
     """
     calls = _allowed_system_calls() if why_system_calls_stay_open() is None else None
     with open(os.devnull, "w") as nowhere:
@@ -48,8 +48,13 @@ def give_up_everything_else() -> None:
     set_limit(resource.RLIMIT_CORE, 0)
     set_limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, MAX_PROCESSOR_SECONDS))
-    if calls is not None:
+    if calls is None:
+        return False
+    try:
         calls.load()
+    except OSError:
+        return False
+    return True
 
 
 def set_limit(kind: int, value: int) -> None:

@@ -15,7 +15,7 @@ MAX_NAME = 100
 HEADER: Final = struct.Struct("<cI")
 
 READY: Final = b"R"
-"""The decoder has given up what it may not do, and waits for the file. The body is its process id."""
+"""The decoder has given up what it may not do, and waits for the file. The body: see ready_body."""
 
 INFO: Final = b"I"
 """The answer to a probe: see info_body."""
@@ -33,7 +33,7 @@ FAULT: Final = b"F"
 """The decoder met an error of its own. The body is a traceback in UTF-8, for the log."""
 
 MAX_TEXT_BYTES: Final = 16_384
-PROCESS_ID: Final = struct.Struct("<I")
+_READY_BODY: Final = struct.Struct("<I?")
 CHANNELS: Final = struct.Struct("<H")
 MAX_CHANNELS: Final = 64
 """Of all tracks together: the most that FFmpeg resamples."""
@@ -47,7 +47,7 @@ def max_bytes(kind: bytes) -> int | None:
 
 
 _MAX_BYTES: Final = {
-    READY: PROCESS_ID.size,
+    READY: _READY_BODY.size,
     DONE: 0,
     INFO: MAX_TEXT_BYTES,
     NOT_AUDIO: MAX_TEXT_BYTES,
@@ -69,8 +69,14 @@ class AudioInfo:
     duration: float | None
 
 
-def ready_body(process_id: int) -> bytes:
-    return PROCESS_ID.pack(process_id)
+def ready_body(process_id: int, *, is_confined: bool) -> bytes:
+    return _READY_BODY.pack(process_id, is_confined)
+
+
+def read_ready(body: bytes) -> tuple[int, bool]:
+    """The decoder's process id, and whether its system calls are limited."""
+    process_id, is_confined = _READY_BODY.unpack(body)
+    return process_id, is_confined
 
 
 def info_body(info: AudioInfo) -> bytes:

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import struct
+import traceback
 from collections.abc import Callable
 from typing import Final, NoReturn
 
@@ -69,6 +70,8 @@ def _run(work: Callable[[socket.socket], object], descriptor: int) -> NoReturn:
         with socket.socket(fileno=descriptor) as service:
             work(service)
         status = 0
+    except Exception:
+        traceback.print_exc()  # to the service's log, until the process has limited itself
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
     finally:

@@ -89,6 +89,36 @@ def test_the_operator_learns_where_it_can_not_be_kept_from_it(
     assert "libseccomp" in reason
 
 
+REFUSED = """
+from transcription.speech.media import limits
+
+class Refused:
+    def load(self):
+        raise OSError("no filters here")
+
+limits._allowed_system_calls = Refused
+confined = limits.give_up_everything_else()
+try:
+    bytearray(512 * 1024**2)
+except MemoryError:
+    print(confined, "and limited")
+"""
+
+
+def test_where_the_kernel_takes_no_filter_the_other_limits_hold(
+    lies: Callable[[str], None], audio_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "False and limited\n", done.stderr
+    decoder_process._warn_of_open_system_calls.cache_clear()
+    lies("send(messages.DONE)")
+    for _ in range(2):
+        list(audio.decode(audio_dir / "jfk.flac"))
+    assert caplog.text.count("takes no filter") == 1
+
+
 def test_it_has_nothing_of_the_service_but_its_file(
     audio_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -242,7 +272,7 @@ def lying_program(code: str) -> str:
         def lie(given):
             global service
             service = given
-            send(messages.READY, messages.ready_body(os.getpid()))
+            send(messages.READY, messages.ready_body(os.getpid(), is_confined=False))
             service.recv(1024)
             exec(code)
 
