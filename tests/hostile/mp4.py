@@ -90,22 +90,13 @@ def files() -> list[HostileFile]:
         b"edts",
         full_box(b"elst", struct.pack(">I", 2**31), struct.pack(">IiI", 1, 0, 1 << 16) * 100),
     )
-    fragment = box(
-        b"moof",
-        full_box(b"mfhd", struct.pack(">I", 1)),
-        box(
-            b"traf",
-            full_box(b"tfhd", struct.pack(">I", 1)),
-            box(b"trun", struct.pack(">II", 0x000201, 2**31), bytes(4000)),
-        ),
-    )
     segments = full_box(b"sidx", struct.pack(">IIIIHH", 1, 1000, 0, 0, 0, 65535), bytes(400))
     lying = [("0", 0), ("1", 1), ("4 GB", 2**32 - 1)]
     return [
         *[of(f"{name}.mp4", _mp4(tables=index)) for name, index in tables.items()],
         *[of(f"a timescale of {scale}.mp4", _mp4(timescale=scale)) for scale in (0, 1, 2**32 - 1)],
         of("two billion edits.mp4", _mp4(extra=edits)),
-        of("a fragment of two billion samples.mp4", _mp4() + fragment),
+        *[of(f"a fragment of {n} samples.mp4", _fragmented(n)) for n in (many, 2**31)],
         of("an index of segments.mp4", segments + _mp4()),
         of("boxes ten thousand deep.mp4", _nested([b"moov"] * 10_000)),
         of("tracks ten thousand deep.mp4", _mp4(extra=_nested([b"trak", b"mdia"] * 5_000))),
@@ -122,6 +113,14 @@ def files() -> list[HostileFile]:
         ),
         of("a cover of 8,000 x 8,000.m4a", lambda: _mp4(extra=_cover_of_mp4())),
     ]
+
+
+def _fragmented(n_samples: int) -> bytes:
+    """A good MP4, and a fragment of it that says to have so many samples."""
+    extends = box(b"mvex", full_box(b"trex", struct.pack(">IIIII", 1, 1, 1, 2, 0)))
+    samples = box(b"trun", struct.pack(">II", 0x000201, n_samples), bytes(4000))
+    track = box(b"traf", full_box(b"tfhd", struct.pack(">I", 1)), samples)
+    return _mp4(extra=extends) + box(b"moof", full_box(b"mfhd", struct.pack(">I", 1)), track)
 
 
 def _bomb_box() -> bytes:

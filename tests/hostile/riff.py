@@ -79,7 +79,7 @@ def files() -> list[HostileFile]:
             "other speakers than channels.wav",
             _chunk(b"RIFF", b"WAVE" + _chunk(b"fmt ", extensible) + _chunk(b"data", bytes(64_000))),
         ),
-        of("an index of 4 GB.avi", avi),
+        of("an index of 4 GB and no stream.avi", avi),
         *[
             of(f"rate {name}.aiff", _aiff(rate=rate))
             for name, rate in [
