@@ -212,7 +212,7 @@ def list_retranslations(request: Request) -> Response:
     if "segment_id" in query:
         segment_id = query["segment_id"]
         is_of_segment = Q(segment_id=segment_id)
-        pk = _segment_pk(segment_id)
+        pk = services.segment_pk(segment_id)
         if pk is not None:
             is_of_segment |= Q(changes__segment_pk=pk)
         rows = rows.filter(is_of_segment).distinct()
@@ -221,12 +221,6 @@ def list_retranslations(request: Request) -> Response:
     documents = _documents(rows.order_by("-created_at")[: query["limit"]])
     answer = {"retranslations": documents, "count": len(documents)}
     return Response(answer if history is None else {**answer, "history": history})
-
-
-def _segment_pk(segment_id: str) -> int | None:
-    """The id as a number; None for a name of the client's own, which is no id of the transcript."""
-    is_number = segment_id.isascii() and segment_id.isdigit() and len(segment_id) < 19
-    return int(segment_id) if is_number else None
 
 
 def _history(job: Job, segment_pk: int) -> list[dict[str, Any]]:

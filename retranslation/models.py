@@ -42,6 +42,11 @@ class Retranslation(Leased):
     segment_id = models.CharField(max_length=100, help_text="As it was asked for.")
     start = models.FloatField()
     end = models.FloatField()
+    channel = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="If channels are speakers, the one of the segment; else all.",
+    )
     clip = models.FileField(
         max_length=255, blank=True, help_text="What was sent to be transcribed; gone once it is."
     )
@@ -54,7 +59,8 @@ class Retranslation(Leased):
     old_text = models.TextField(blank=True)
     text = models.TextField(blank=True)
     words = models.JSONField(
-        default=list, help_text="Objects with start, end, text and probability."
+        default=list,
+        help_text="Objects with start, end, text and probability, and the channel if channels are speakers.",
     )
     confidence = models.FloatField(null=True, blank=True, help_text="Mean probability of a word.")
     speaker = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001  # the API says null

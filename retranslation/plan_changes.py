@@ -65,7 +65,7 @@ def plan_range(
     added = [
         Change(None, None, fields)
         for run in missed
-        for phrase in _split_at_pauses(run)
+        for phrase in split_at_pauses(run)
         for fields in _new_segments(phrase, chunks, turns)
     ]
     return changed + added
@@ -235,7 +235,8 @@ def _cut_at_edges(words: Sequence[Word], edges: Sequence[float]) -> list[Word]:
     return copies
 
 
-def _split_at_pauses(words: Sequence[Word]) -> Iterator[list[Word]]:
+def split_at_pauses(words: Sequence[Word]) -> Iterator[list[Word]]:
+    """Yield the phrases of words, of which there is one at least."""
     phrase = [words[0]]
     for before, word in pairwise(words):
         if word["start"] - before["end"] >= PHRASE_PAUSE_SECONDS:

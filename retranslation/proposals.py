@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from retranslation import plan_changes
@@ -23,6 +24,8 @@ from transcription.speech.engines.base import Span
 
 Decision = Retranslation.Decision
 
+CHANNEL = "channel"
+"""The key of a word's channel, if channels are speakers."""
 MARGIN_SECONDS = 0.5
 """A range that extends a segment by at most this at either side is a retranslation of that segment alone."""
 
@@ -167,23 +170,77 @@ def document(retranslation: Retranslation) -> dict[str, Any]:
 # ---- Planning
 
 
+def overlapping_segments(job: Job, retranslation: Retranslation) -> "QuerySet[Segment]":
+    """The segments that overlap the range, in its channel if it has one."""
+    segments = job.segments.filter(start__lt=retranslation.end, end__gt=retranslation.start)
+    if retranslation.channel is not None:
+        segments = segments.filter(chunk__channel=retranslation.channel)
+    return segments
+
+
+def channels_of(retranslation: Retranslation) -> list[int | None]:
+    """The channels of a job's retranslation that are transcribed: those with speech in the range; [None] if mixed."""
+    if retranslation.channel is not None:
+        return [retranslation.channel]
+    chunks = Chunk.objects.filter(job=retranslation.job, channel__isnull=False).order_by("channel")
+    near = chunks.filter(start__lt=retranslation.end, end__gt=retranslation.start)
+    for some in (near, chunks):
+        if channels := list(some.values_list("channel", flat=True).distinct()):
+            return channels
+    return [None]
+
+
 def _plan(job: Job, retranslation: Retranslation) -> list[Change]:
     """The changes that accepting a retranslation would make to the segments as they are. Raises ConflictError."""
     span = Span(retranslation.start, retranslation.end)
     chunks = list(job.chunks.defer("streams", "speech").order_by("index"))
     _check_transcribed(job, chunks, span)
-    overlapping = job.segments.filter(start__lt=span.end, end__gt=span.start)
-    segments = list(overlapping.order_by("start", "pk"))
+    segments = list(overlapping_segments(job, retranslation).order_by("start", "pk"))
+    words = [{name: word[name] for name in word if name != CHANNEL} for word in retranslation.words]
     for segment in segments:
         if _is_of_segment(retranslation, segment):
-            return plan_changes.plan_segment(span=span, words=retranslation.words, segment=segment)
-    return plan_changes.plan_range(
-        span=span,
-        words=retranslation.words,
-        segments=segments,
-        chunks=chunks,
-        turns=_turns(job),
+            return plan_changes.plan_segment(span=span, words=words, segment=segment)
+    is_by_channel = all(CHANNEL in word for word in retranslation.words)  # else it is a clip
+    if job.channels != Job.Channels.SPEAKERS or not is_by_channel:
+        return plan_changes.plan_range(
+            span=span, words=words, segments=segments, chunks=chunks, turns=_turns(job)
+        )
+    channel_of = {chunk.pk: chunk.channel for chunk in chunks}
+    return [
+        change
+        for channel in channels_of(retranslation)
+        for change in _plan_channel(
+            span,
+            [
+                word
+                for word, tagged in zip(words, retranslation.words, strict=True)
+                if tagged.get(CHANNEL) == channel
+            ],
+            [segment for segment in segments if channel_of[segment.chunk_id] == channel],
+            [chunk for chunk in chunks if chunk.channel == channel],
+        )
+    ]
+
+
+def _plan_channel(
+    span: Span,
+    words: Sequence[dict[str, Any]],
+    segments: Sequence[Segment],
+    chunks: Sequence[Chunk],
+) -> list[Change]:
+    """The changes of the segments of one channel, whose speaker is known without any confidence."""
+    names = Diarization.objects.filter(job=chunks[0].job_id).values_list("names", flat=True).first()
+    label = str(chunks[0].channel_speaker)
+    turn = Turn(span.start, span.end, str((names or {}).get(label, label)))
+    planned = plan_changes.plan_range(
+        span=span, words=words, segments=segments, chunks=chunks, turns=[turn]
     )
+    return [
+        Change(None, None, {**change.after, "speaker_confidence": None})
+        if change.before is None and change.after is not None
+        else change
+        for change in planned
+    ]
 
 
 def _is_of_segment(retranslation: Retranslation, segment: Segment) -> bool:

@@ -80,10 +80,25 @@ def _new_retranslation(job: Job | None, requested: RequestedRange) -> Retranslat
         segment_id=requested.segment_id,
         start=requested.span.start,
         end=requested.span.end,
+        channel=_channel_of_segment(job, requested.segment_id),
         model_name=requested.model_name,
         requested_language=requested.language or language,
         asked_by=requested.asked_by,
     )
+
+
+def _channel_of_segment(job: Job | None, segment_id: str) -> int | None:
+    """The channel of the segment with this id; None if there is none, or the channels are mixed."""
+    pk = segment_pk(segment_id)
+    if job is None or pk is None or job.channels != Job.Channels.SPEAKERS:
+        return None
+    return job.segments.filter(pk=pk).values_list("chunk__channel", flat=True).first()
+
+
+def segment_pk(segment_id: str) -> int | None:
+    """The id as a number; None for a name of the client's own, which is no id of the transcript."""
+    is_number = segment_id.isascii() and segment_id.isdigit() and len(segment_id) < 19
+    return int(segment_id) if is_number else None
 
 
 def _enqueue(retranslation: Retranslation) -> None:
@@ -109,6 +124,7 @@ def request_suspects(
                 segment_id="" if suspect.segment is None else str(suspect.segment.pk),
                 start=suspect.start,
                 end=suspect.end,
+                channel=suspect.channel,
                 reasons=list(suspect.reasons),
                 model_name=model_name,
                 requested_language=language,

@@ -2,26 +2,41 @@
 
 import logging
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from django.db.models import Q, QuerySet
 
-from retranslation import services
+from retranslation import plan_changes, proposals, services
 from retranslation.models import Retranslation
 from transcription.jobs.installed_models import is_left_to_others, load_engine
 from transcription.jobs.later import reason_files_missing
 from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.registry import INTERACTIVE
-from transcription.models import Job, Segment
+from transcription.models import Segment
 from transcription.recordings import has_samples, read_samples
 from transcription.speech import audio, ranges
 from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechError, Word
-from transcription.transcript.speaker_split import text_matches_words
+from transcription.transcript.speaker_split import text_matches_words, text_of
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Audio to transcribe; times are seconds from the start of the recording."""
+
+    channel: int | None
+    """The speaker's, if channels are speakers."""
+    samples: Audio
+    origin: float
+    """Where the samples start."""
+    span: Span
+    """What is wanted of them."""
 
 
 def transcribe_next(candidates: "QuerySet[Retranslation]") -> bool:
@@ -70,24 +85,24 @@ def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
         lease.progress = 100 * done // total if total else 0
         lease.check()
 
-    samples, origin, span = _load_audio(retranslation)
+    sources = _load_audio(retranslation)
     engine = load_engine(model_name=retranslation.model_name, on_progress=on_progress)
-    lease.check()
-    transcribed = ranges.transcribe_range(
-        engine,
-        samples,
-        origin=origin,
-        span=span,
-        language=retranslation.requested_language,
-        reference_words=_known_words(retranslation, span),
-    )
+    texts = []
+    for source in sources:
+        lease.check()
+        text = ranges.transcribe_range(
+            engine,
+            source.samples,
+            origin=source.origin,
+            span=source.span,
+            language=retranslation.requested_language,
+            reference_words=_known_words(retranslation, source),
+        )
+        texts.append(text)
     services.finish(
         lease=lease,
         retranslation=retranslation,
-        text=transcribed.text,
-        words=[asdict(word) for word in transcribed.words],
-        confidence=transcribed.confidence,
-        language=transcribed.language,
+        **_joined(sources, texts),
         model_used=retranslation.model_name,
         device=engine.device,
         **_replaced_content(retranslation),
@@ -95,32 +110,57 @@ def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
     _logger.info(
         "Retranslation %s: %.1f s of audio in %.2f s",
         retranslation.pk,
-        span.duration,
+        sources[0].span.duration,
         time.monotonic() - started_at,
     )
+
+
+def _joined(sources: Sequence[_Source], texts: Sequence[ranges.RangeText]) -> dict[str, Any]:
+    """The columns of the result: the channels' phrases in order of time."""
+    phrases: list[list[dict[str, Any]]] = []
+    for source, text in zip(sources, texts, strict=True):
+        channel = {} if source.channel is None else {proposals.CHANNEL: source.channel}
+        words = [{**asdict(word), **channel} for word in text.words]
+        if len(sources) == 1:
+            phrases += [words] if words else []
+        elif words:
+            phrases += plan_changes.split_at_pauses(words)
+    phrases.sort(key=lambda phrase: float(phrase[0]["start"]))
+    words = [word for phrase in phrases for word in phrase]
+    return {
+        "text": " ".join(text_of(phrase) for phrase in phrases),
+        "words": words,
+        "confidence": fmean(word["probability"] for word in words) if words else None,
+        "language": next((text.language for text in texts if text.language), ""),
+    }
 
 
 # ---- Audio
 
 
-def _load_audio(retranslation: Retranslation) -> tuple[Audio, float, Span]:
-    """The samples, their start, and the range to transcribe, in seconds from the start of the recording.
+def _load_audio(retranslation: Retranslation) -> list[_Source]:
+    """The audio of the range, of each channel if those are speakers and all are asked for.
 
     Raises SpeechError, NotAudioError, and _FilesElsewhereError.
     """
     if retranslation.clip:
         samples = _decode_clip(retranslation)
         origin = retranslation.start
-        return samples, origin, Span(origin, origin + len(samples) / SAMPLE_RATE)
+        span = Span(origin, origin + len(samples) / SAMPLE_RATE)
+        return [_Source(retranslation.channel, samples, origin, span)]
     assert retranslation.job is not None, "a retranslation without a clip has a job"
     recording = retranslation.job.recording
     span = Span(retranslation.start, retranslation.end)
-    if not has_samples(recording, span):
+    channels = proposals.channels_of(retranslation)
+    if not all(has_samples(recording, span, channel) for channel in channels):
         if reason := reason_files_missing(recording):
             raise _FilesElsewhereError(reason)
         raise SpeechError("The recording's audio was deleted or has expired.")
     read = ranges.with_context(span, duration=recording.duration or span.end)
-    return read_samples(recording, read), read.start, span
+    return [
+        _Source(channel, read_samples(recording, read, channel), read.start, span)
+        for channel in channels
+    ]
 
 
 def _decode_clip(retranslation: Retranslation) -> Audio:
@@ -138,12 +178,15 @@ def _decode_clip(retranslation: Retranslation) -> Audio:
 # ---- The transcript before
 
 
-def _known_words(retranslation: Retranslation, span: Span) -> list[Word]:
+def _known_words(retranslation: Retranslation, source: _Source) -> list[Word]:
     """The words of the transcript in the range and its context; none for a clip, which is not cut at its edges."""
     if retranslation.job is None or retranslation.clip:
         return []
-    around = ranges.with_context(span, duration=span.end + ranges.CONTEXT_SECONDS)
+    end = source.span.end + ranges.CONTEXT_SECONDS
+    around = ranges.with_context(source.span, duration=end)
     segments = retranslation.job.segments.filter(start__lt=around.end, end__gt=around.start)
+    if source.channel is not None:
+        segments = segments.filter(chunk__channel=source.channel)
     return [
         Word(**word)
         for segment in segments.order_by("start", "pk")
@@ -156,15 +199,11 @@ def _replaced_content(retranslation: Retranslation) -> dict[str, Any]:
     """The text and the speaker of the range in the transcript."""
     if retranslation.job is None:
         return {"old_text": "", "speaker": None}
-    overlapping = _overlapping(retranslation.job, retranslation)
+    overlapping = list(proposals.overlapping_segments(retranslation.job, retranslation))
     return {
         "old_text": _old_text(retranslation, overlapping),
         "speaker": _speaker(retranslation, overlapping),
     }
-
-
-def _overlapping(job: Job, retranslation: Retranslation) -> list[Segment]:
-    return list(job.segments.filter(start__lt=retranslation.end, end__gt=retranslation.start))
 
 
 def _old_text(retranslation: Retranslation, overlapping: list[Segment]) -> str:

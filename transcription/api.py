@@ -43,6 +43,7 @@ from transcription.request_checks import (
     not_completed_message,
     probe_upload,
     requester,
+    require_channels,
     require_one_file,
     require_weights,
     validate,
@@ -80,12 +81,15 @@ def start(request: Request) -> Response:
     upload: TemporaryUploadedFile = data["file"]
     require_weights(data["model_name"])
     info = probe_upload(upload)
+    if data["channels"] == Job.Channels.SPEAKERS:
+        require_channels(info)
     job = lifecycle.create_job(
         recording=recordings.store_upload(upload=upload, info=info),
         model_name=data["model_name"].name,
         language=data["language"],
         diarize=data["diarize"],
         count=serializers.speaker_count(data),
+        channels=data["channels"],
     )
     _logger.info("Job %s: %s, %s bytes", job.pk, job.recording.name, upload.size)
     return _started_response(job)
@@ -257,6 +261,10 @@ def diarize(request: Request, job_id: str) -> Response:
         )
     if not request_diarization(job_id=job.pk, count=count if sent else None):
         job.refresh_from_db(fields=["status"])
+        if job.channels == Job.Channels.SPEAKERS:
+            raise Conflict(
+                "The recording's channels are its speakers: nothing is left to find out."
+            )
         raise Conflict(not_completed_message(job))
     job.refresh_from_db(fields=["message"])
     _logger.info("Job %s: diarization requested, %s", job.pk, count)
@@ -309,6 +317,7 @@ def debug(request: Request, job_id: str) -> Response:
             "engine": job.engine or settings.TRANSCRIBER_ENGINE,
             "device": job.device or settings.TRANSCRIBER_DEVICE,
             "language": job.language,
+            "channels": job.channels,
             "diarize": job.diarize,
             "num_speakers": job.num_speakers,
             "min_speakers": job.min_speakers,

@@ -37,6 +37,10 @@ class Recording(models.Model):
     duration = models.FloatField(
         null=True, blank=True, help_text="Seconds, as decoded; empty until all is decoded."
     )
+    has_separate_voices = models.BooleanField(
+        default=False,
+        help_text="Its channels or tracks hold a speaker each, as far as can be told.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -63,6 +67,11 @@ class Job(models.Model):
 
     ACTIVE = (Status.QUEUED, Status.RUNNING)
 
+    class Channels(models.TextChoices):
+        AUTO = "auto", "mixed; if they hold a speaker each, the message says so"
+        MIX = "mix", "mixed"
+        SPEAKERS = "speakers", "a speaker each"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     recording = models.ForeignKey(Recording, on_delete=models.CASCADE, related_name="jobs")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
@@ -71,6 +80,12 @@ class Job(models.Model):
     model_name = models.CharField(max_length=50)
     requested_language = models.CharField(max_length=5, blank=True, help_text="Empty: detect it.")
     language = models.CharField(max_length=5, blank=True, help_text="Given or detected.")
+    channels = models.CharField(
+        max_length=8,
+        choices=Channels.choices,
+        default=Channels.AUTO,
+        help_text="What the recording's channels, or its tracks if it has several, are taken for.",
+    )
     diarize = models.BooleanField(default=True)
     num_speakers = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="How many people speak, if somebody said so."
@@ -134,6 +149,9 @@ class Chunk(Leased):
     end = models.FloatField()
     streams = models.JSONField(help_text="[start, end] of each stretch that is decoded by itself.")
     speech = models.JSONField(help_text="[start, end] of each span of speech.")
+    channel = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="The speaker's, if channels are speakers; from 0."
+    )
 
     class Meta:
         ordering = ("job", "index")
@@ -144,6 +162,11 @@ class Chunk(Leased):
 
     def __str__(self) -> str:
         return f"chunk {self.index} of {self.job_id}"
+
+    @property
+    def channel_speaker(self) -> str | None:
+        """The label of the speaker whose channel it is; None if the channels are mixed."""
+        return None if self.channel is None else f"SPEAKER_{self.channel + 1}"
 
 
 class Segment(models.Model):
@@ -178,7 +201,10 @@ class Segment(models.Model):
 
 
 class Diarization(models.Model):
-    """The result of a job's last diarization: who speaks when. Times are seconds."""
+    """The result of a job's last diarization, or what its channels tell: who speaks when. Times are seconds."""
+
+    CHANNELS = "channels"
+    """The engine where each channel is a speaker."""
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="diarization")
     engine = models.CharField(max_length=30)
@@ -186,7 +212,7 @@ class Diarization(models.Model):
     device = models.CharField(max_length=10)
     turns = models.JSONField(help_text="[start, end, speaker] of each turn; they may overlap.")
     exclusive = models.JSONField(
-        help_text="[start, end, speaker, voice] of each turn, one speaker at a time."
+        help_text="[start, end, speaker, voice] of each turn, one speaker at a time unless by channels."
     )
     centroids = models.JSONField(help_text="The mean embedding of each speaker's voice.")
     names = models.JSONField(

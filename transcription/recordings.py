@@ -99,10 +99,11 @@ def _stored_names(recording: Recording) -> list[str] | None:
 
 
 class SamplesWriter:
-    """Stores samples in pieces, each with its peaks, as soon as a piece is full."""
+    """Stores samples in pieces as soon as a piece is full: the mixed recording's with its peaks, or one channel's."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, channel: int | None = None) -> None:
         self._recording = recording
+        self._channel = channel
         self._pending: list[Pcm] = []
         self._n_pending = 0
         self._n_pieces = 0
@@ -129,8 +130,10 @@ class SamplesWriter:
         self._pending = [joined[n_samples:]]
         self._n_pending -= n_samples
         piece = joined[:n_samples]
-        _save(_piece_name(self._recording, self._n_pieces), piece.astype("<i2").tobytes())
-        _save(_peaks_name(self._recording, self._n_pieces), _peaks_of(piece))
+        name = _piece_name(self._recording, self._n_pieces, self._channel)
+        _save(name, piece.astype("<i2").tobytes())
+        if self._channel is None:
+            _save(_peaks_name(self._recording, self._n_pieces), _peaks_of(piece))
         self._n_pieces += 1
 
 
@@ -157,8 +160,8 @@ def _peaks_of(samples: Pcm) -> bytes:
     return bytes(-(-loudest * 255 // 2**15).astype(np.uint8))
 
 
-def read_samples(recording: Recording, span: Span) -> Audio:
-    """The samples of the span that are stored, as floats; shape (n_samples,)."""
+def read_samples(recording: Recording, span: Span, channel: int | None = None) -> Audio:
+    """The samples of the span that are stored, as floats; shape (n_samples,). Mixed, or of one channel."""
     import numpy as np
 
     first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
@@ -166,7 +169,7 @@ def read_samples(recording: Recording, span: Span) -> Audio:
     for index in range(first // PIECE_SAMPLES, -(-last // PIECE_SAMPLES)):
         offset = index * PIECE_SAMPLES
         try:
-            with default_storage.open(_piece_name(recording, index)) as file:
+            with default_storage.open(_piece_name(recording, index, channel)) as file:
                 begin = max(first - offset, 0)
                 file.seek(2 * begin, io.SEEK_SET)
                 data = file.read(2 * (min(last - offset, PIECE_SAMPLES) - begin))
@@ -176,11 +179,11 @@ def read_samples(recording: Recording, span: Span) -> Audio:
     return to_float(np.concatenate(parts)) if parts else np.zeros(0, np.float32)
 
 
-def has_samples(recording: Recording, span: Span) -> bool:
-    """Whether all pieces of the span are stored."""
+def has_samples(recording: Recording, span: Span, channel: int | None = None) -> bool:
+    """Whether all pieces of the span are stored, mixed or of one channel."""
     first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
     pieces = range(first // PIECE_SAMPLES, -(-last // PIECE_SAMPLES))
-    return all(default_storage.exists(_piece_name(recording, index)) for index in pieces)
+    return all(default_storage.exists(_piece_name(recording, index, channel)) for index in pieces)
 
 
 def count_samples(recording: Recording) -> int | None:
@@ -228,9 +231,10 @@ def read_peaks(recording: Recording) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class StoredSamples:
-    """A prepared recording's samples, read on demand."""
+    """A prepared recording's samples, mixed or of one channel, read on demand."""
 
     recording: Recording
+    channel: int | None = None
 
     @property
     def duration(self) -> float:
@@ -242,7 +246,7 @@ class StoredSamples:
         Otherwise the missing speech would be transcribed as silence. Up to one second may be missing at the end,
         because a span may end slightly after the recording.
         """
-        samples = read_samples(self.recording, span)
+        samples = read_samples(self.recording, span, self.channel)
         end = min(span.end, self.recording.duration or span.end)
         if len(samples) < (end - span.start - 1.0) * SAMPLE_RATE or (
             end > span.start and not len(samples)
@@ -251,8 +255,9 @@ class StoredSamples:
         return samples
 
 
-def _piece_name(recording: Recording, index: int) -> str:
-    return f"{folder(recording)}/samples-{index:05d}.s16"
+def _piece_name(recording: Recording, index: int, channel: int | None = None) -> str:
+    prefix = "" if channel is None else f"channel-{channel:02d}-"
+    return f"{folder(recording)}/{prefix}samples-{index:05d}.s16"
 
 
 def _peaks_name(recording: Recording, index: int) -> str:

@@ -74,6 +74,17 @@ def probe_upload(upload: TemporaryUploadedFile) -> audio.AudioInfo:
     return info
 
 
+def require_channels(info: audio.AudioInfo) -> None:
+    """Raises ValidationError unless the file has two channels or tracks or more, each for a speaker."""
+    if sum(info.track_channels) < 2:
+        raise serializers.ValidationError(
+            {
+                "channels": "The recording has one channel, so speakers cannot be told apart by channel. "
+                "Leave channels out: they are told apart by their voices."
+            }
+        )
+
+
 def require_weights(model: catalogue.ModelInfo, *, role: str = SPEECH) -> None:
     """Check that this machine or a worker of `role` has the model's weights, or that they can be downloaded.
 

@@ -6,6 +6,7 @@ from django.conf import settings
 from rest_framework import serializers
 from rest_framework.fields import empty
 
+from transcription.models import Job
 from transcription.speech import catalogue
 from transcription.speech.diarization.base import AUTOMATIC, SpeakerCount
 from transcription.speech.diarization.loading import TAKE_A_COUNT
@@ -122,6 +123,23 @@ class ModelAndLanguage(ModelName):
 
 class TranscriptionRequest(RecordingFile, ModelAndLanguage, SpeakerNumbers):
     diarize = BooleanWithDefault(default=True)
+    channels = serializers.ChoiceField(
+        choices=Job.Channels.values,
+        default=Job.Channels.AUTO,
+        help_text="`mix`: all channels and tracks are mixed. `speakers`: each channel, or each track if there are "
+        "several, is one speaker and is transcribed by itself. `auto`: as `mix`, but the final message says if the "
+        "channels hold a speaker each.",
+    )
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        values = super().validate(values)
+        if values["channels"] == Job.Channels.SPEAKERS and speaker_count(values) != AUTOMATIC:
+            raise serializers.ValidationError(
+                {
+                    "channels": "With channels=speakers each channel is a speaker: send no number of speakers."
+                }
+            )
+        return values
 
 
 class JobsQuery(serializers.Serializer[Any]):
@@ -258,6 +276,7 @@ class Debug(JobStatus):
     engine = serializers.CharField()
     device = serializers.CharField()
     language = serializers.CharField()
+    channels = serializers.ChoiceField(choices=Job.Channels.values, help_text="As requested.")
     diarize = serializers.BooleanField()
     num_speakers = serializers.IntegerField(allow_null=True, help_text="As requested.")
     min_speakers = serializers.IntegerField(allow_null=True)

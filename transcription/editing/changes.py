@@ -182,7 +182,8 @@ def _with_present_speakers(job: Job, changes: Sequence[Change], *, since: dateti
 
     Raises ConflictError if the segments around a restored one were merged.
     """
-    diarization = Diarization.objects.filter(job=job, created_at__gt=since).first()
+    diarizations = Diarization.objects.exclude(engine=Diarization.CHANNELS)
+    diarization = diarizations.filter(job=job, created_at__gt=since).first()
     turns = diarization.named_turns() if diarization else []
     renames = list(_renames(job, since))
     changed = [change.segment_pk for change in changes if change.segment_pk is not None]

@@ -41,11 +41,12 @@ class _StoppingError(Exception):
 def request_diarization(*, job_id: UUID, count: SpeakerCount | None = None) -> bool:
     """Queue a completed job's diarization, again or for the first time; the transcript stays readable meanwhile.
 
-    `count` replaces the job's speaker count, unless it is None. False if the job is not completed.
+    `count` replaces the job's speaker count, unless it is None. False if the job is not completed, or its channels are
+    its speakers.
     """
     with transaction.atomic():
         completed = Job.objects.filter(pk=job_id, status=Job.Status.COMPLETED)
-        changed = completed.update(
+        changed = completed.exclude(channels=Job.Channels.SPEAKERS).update(
             paused=F("paused") + (Now() - Coalesce("finished_at", Now())),
             status=Job.Status.RUNNING,
             message=status.WAITING,

@@ -28,8 +28,10 @@ def create_job(
     language: str,
     diarize: bool,
     count: SpeakerCount | None = None,
+    channels: str = Job.Channels.AUTO,
 ) -> Job:
     """Save a stored upload and its job in one transaction, and wake a worker. Deletes the files if that fails."""
+    diarize = diarize and channels != Job.Channels.SPEAKERS  # then the channels tell who speaks
     try:
         with transaction.atomic():
             recording.save(force_insert=True)
@@ -38,6 +40,7 @@ def create_job(
                 model_name=model_name,
                 requested_language=language,
                 language=language,
+                channels=channels,
                 diarize=diarize,
                 message=status.WAITING,
                 **speaker_count_fields(count or SpeakerCount()),

@@ -1,9 +1,9 @@
 """The first stage of a job: decode the recording once, store its samples, and create its chunks as they are known."""
 
 import logging
-from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import BinaryIO, cast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from django.db import transaction
@@ -19,11 +19,13 @@ from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import is_disk_full, wait_out
 from transcription.locks import lock_active_job
-from transcription.models import Chunk, Job, Leased, Recording, Stage
+from transcription.models import Chunk, Diarization, Job, Leased, Recording, Stage
 from transcription.recordings import SamplesWriter, delete_files
 from transcription.speech import audio
+from transcription.speech.channels import SeparateVoices, Separator, TrackMixer
 from transcription.speech.chunks import PlannedChunk, Planner
 from transcription.speech.engines.base import SAMPLE_RATE, Span
+from transcription.speech.mixing import Channels, Mixer
 from transcription.speech.voice_activity import VoiceActivity
 from transcription.wake import wake_speech_workers
 
@@ -80,25 +82,124 @@ def claim_preparation() -> Stage | None:
 
 def _prepare(job: Job, lease: Lease) -> None:
     """Decode, store samples, detect voice activity, and create each chunk as soon as its samples are stored."""
-    writer, activity, planner = SamplesWriter(job.recording), VoiceActivity(), Planner()
-    outbox = _Outbox(job, lease)
-    n_samples = 0
+    outbox, n_samples, signals = _Outbox(job, lease), 0, None
+    is_by_channel = job.channels == Job.Channels.SPEAKERS
     max_seconds = settings.TRANSCRIBER_MAX_DURATION_HOURS * 3600.0
-    with job.recording.file.open("rb") as file:
-        for samples in audio.decode(cast("BinaryIO", file), max_seconds=max_seconds):
+    with job.recording.file.open("rb") as opened:
+        file = cast("BinaryIO", opened)
+        track_channels = audio.probe(file).track_channels
+        for block in audio.decode_channels(
+            file, max_seconds=max_seconds, is_surround_mixed=not is_by_channel
+        ):
             lease.check()
-            n_samples += len(samples)
-            writer.write(samples)
-            for span in activity.feed(audio.to_float(samples)):
-                outbox.add(planner.add(span))
-            outbox.send(stored_until=writer.n_stored / SAMPLE_RATE)
-    writer.flush()
+            if signals is None:
+                if sum(track_channels) != block.shape[1]:  # other than declared, or surround sound
+                    track_channels = (block.shape[1],)
+                signals = (_SpeakerSignals if is_by_channel else _MixedSignal)(job, track_channels)
+            n_samples += len(block)
+            outbox.add(signals.feed(block))
+            outbox.send(stored_until=signals.n_stored / SAMPLE_RATE)
     duration = n_samples / SAMPLE_RATE
-    for span in activity.finish():
-        outbox.add(planner.add(span))
-    outbox.add(planner.finish(duration))
+    if signals is not None:
+        outbox.add(signals.finish(duration))
     outbox.send_all()
-    finish_preparation(lease=lease, job=job, duration=duration)
+    finish_preparation(
+        lease=lease,
+        job=job,
+        duration=duration,
+        has_separate_voices=signals is not None and signals.are_separate,
+    )
+
+
+class _Signal:
+    """One channel's samples, mixed or a speaker's, as they are stored and cut into chunks."""
+
+    def __init__(self, recording: Recording, channel: int | None = None) -> None:
+        self._channel = channel
+        self._writer = SamplesWriter(recording, channel)
+        self._activity, self._planner = VoiceActivity(), Planner()
+
+    @property
+    def n_stored(self) -> int:
+        return self._writer.n_stored
+
+    def feed(self, samples: audio.Pcm) -> Iterator[PlannedChunk]:
+        self._writer.write(samples)
+        yield from self._planned(self._activity.feed(audio.to_float(samples)))
+
+    def finish(self, duration: float) -> Iterator[PlannedChunk]:
+        self._writer.flush()
+        yield from self._planned(self._activity.finish())
+        yield from self._numbered(self._planner.finish(duration))
+
+    def _planned(self, speech: Iterable[Span]) -> Iterator[PlannedChunk]:
+        for span in speech:
+            yield from self._numbered(self._planner.add(span))
+
+    def _numbered(self, chunks: Iterable[PlannedChunk]) -> Iterator[PlannedChunk]:
+        return (replace(chunk, channel=self._channel) for chunk in chunks)
+
+
+class _MixedSignal:
+    """All channels mixed to one, which is played, transcribed and diarized."""
+
+    def __init__(self, job: Job, track_channels: Sequence[int]) -> None:
+        self._signal = _Signal(job.recording)
+        self._mixer, self._track_mixer = Mixer(sum(track_channels)), TrackMixer(track_channels)
+        is_auto = job.channels == Job.Channels.AUTO
+        self._voices = SeparateVoices(self._track_mixer.n_channels) if is_auto else None
+
+    @property
+    def n_stored(self) -> int:
+        return self._signal.n_stored
+
+    @property
+    def are_separate(self) -> bool:
+        return self._voices is not None and self._voices.were_heard
+
+    def feed(self, block: Channels) -> Iterator[PlannedChunk]:
+        if self._voices is not None and self._voices.has_to_hear:
+            self._voices.hear(self._track_mixer.mix(block))
+        return self._signal.feed(self._mixer.mix(block))
+
+    def finish(self, duration: float) -> Iterator[PlannedChunk]:
+        return self._signal.finish(duration)
+
+
+class _SpeakerSignals:
+    """What each channel's speaker says, which is transcribed by itself; and all channels mixed, to be played."""
+
+    are_separate = True
+
+    def __init__(self, job: Job, track_channels: Sequence[int]) -> None:
+        self._mixer, self._writer = Mixer(sum(track_channels)), SamplesWriter(job.recording)
+        self._track_mixer = TrackMixer(track_channels)
+        n_channels = self._track_mixer.n_channels
+        self._separator = Separator(n_channels)
+        self._signals = [_Signal(job.recording, channel) for channel in range(n_channels)]
+
+    @property
+    def n_stored(self) -> int:
+        return self._writer.n_stored
+
+    def feed(self, block: Channels) -> Iterator[PlannedChunk]:
+        self._writer.write(self._mixer.mix(block))
+        separated = self._separator.separate(self._track_mixer.mix(block))
+        for signal, samples in zip(self._signals, separated.T, strict=True):
+            yield from signal.feed(samples)
+
+    def finish(self, duration: float) -> Iterator[PlannedChunk]:
+        self._writer.flush()
+        for signal in self._signals:
+            yield from signal.finish(duration)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What earlier preparations created: the number of chunks, and where the last one of each channel ends."""
+
+    n_chunks: int
+    end_of: dict[int | None, float]
 
 
 class _Outbox:
@@ -107,15 +208,16 @@ class _Outbox:
     def __init__(self, job: Job, lease: Lease) -> None:
         self._job = job
         self._lease = lease
-        self._waiting: deque[PlannedChunk] = deque()
+        self._waiting: list[PlannedChunk] = []
         # A preparation that was interrupted has sent some. Its plan stands as far as it goes: it may differ from
         # this one, if it was another version's.
-        self._n_sent, self._sent_until = wait_out(lambda: _sent_before(job))
+        self._sent = wait_out(lambda: _sent_before(job))
+        self._n_sent = self._sent.n_chunks
         self._speech_needed = 0.0 if job.language or self._n_sent else LANGUAGE_SECONDS
 
     def add(self, chunks: Iterable[PlannedChunk]) -> None:
         for chunk in chunks:
-            rest = _part_after(chunk, self._sent_until)
+            rest = _part_after(chunk, self._sent.end_of.get(chunk.channel, 0.0))
             if rest.streams and rest.speech:
                 self._waiting.append(rest)
             self._speech_needed -= sum(span.duration for span in chunk.speech)
@@ -123,29 +225,34 @@ class _Outbox:
     def send(self, *, stored_until: float) -> None:
         if self._speech_needed > 0:
             return
-        ready = []
-        while self._waiting and self._waiting[0].end <= stored_until:
-            ready.append(self._waiting.popleft())
+        ready = [chunk for chunk in self._waiting if chunk.end <= stored_until]
+        self._waiting = [chunk for chunk in self._waiting if chunk.end > stored_until]
         self._send(ready)
 
     def send_all(self) -> None:
-        self._send(list(self._waiting))
-        self._waiting.clear()
+        self._send(self._waiting)
+        self._waiting = []
 
     def _send(self, chunks: list[PlannedChunk]) -> None:
+        chunks = sorted(chunks, key=lambda chunk: chunk.start)  # those of several channels
         add_chunks(lease=self._lease, job=self._job, planned=chunks, first_index=self._n_sent)
         self._n_sent += len(chunks)
 
 
-def _sent_before(job: Job) -> tuple[int, float]:
-    """The number of chunks that earlier preparations created, and the end of the last one in seconds.
+def _sent_before(job: Job) -> _Sent:
+    """What earlier preparations of the job sent.
 
     The job's row is locked, because whoever held the lease before may have checked it, and be about to commit.
     """
     with transaction.atomic():
         lock_active_job(job.pk)
-        sent = job.chunks.aggregate(n=Count("pk"), end=Max("end"))
-    return sent["n"], sent["end"] or 0.0
+        sent = list(
+            job.chunks.order_by().values("channel").annotate(n_sent=Count("pk"), until=Max("end"))
+        )
+    return _Sent(
+        sum(channel["n_sent"] for channel in sent),
+        {channel["channel"]: channel["until"] for channel in sent},
+    )
 
 
 def _part_after(chunk: PlannedChunk, seconds: float) -> PlannedChunk:
@@ -158,7 +265,7 @@ def _part_after(chunk: PlannedChunk, seconds: float) -> PlannedChunk:
         tuple(Span(max(span.start, seconds), span.end) for span in spans if span.end > after)
         for spans in (chunk.streams, chunk.speech)
     )
-    return PlannedChunk(streams=streams, speech=speech)
+    return replace(chunk, streams=streams, speech=speech)
 
 
 def add_chunks(
@@ -186,6 +293,7 @@ def _add_chunks(lease: Lease, job: Job, planned: Sequence[PlannedChunk], first_i
                     end=chunk.end,
                     streams=[[span.start, span.end] for span in chunk.streams],
                     speech=[[span.start, span.end] for span in chunk.speech],
+                    channel=chunk.channel,
                 )
                 for index, chunk in enumerate(planned, first_index)
             ],
@@ -197,21 +305,44 @@ def _add_chunks(lease: Lease, job: Job, planned: Sequence[PlannedChunk], first_i
         wake_speech_workers(n=len(planned))
 
 
-def finish_preparation(*, lease: Lease, job: Job, duration: float) -> None:
+def finish_preparation(
+    *, lease: Lease, job: Job, duration: float, has_separate_voices: bool = False
+) -> None:
     """Commit the end of a preparation; `duration` is the recording's, in seconds.
 
     Waits out an outage of the database, but not a full disk. Raises LeaseLostError, and writes nothing, if the
     lease was lost.
     """
-    wait_out(lambda: _commit(lease, job, duration), unless=is_disk_full)
+    recording = {"duration": duration, "has_separate_voices": has_separate_voices}
+    wait_out(lambda: _commit(lease, job, recording), unless=is_disk_full)
     wait_out(lambda: advance(job.pk), unless=is_disk_full)
 
 
-def _commit(lease: Lease, job: Job, duration: float) -> None:
+def _commit(lease: Lease, job: Job, recording: dict[str, Any]) -> None:
     with transaction.atomic():
         if lock_active_job(job.pk) is None or not lease.held_rows().update(
             state=Leased.State.DONE, finished_at=Now(), lease_until=None, error=""
         ):
             raise LeaseLostError
-        Recording.objects.filter(pk=job.recording_id).update(duration=duration)
+        Recording.objects.filter(pk=job.recording_id).update(**recording)
+        if job.channels == Job.Channels.SPEAKERS:
+            _save_speakers(job)
         wake_diarizer_if_ready(job.pk)
+
+
+def _save_speakers(job: Job) -> None:
+    """Save who speaks when, which the channels tell: renaming, statistics and retries read it as of a diarization."""
+    turns = sorted(
+        [start, end, chunk.channel_speaker]
+        for chunk in job.chunks.only("channel", "speech")
+        for start, end in chunk.speech
+    )
+    Diarization.objects.update_or_create(
+        job=job,
+        defaults={
+            "engine": Diarization.CHANNELS,
+            "turns": turns,
+            "exclusive": [[*turn, None] for turn in turns],
+            "centroids": {},
+        },
+    )

@@ -16,6 +16,10 @@ from transcription.wake import wake_listeners
 
 WAITING = "Waiting for a worker"
 WAITING_FOR_SPACE = "Waiting for space: the service's disk is full"
+SEPARATE_VOICES = (
+    "Its channels hold a speaker each: upload it with channels=speakers, "
+    "and each is transcribed by itself, also where they speak at once"
+)
 TRUNCATED_SECONDS = 1.0
 TRANSCRIBED_PERCENT = 80
 """A job's progress when it is transcribed and diarization remains."""
@@ -54,11 +58,15 @@ def measure_progress(job: Job) -> Progress:
         done=Sum(F("end") - F("start"), filter=Q(state=Leased.State.DONE)),
         n=Count("pk"),
         n_done=Count("pk", filter=Q(state=Leased.State.DONE)),
+        n_channels=Count(
+            "channel", distinct=True
+        ),  # each is as long as the recording; none if mixed
     )
     n_unfinished = totals["n"] - totals["n_done"]
     whole = totals["seconds"] or 0.0
     if job.recording.duration is None:
-        whole = max(whole, job.recording.declared_duration or 0.0)
+        declared = job.recording.declared_duration or 0.0
+        whole = max(whole, declared * max(totals["n_channels"], 1))
     percent = 100 * (totals["done"] or 0.0) / whole if whole else 0.0
     stages = {stage.kind: stage for stage in job.stages.all()} if job.diarize else {}
     diarization = stages.get(Stage.Kind.DIARIZE)
@@ -149,6 +157,8 @@ def completion_message(job: Job, diarization: Stage | None) -> str:
             f". The file breaks off: of the {declared:.0f} s that it declares, "
             f"{decoded:.0f} s could be read"
         )
+    if recording.has_separate_voices and job.channels == Job.Channels.AUTO:
+        message += f". {SEPARATE_VOICES}"
     return message
 
 

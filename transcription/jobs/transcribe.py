@@ -19,7 +19,7 @@ from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import DATABASE_ERRORS, wait_out
 from transcription.locks import lock_active_job
-from transcription.models import Chunk, Job, Leased, Segment
+from transcription.models import Chunk, Diarization, Job, Leased, Segment
 from transcription.recordings import StoredSamples, read_samples
 from transcription.speech import catalogue, segments
 from transcription.speech.engines.base import (
@@ -124,7 +124,8 @@ def load_job_engine(job: Job) -> SpeechEngine:
 
 def _transcribe(chunk: Chunk, engine: SpeechEngine, lease: Lease) -> None:
     job = chunk.job
-    samples = StoredSamples(job.recording).read(Span(chunk.start, chunk.end))
+    stored = StoredSamples(job.recording, chunk.channel)
+    samples = stored.read(Span(chunk.start, chunk.end))
     if not job.language:
         set_language(job=job, language=engine.detect_language(_first_speech(job)))
 
@@ -162,7 +163,8 @@ def _first_speech(job: Job) -> Audio:
     missing = LANGUAGE_SECONDS
     for chunk in job.chunks.order_by("index").iterator(chunk_size=10):
         for start, end in chunk.streams:
-            parts.append(read_samples(job.recording, Span(start, min(end, start + missing))))
+            span = Span(start, min(end, start + missing))
+            parts.append(read_samples(job.recording, span, chunk.channel))
             missing -= end - start
             if missing <= 0:
                 return np.concatenate(parts)
@@ -218,7 +220,8 @@ def _commit(
             state=Leased.State.DONE, progress=100, finished_at=Now(), lease_until=None, error=""
         ):
             raise LeaseLostError
-        Segment.objects.bulk_create(_row(chunk, segment) for segment in segments)
+        speaker = _speaker(chunk)
+        Segment.objects.bulk_create(_row(chunk, segment, speaker) for segment in segments)
         progress = status.measure_progress(job)
         Job.objects.filter(pk=job.pk).update(
             progress=progress.percent,
@@ -231,10 +234,20 @@ def _commit(
     return not progress.n_unfinished
 
 
-def _row(chunk: Chunk, segment: TranscribedSegment) -> Segment:
+def _speaker(chunk: Chunk) -> str | None:
+    """What the speaker of the chunk's channel is called by now; None if the channels are mixed."""
+    label = chunk.channel_speaker
+    if label is None:
+        return None
+    names = Diarization.objects.filter(job=chunk.job_id).values_list("names", flat=True).first()
+    return str((names or {}).get(label, label))
+
+
+def _row(chunk: Chunk, segment: TranscribedSegment, speaker: str | None) -> Segment:
     return Segment(
         job_id=chunk.job_id,
         chunk=chunk,
+        speaker=speaker,
         start=segment.start,
         end=segment.end,
         text=segment.text,

@@ -61,13 +61,18 @@ def decode(source: Path | BinaryIO, *, max_seconds: float = MAX_SECONDS) -> Iter
 
 
 def decode_channels(
-    source: Path | BinaryIO, *, max_seconds: float = MAX_SECONDS
+    source: Path | BinaryIO, *, max_seconds: float = MAX_SECONDS, is_surround_mixed: bool = True
 ) -> "Iterator[npt.NDArray[np.int16]]":
-    """Yield all channels of all tracks, as `decode` does; shape (n_samples, n_channels)."""
+    """Yield all channels of all tracks, as `decode` does; shape (n_samples, n_channels).
+
+    The channels of surround sound become one, unless they are to stay apart.
+    """
     import numpy as np
 
     with _descriptor(source) as file:
-        for n_channels, samples in decoder_process.decode(file, max_seconds=max_seconds):
+        for n_channels, samples in decoder_process.decode(
+            file, max_seconds=max_seconds, is_surround_mixed=is_surround_mixed
+        ):
             yield np.frombuffer(samples, "<i2").reshape(-1, n_channels)
 
 

@@ -30,6 +30,8 @@ class PlannedChunk:
 
     streams: tuple[Span, ...]
     speech: tuple[Span, ...]
+    channel: int | None = None
+    """The speaker's channel, if channels are speakers."""
 
     @property
     def start(self) -> float:

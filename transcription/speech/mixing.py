@@ -56,7 +56,7 @@ class Mixer:
         self._products = FORGET * self._products + _products(block)
         if self._is_one_scene():
             self._gains = None
-            return _pcm(block.mean(axis=1, dtype=np.float32))
+            return to_pcm(block.mean(axis=1, dtype=np.float32))
         return self._share(block)
 
     # ---- What the channels hold
@@ -82,7 +82,7 @@ class Mixer:
 
     def _share(self, block: Channels) -> Pcm:
         padded = np.pad(block, ((0, -len(block) % FRAME_SAMPLES), (0, 0)))
-        found = [_levels_and_speech(_floats(channel)) for channel in padded.T]
+        found = [levels_and_speech(to_floats(channel)) for channel in padded.T]
         levels = np.stack([level for level, _ in found])  # (n_channels, n_frames)
         speech = np.stack([probability for _, probability in found])
         raises = self._raises(levels, speech > SPEECH_PROBABILITY)[:, None]
@@ -91,9 +91,9 @@ class Mixer:
         before = gains[:, 0] if self._gains is None else self._gains
         mixed = np.zeros(len(padded), np.float32)
         for channel, start, steps in zip(padded.T, before, gains, strict=True):
-            mixed += _floats(channel) * _ramp(start, steps)
+            mixed += to_floats(channel) * ramp(start, steps)
         self._gains = gains[:, -1]
-        return _pcm(mixed[: len(block)])
+        return to_pcm(mixed[: len(block)])
 
     def _raises(self, levels: Floats, is_speech: Flags) -> Floats:
         """The factor that brings each channel's own voice to the level of the loudest one; 1 where there is none.
@@ -103,7 +103,7 @@ class Mixer:
         is_louder_speech = np.zeros(levels.shape[1], bool)
         heard = np.zeros(len(levels))
         for channel in np.argsort([-_rms(*row) for row in zip(levels, is_speech, strict=True)]):
-            own = _long_runs(is_speech[channel] & ~is_louder_speech)
+            own = long_runs(is_speech[channel] & ~is_louder_speech)
             heard[channel] = _rms(levels[channel], own)
             is_louder_speech |= is_speech[channel]
         self._speech_level = np.maximum(self._speech_level * FORGET, heard)
@@ -122,17 +122,17 @@ def _products(block: Channels) -> Floats:
     return products
 
 
-def _floats(channel: Pcm) -> Audio:
+def to_floats(channel: Pcm) -> Audio:
     floats: Audio = channel.astype(np.float32)
     return floats
 
 
-def _pcm(samples: Audio) -> Pcm:
+def to_pcm(samples: Audio) -> Pcm:
     pcm: Pcm = samples.round().clip(-32768, 32767).astype(np.int16)
     return pcm
 
 
-def _levels_and_speech(samples: Audio) -> tuple[Floats, Floats]:
+def levels_and_speech(samples: Audio) -> tuple[Floats, Floats]:
     """The root mean square of each frame of one channel, and the probability of speech in it, however soft it is."""
     frames = samples.reshape(-1, FRAME_SAMPLES)
     levels = np.sqrt((frames.astype(np.float64) ** 2).mean(axis=1))
@@ -147,7 +147,7 @@ def _rms(levels: Floats, among: Flags) -> float:
     return float(np.sqrt((levels[among] ** 2).mean())) if among.any() else 0.0
 
 
-def _long_runs(flags: Flags) -> Flags:
+def long_runs(flags: Flags) -> Flags:
     """The flags that stand in runs of MIN_OWN_FRAMES or more."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     long_runs = np.zeros_like(flags)
@@ -156,7 +156,7 @@ def _long_runs(flags: Flags) -> Flags:
     return long_runs
 
 
-def _ramp(start: float, steps: Floats) -> Audio:
+def ramp(start: float, steps: Floats) -> Audio:
     """The gains of frames as gains of samples, without jumps; `start` is the gain before the first frame."""
     at = np.arange(len(steps) * FRAME_SAMPLES) / FRAME_SAMPLES
     gains: Audio = np.interp(at, np.arange(len(steps) + 1), [start, *steps]).astype(np.float32)

@@ -46,16 +46,33 @@ class Suspect:
     end: float
     reasons: tuple[str, ...]
     """In the order of REASONS."""
+    channel: int | None = None
+    """The speaker's, if channels are speakers."""
 
 
 def find_suspects(*, job: Job) -> list[Suspect]:
     """Find the suspects of a job's transcript, ordered by time. Edited segments are excluded: a person checked them."""
-    segments = list(job.segments.all())
-    speech = [
-        Span(start, end)
-        for spans in job.chunks.order_by("index").values_list("speech", flat=True)
-        for start, end in spans
+    chunks = job.chunks.order_by("index").values_list("pk", "channel", "speech")
+    channel_of: dict[int, int | None] = {}
+    speech: dict[int | None, list[Span]] = {None: []}
+    for pk, channel, spans in chunks:
+        channel_of[pk] = channel
+        speech.setdefault(channel, []).extend(Span(start, end) for start, end in spans)
+    segments: dict[int | None, list[Segment]] = {channel: [] for channel in speech}
+    for segment in job.segments.all():
+        segments[channel_of[segment.chunk_id]].append(segment)
+    suspects = [
+        suspect
+        for channel in speech
+        for suspect in _find_in_channel(segments[channel], speech[channel], channel)
     ]
+    return sorted(suspects, key=lambda suspect: suspect.start)
+
+
+def _find_in_channel(
+    segments: Sequence[Segment], speech: Sequence[Span], channel: int | None
+) -> list[Suspect]:
+    """The suspects among the segments of one channel, or of all of them mixed; both are ordered by time."""
     reasons: dict[int, set[str]] = {}
     for reason, suspect_segments in (
         (REPETITION, _looping_segments(segments)),
@@ -66,15 +83,21 @@ def find_suspects(*, job: Job) -> list[Suspect]:
         for segment in suspect_segments:
             reasons.setdefault(segment.pk, set()).add(reason)
     suspects = [
-        Suspect(s, s.start, s.end, tuple(reason for reason in REASONS if reason in reasons[s.pk]))
+        Suspect(
+            s,
+            s.start,
+            s.end,
+            tuple(reason for reason in REASONS if reason in reasons[s.pk]),
+            channel,
+        )
         for s in segments
         if s.pk in reasons and not is_edited(s)
     ]
     suspects += [
-        Suspect(None, span.start, span.end, (SPEECH_WITHOUT_TEXT,))
+        Suspect(None, span.start, span.end, (SPEECH_WITHOUT_TEXT,), channel)
         for span in _speech_without_text(speech, segments)
     ]
-    return sorted(suspects, key=lambda suspect: suspect.start)
+    return suspects
 
 
 # ---- Loops

@@ -48,12 +48,19 @@ def _decode_one(service: socket.socket) -> None:
             _send(service, messages.FAULT, traceback.format_exc().encode())
 
 
-def _answer(service: socket.socket, file: BinaryIO, *, task: str, max_seconds: float) -> None:
+def _answer(
+    service: socket.socket,
+    file: BinaryIO,
+    *,
+    task: str,
+    max_seconds: float,
+    is_surround_mixed: bool,
+) -> None:
     file.seek(0)
     if task == "probe":
         _send(service, messages.INFO, messages.info_body(ffmpeg.probe(file)))
         return
-    for block in ffmpeg.decode(file, max_seconds=max_seconds):
+    for block in ffmpeg.decode(file, max_seconds=max_seconds, is_surround_mixed=is_surround_mixed):
         data = block.astype("<i2", copy=False).tobytes()
         _send(service, messages.SAMPLES, messages.samples_body(block.shape[1], data))
     _send(service, messages.DONE)

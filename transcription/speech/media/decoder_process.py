@@ -48,7 +48,7 @@ def probe(file: BinaryIO) -> AudioInfo:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with _decoder() as decoder:
-                decoder.send(file, task="probe", max_seconds=0)
+                decoder.send(file, task="probe")
                 kind, body = decoder.receive()
                 if kind != messages.INFO:
                     raise decoder.broken(f"a message of kind {kind!r} in answer to a probe")
@@ -62,14 +62,18 @@ def probe(file: BinaryIO) -> AudioInfo:
     raise AssertionError("unreachable")
 
 
-def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[tuple[int, bytes]]:
+def decode(
+    file: BinaryIO, *, max_seconds: float, is_surround_mixed: bool = True
+) -> Iterator[tuple[int, bytes]]:
     """Have a decoder process decode a file: yields the number of channels, and interleaved samples of all of them.
 
     The samples are at 16 kHz, 16 bits, little-endian. The number of channels stays the same.
     Raises NotAudioError, or DecoderLostError. The process ends with the iterator.
     """
     with _decoder() as decoder:
-        decoder.send(file, task="decode", max_seconds=max_seconds)
+        decoder.send(
+            file, task="decode", max_seconds=max_seconds, is_surround_mixed=is_surround_mixed
+        )
         seconds, n_before = 0.0, None
         while True:
             kind, body = decoder.receive()
@@ -103,7 +107,14 @@ class _Decoder:
             theirs.close()
             os.close(status_write)
 
-    def send(self, file: BinaryIO, *, task: str, max_seconds: float) -> None:
+    def send(
+        self,
+        file: BinaryIO,
+        *,
+        task: str,
+        max_seconds: float = 0,
+        is_surround_mixed: bool = True,
+    ) -> None:
         """Hand the file over. Raises DecoderLostError."""
         kind, body = self.receive()
         if kind != messages.READY:
@@ -111,7 +122,9 @@ class _Decoder:
         self._process_id, is_confined = messages.read_ready(body)
         if not is_confined:
             _warn_of_open_system_calls()
-        request = json.dumps({"task": task, "max_seconds": max_seconds}).encode()
+        request = json.dumps(
+            {"task": task, "max_seconds": max_seconds, "is_surround_mixed": is_surround_mixed}
+        ).encode()
         try:
             socket.send_fds(self._socket, [request], [file.fileno()])
         except OSError as error:

@@ -18,7 +18,7 @@ from av.packet import Packet
 
 from transcription.speech.engines.base import SAMPLE_RATE
 from transcription.speech.media import formats
-from transcription.speech.media.messages import MAX_CHANNELS, AudioInfo, NotAudioError
+from transcription.speech.media.messages import MAX_CHANNELS, MAX_TRACKS, AudioInfo, NotAudioError
 
 Channels: TypeAlias = "npt.NDArray[np.int16]"
 """Samples at 16 kHz as 16-bit integers: shape (n_samples, n_channels)."""
@@ -32,7 +32,6 @@ MIN_SAMPLE_RATE = 4000
 MAX_SAMPLE_RATE = 768_000
 MAX_MIXED_CHANNELS = 8
 """The most of a layout that FFmpeg mixes by what each channel is for (centre, rear)."""
-MAX_TRACKS = 8
 UNKNOWN = "und"
 """FFmpeg's name for the language of a track that has none."""
 PROBE_PACKETS = 100
@@ -72,6 +71,7 @@ def probe(file: BinaryIO) -> AudioInfo:
             container.format.name,
             tracks[0].codec_context.name,
             None if _is_length_guessed(container.format.name, file) else _length(container, tracks),
+            tuple(max(track.channels, 1) for track in _read_tracks(container, tracks)),
         )
 
 
@@ -144,8 +144,12 @@ def _problem(frame: AudioFrame) -> str:
     return ""
 
 
-def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[Channels]:
+def decode(
+    file: BinaryIO, *, max_seconds: float, is_surround_mixed: bool = True
+) -> Iterator[Channels]:
     """Yield all channels of all tracks in blocks of ten seconds, so that memory does not grow with the file's length.
+
+    The channels of surround sound become one, unless they are to stay apart.
 
     Gaps between timestamps (a paused recording, a lost packet, a track that begins later) become silence, so that
     times match those of a player, and the tracks each other. Damaged packets are skipped; a truncated file ends where
@@ -154,7 +158,14 @@ def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[Channels]:
     """
     with ExitStack() as opened:
         tracks = [
-            _Buffered(_Track(opened.enter_context(_open(file)), index, max_seconds=max_seconds))
+            _Buffered(
+                _Track(
+                    opened.enter_context(_open(file)),
+                    index,
+                    max_seconds=max_seconds,
+                    is_surround_mixed=is_surround_mixed,
+                )
+            )
             for index in _tracks_of(file)
         ]
         while True:
@@ -166,25 +177,38 @@ def decode(file: BinaryIO, *, max_seconds: float) -> Iterator[Channels]:
 
 
 def _tracks_of(file: BinaryIO) -> list[int]:
-    """The indexes of the audio streams that are read: of several languages only the first one's."""
+    """The indexes of the audio streams that are read."""
     with _open(file) as container:
-        if container.format.name not in formats.WITH_TRACKS:
-            return [_audio(container)[0].index]
-        languages = [stream.language or UNKNOWN for stream in _audio(container)]
-        return [
-            stream.index
-            for stream, language in zip(_audio(container), languages, strict=True)
-            if language in (languages[0], UNKNOWN) or languages[0] == UNKNOWN
-        ][:MAX_TRACKS]
+        return [track.index for track in _read_tracks(container, _audio(container))]
+
+
+def _read_tracks(container: InputContainer, tracks: list[AudioStream]) -> list[AudioStream]:
+    """Those audio streams that are read: of several languages only the first one's."""
+    if container.format.name not in formats.WITH_TRACKS:
+        return tracks[:1]
+    languages = [track.language or UNKNOWN for track in tracks]
+    return [
+        track
+        for track, language in zip(tracks, languages, strict=True)
+        if language in (languages[0], UNKNOWN) or languages[0] == UNKNOWN
+    ][:MAX_TRACKS]
 
 
 class _Track:
     """One audio stream of an open file."""
 
-    def __init__(self, container: InputContainer, index: int, *, max_seconds: float) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        index: int,
+        *,
+        max_seconds: float,
+        is_surround_mixed: bool,
+    ) -> None:
         self._container = container
         [self._stream] = [stream for stream in _audio(container) if stream.index == index]
         self._max_seconds = max_seconds
+        self._is_surround_mixed = is_surround_mixed
         self._size = container.size
         self._n_decoded = self._n_silent = 0
 
@@ -196,10 +220,14 @@ class _Track:
             gap = self._gap_before(frame, origin)
             frame.pts = None  # or the resampler would fill the gap a second time
             if resampler is None:
-                resampler = _Resampler(frame)
+                resampler = _Resampler(frame, is_surround_mixed=self._is_surround_mixed)
             elif not resampler.takes(frame):  # in radio streams and concatenated files
                 yield from self._counted(resampler.end())
-                resampler = _Resampler(frame, n_channels=resampler.n_channels)
+                resampler = _Resampler(
+                    frame,
+                    is_surround_mixed=self._is_surround_mixed,
+                    n_channels=resampler.n_channels,
+                )
             for begin in range(0, gap, BLOCK_SAMPLES):
                 n_samples = min(gap - begin, BLOCK_SAMPLES)
                 yield np.zeros((n_samples, resampler.n_channels), np.int16)
@@ -352,14 +380,18 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
 class _Resampler:
     """Makes 16-bit samples at 16 kHz of frames that have one sample rate, one layout and one sample format.
 
-    The channels stay apart, unless FFmpeg knows how such a layout is mixed: surround sound becomes one channel.
+    The channels stay apart, unless surround sound is to be mixed, as FFmpeg does by what each channel is for.
     """
 
-    def __init__(self, first: AudioFrame, *, n_channels: int | None = None) -> None:
+    def __init__(
+        self, first: AudioFrame, *, is_surround_mixed: bool, n_channels: int | None = None
+    ) -> None:
         """`n_channels`: as many as the frames before had, if there were any."""
         n_own = first.layout.nb_channels
-        is_mixed = 2 < n_own <= MAX_MIXED_CHANNELS and not first.layout.name.endswith(" channels")
-        is_mixed = is_mixed or n_channels not in (None, n_own)
+        is_surround = 2 < n_own <= MAX_MIXED_CHANNELS and not first.layout.name.endswith(
+            " channels"
+        )
+        is_mixed = (is_surround and is_surround_mixed) or n_channels not in (None, n_own)
         self._format = _format(first)
         self._n_resampled = 1 if is_mixed else n_own
         self.n_channels = n_channels or self._n_resampled

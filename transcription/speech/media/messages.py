@@ -37,6 +37,7 @@ _READY_BODY: Final = struct.Struct("<I?")
 CHANNELS: Final = struct.Struct("<H")
 MAX_CHANNELS: Final = 64
 """Of all tracks together: the most that FFmpeg resamples."""
+MAX_TRACKS: Final = 8
 MAX_SAMPLES_BYTES: Final = 2 * 16_000 * 10 * MAX_CHANNELS
 """The most samples that one message holds: ten seconds of them."""
 
@@ -67,6 +68,8 @@ class AudioInfo:
     container: str
     codec: str
     duration: float | None
+    track_channels: tuple[int, ...]
+    """The number of channels of each track that is read, as the file declares them."""
 
 
 def ready_body(process_id: int, *, is_confined: bool) -> bytes:
@@ -96,7 +99,12 @@ def read_info(body: bytes) -> AudioInfo:
         isinstance(duration, int | float) and math.isfinite(duration) and duration > 0
     ):
         raise ValueError("a duration that is no positive number of seconds")
-    return AudioInfo(container, codec, None if duration is None else float(duration))
+    tracks = fields["track_channels"]
+    if not isinstance(tracks, list) or not 0 < len(tracks) <= MAX_TRACKS:
+        raise ValueError("tracks that no file may have")
+    if not all(type(n_channels) is int and n_channels > 0 for n_channels in tracks):
+        raise ValueError("numbers of channels that are none")
+    return AudioInfo(container, codec, None if duration is None else float(duration), tuple(tracks))
 
 
 def samples_body(n_channels: int, samples: bytes) -> bytes:

@@ -14,13 +14,20 @@ export function chosenOptions() {
   if (!form.reportValidity()) return null;
   const options = { model_name: model.value, language: language.value, diarize: String(speakers.value !== "off") };
   if (speakers.value === "exactly") options.num_speakers = number.value;
+  if (speakers.value === "channels") options.channels = "speakers";
   return options;
 }
 
 /** The options of an upload as text. */
-export function describeOptions({ model_name: name, language: code, diarize, num_speakers: count }) {
-  const speakersText = diarize === "false" ? "without speakers" : count ? `${count} ${count === "1" ? "speaker" : "speakers"}` : "with speakers";
-  return `${name}, ${code ? languageName(code) : "language detected"}, ${speakersText}`;
+export function describeOptions({ model_name: name, language: code, ...options }) {
+  return `${name}, ${code ? languageName(code) : "language detected"}, ${describeSpeakers(options)}`;
+}
+
+function describeSpeakers({ diarize, num_speakers: count, channels }) {
+  if (channels === "speakers") return "a speaker on each channel";
+  if (diarize === "false") return "without speakers";
+  if (!count) return "with speakers";
+  return `${count} ${count === "1" ? "speaker" : "speakers"}`;
 }
 
 function load() {
