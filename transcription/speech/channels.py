@@ -17,6 +17,7 @@ from transcription.speech.engines.base import SAMPLE_RATE, Audio
 from transcription.speech.mixing import (
     FORGET,
     MAX_RAISE_DB,
+    MIN_OWN_FRAMES,
     SPEECH_RMS,
     Channels,
     Flags,
@@ -35,12 +36,14 @@ Spectra: TypeAlias = "npt.NDArray[np.complex64]"
 
 WINDOW_SAMPLES = 2048
 """128 ms: a copy that is up to some 20 ms late, 7 m of way, is still coherent; the lag of others is found first."""
+MAX_RAISE = 10 ** (MAX_RAISE_DB / 20)
 MAX_LAG_FRAMES = 12
 """0.4 s: the echo of a telephone line."""
 AVERAGED_FRAMES = 23
 """Over how many frames of 32 ms coherence is averaged."""
+CONTEXT_FRAMES = MAX_LAG_FRAMES + AVERAGED_FRAMES // 2
 MIN_HZ, MAX_HZ = 200, 4000
-COPY_SHARE = 0.6
+COPY_SHARE = 0.5
 """A channel is a copy where a louder one explains more of its power."""
 INDEPENDENT_SHARE = 0.35
 """A channel has a voice of its own where no other one explains more of its power,"""
@@ -78,13 +81,14 @@ class Separator:
     """Leaves in each channel what its own speaker says, and makes it loud enough to be heard."""
 
     def __init__(self, n_channels: int) -> None:
+        self._comparer = _Comparer(n_channels)
         self._speech_level = np.zeros(n_channels)
         self._gains = np.ones(n_channels)
 
     def separate(self, block: Channels) -> Channels:
         """The next block without copies; its shape, (n_samples, n_channels), stays."""
         padded = _padded(block)
-        is_own = ~_compare(padded).is_copy
+        is_own = ~self._comparer.compare(padded).is_copy
         separated = np.empty_like(padded)
         for channel, pcm in enumerate(padded.T):
             samples = to_floats(pcm)
@@ -95,18 +99,19 @@ class Separator:
 
     def _factor(self, channel: int, samples: Audio, is_own: Flags) -> float:
         """At least 1: it brings the channel's voice to the level at which speech is looked for."""
-        frames = samples.reshape(-1, FRAME_SAMPLES).astype(np.float64) / 32768
-        levels = np.sqrt((frames**2).mean(axis=1))[is_own]
-        loud = float(np.percentile(levels, 95)) if len(levels) else 0.0
+        levels, speech = levels_and_speech(samples)
+        own = long_runs((speech > SPEECH_PROBABILITY) & is_own)
+        loud = float(np.sqrt((levels[own] ** 2).mean())) / 32768 if own.any() else 0.0
         known = max(self._speech_level[channel] * FORGET, loud)
         self._speech_level[channel] = known
-        return float(np.clip(SPEECH_RMS / (known + 1e-9), 1.0, 10 ** (MAX_RAISE_DB / 20)))
+        return float(np.clip(SPEECH_RMS / known, 1.0, MAX_RAISE)) if known else 1.0
 
 
 class SeparateVoices:
     """Finds out in a recording's first ten minutes whether its channels, or some of them, hold a speaker each."""
 
     def __init__(self, n_channels: int) -> None:
+        self._comparer = _Comparer(n_channels)
         self._n_own = np.zeros(n_channels, int)
         self._n_samples = 0
 
@@ -119,7 +124,7 @@ class SeparateVoices:
         """Take in the next block, of shape (n_samples, n_channels)."""
         self._n_samples += len(block)
         padded = _padded(block)
-        found = _compare(padded)
+        found = self._comparer.compare(padded)
         for channel, samples in enumerate(padded.T):
             _levels, speech = levels_and_speech(to_floats(samples))
             is_own = (found.explained[channel] < INDEPENDENT_SHARE) | found.is_loudest[channel]
@@ -151,8 +156,26 @@ class _Comparison:
     """Whether it is louder than all others by OWN_LEVEL."""
 
 
+class _Comparer:
+    """Compares the channels of one block after the other; each in the light of the end of the one before."""
+
+    def __init__(self, n_channels: int) -> None:
+        self._before = np.zeros((CONTEXT_FRAMES * FRAME_SAMPLES, n_channels), np.int16)
+
+    def compare(self, block: Channels) -> _Comparison:
+        """The comparison of a block whose length is a whole number of frames, of 32 ms."""
+        joined = np.concatenate([self._before, block])
+        self._before = joined[-len(self._before) :]
+        found = _compare(joined)
+        is_copy = np.stack([_without_gaps(flags) for flags in found.is_copy])
+        return _Comparison(
+            found.explained[:, CONTEXT_FRAMES:],
+            is_copy[:, CONTEXT_FRAMES:],
+            found.is_loudest[:, CONTEXT_FRAMES:],
+        )
+
+
 def _compare(block: Channels) -> _Comparison:
-    """Compare the channels of a block whose length is a whole number of frames, of 32 ms."""
     spectra = [_spectra(channel) for channel in block.T]
     whole = [_whitened(channel) for channel in block.T]
     powers = [_average(np.abs(own) ** 2) for own in spectra]
@@ -163,7 +186,7 @@ def _compare(block: Channels) -> _Comparison:
     for channel, own in enumerate(spectra):
         for other in [index for index in loudest if index != channel][:MAX_COMPARED]:
             share = np.zeros(len(own))
-            for lag in {0, 1, _lag(whole[channel], whole[other], len(own))}:
+            for lag in {0, 1, _lag(whole[channel], whole[other])}:
                 cross = np.abs(_average(own * _later(spectra[other], lag).conj())) ** 2
                 power = (cross / (_later(powers[other], lag) + 1e-3)).sum(axis=1)
                 share = np.maximum(share, power / (totals[channel] + 1e-3))
@@ -174,6 +197,12 @@ def _compare(block: Channels) -> _Comparison:
             is_loudest[channel] &= totals[channel] > totals[other] * OWN_LEVEL**2
             explained[channel] = np.maximum(explained[channel], share)
     return _Comparison(explained, is_copy, is_loudest)
+
+
+def _without_gaps(is_copy: Flags) -> Flags:
+    """The flags with gaps filled that are too short for a voice, unless they go on after the end."""
+    going_on = np.zeros(MIN_OWN_FRAMES, bool)
+    return ~long_runs(~np.concatenate([is_copy, going_on]))[: len(is_copy)]
 
 
 def _padded(block: Channels) -> Channels:
@@ -199,15 +228,13 @@ def _whitened(channel: npt.NDArray[np.int16]) -> npt.NDArray[np.complex64]:
     return (spectrum / (np.abs(spectrum) + 1.0)).astype(np.complex64)
 
 
-def _lag(
-    channel: npt.NDArray[np.complex64], other: npt.NDArray[np.complex64], n_frames: int
-) -> int:
+def _lag(channel: npt.NDArray[np.complex64], other: npt.NDArray[np.complex64]) -> int:
     """How many frames later `channel` has what `other` has, from 0 to MAX_LAG_FRAMES.
 
     By generalized cross-correlation with phase transform (Knapp and Carter 1976).
     """
     correlation = np.abs(np.fft.irfft(channel * other.conj()))
-    n_lags = min(MAX_LAG_FRAMES, n_frames - 1) * FRAME_SAMPLES
+    n_lags = MAX_LAG_FRAMES * FRAME_SAMPLES
     return round(int(correlation[: n_lags + 1].argmax()) / FRAME_SAMPLES)
 
 
