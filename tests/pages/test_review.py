@@ -1,9 +1,12 @@
-"""The review page: suspects are stepped through, segments are split and merged."""
+"""The review page: suspects are stepped through, segments are edited, split and merged."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser import opened
 from tests.service import Service
@@ -67,3 +70,96 @@ async def test_a_segment_is_split_and_merged(service: Service, job_id: str) -> N
         await expect(field).to_be_focused()  # of the whole
         await field.press("Escape")
         await expect(said).to_have_text(before)
+
+
+@pytest.fixture
+def conversation_id(service: Service, audio_dir: Path) -> str:
+    job_id = service.upload(audio_dir / "conversation" / "sample.flac")
+    service.finished(job_id)
+    return job_id
+
+
+@asynccontextmanager
+async def held(page: Page, method: str, path: str, *, status: int = 0) -> AsyncIterator[None]:
+    """Requests wait for the end of the block; with a `status` they are answered so, and never reach the service."""
+    released = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if route.request.method != method:
+            await route.fallback()
+            return
+        await released.wait()
+        await (
+            route.fulfill(status=status, json={"detail": "No."}) if status else route.continue_()
+        )
+
+    await page.route(path, hold)
+    yield
+    async with page.expect_response(lambda response: response.request.method == method):
+        released.set()
+    await page.unroute(path)
+
+
+async def test_an_editor_that_was_left_while_saving_does_not_close_the_next(
+    service: Service, conversation_id: str
+) -> None:
+    async with opened(service.url) as page:
+        await page.goto(f"/app/jobs/{conversation_id}/")
+        said = page.locator("#segments .said")
+        field = page.get_by_label("Text of the segment")
+        await said.first.dblclick()
+        await field.fill("The first text.")
+        async with held(page, "PATCH", "**/api/transcribe/segments/*"):
+            await field.press("Enter")
+            await field.press("Escape")
+            await said.nth(1).dblclick()
+            await field.fill("The second text.")
+        await expect(said.first).to_have_text("The first text.")
+        await expect(field).to_have_value("The second text.")
+        await expect(field).to_be_focused()
+        await field.press("Enter")
+        await expect(said.nth(1)).to_have_text("The second text.")
+        assert service.result(conversation_id)["text"].startswith(
+            "The first text. The second text."
+        )
+
+
+async def test_text_that_is_rejected_after_its_editor_was_left_can_be_restored(
+    service: Service, conversation_id: str
+) -> None:
+    async with opened(service.url, but="status of 503") as page:
+        await page.goto(f"/app/jobs/{conversation_id}/")
+        said = page.locator("#segments .said")
+        field = page.get_by_label("Text of the segment")
+        await said.first.dblclick()
+        await field.fill("The first text.")
+        async with held(page, "PATCH", "**/api/transcribe/segments/*", status=503):
+            await field.press("Enter")
+            await field.press("Escape")
+            await said.nth(1).dblclick()
+            await field.fill("The second text.")
+        await expect(field).to_have_value("The second text.")
+        notice = page.locator(".notice", has_text="Your text was not saved: No.")
+        await notice.get_by_role("button", name="Restore").click()
+        await expect(said.nth(1)).to_have_text("The second text.")
+        await expect(field).to_have_value("The first text.")
+
+
+async def test_a_segment_that_is_opened_while_another_is_being_saved_waits_for_it(
+    service: Service, conversation_id: str
+) -> None:
+    async with opened(service.url) as page:
+        await page.goto(f"/app/jobs/{conversation_id}/")
+        said = page.locator("#segments .said")
+        field = page.get_by_label("Text of the segment")
+        second = await said.nth(1).inner_text()
+        await said.first.dblclick()
+        await field.fill("The first text.")
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.method))
+        async with held(page, "PATCH", "**/api/transcribe/segments/*"):
+            await field.press("Enter")
+            await said.nth(1).dblclick()
+        await expect(field).to_have_value(second)
+        assert sent.count("PATCH") == 1
+        await expect(said.first).to_have_text("The first text.")

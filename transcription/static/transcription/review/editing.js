@@ -1,4 +1,5 @@
 // The editor of a segment's text, in its place. One is open at a time; unsaved text is never discarded silently.
+// A request may be answered after its editor was left: each action changes its own editor, not the open one.
 
 import { api, notice } from "../shared.js";
 import { diffElements } from "./diff.js";
@@ -9,22 +10,24 @@ import { scrollToSegment, select } from "./follow.js";
 import { playPart } from "./player.js";
 import { transcript } from "./transcript.js";
 
-/** The open editor: {id, was, form, field, isBusy}; `was` is the segment when the editor was opened. */
+/** The open editor: {id, was, form, field, running}: the segment when it was opened, and the action that is running. */
 let open = null;
+/** Editors whose text is being sent. */
+const saving = new Set();
 
-const isChanged = () => open !== null && editedText() !== open.was.text;
-const editedText = () => open.field.value.replace(/\s+/g, " ").trim();
+const editedText = (editor) => editor.field.value.replace(/\s+/g, " ").trim();
+const isChanged = (editor) => editedText(editor) !== editor.was.text;
 
 /** Open the editor of a segment, with the caret at an index of the text, by default at its end. */
 export async function edit(segment, caret = segment.text.length) {
   if (open?.id === segment.id) return open.field.focus();
-  if (open && !(await save())) return;
+  while (open) if (!(await saveAndClose())) return;
   const fresh = transcript.get(segment.id);
   if (!fresh) return;
   renderAll();
   select(fresh);
   const form = clone("editor-template");
-  open = { id: fresh.id, was: fresh, form, field: form.querySelector("textarea"), isBusy: false };
+  open = { id: fresh.id, was: fresh, form, field: form.querySelector("textarea"), running: null };
   lock(fresh);
   open.field.value = fresh.text;
   textOf(elementOf(fresh)).replaceChildren(form);
@@ -80,29 +83,32 @@ const ACTIONS = {
   cancel: () => discard(),
   play: () => playPart(open.was),
   split: () => runOnce(splitHere),
-  "merge-previous": () => runOnce(() => merge(-1)),
-  "merge-next": () => runOnce(() => merge(1)),
+  "merge-previous": () => runOnce((editor) => merge(editor, -1)),
+  "merge-next": () => runOnce((editor) => merge(editor, 1)),
   "keep-mine": () => runOnce(keepMine),
   "take-theirs": () => discard(),
 };
 
-/** Run an action, unless one is running already: a key may be pressed twice. */
+/** Run an action of the open editor, unless one is running already: a key may be pressed twice. */
 async function runOnce(action) {
-  if (!open || open.isBusy) return;
   const editor = open;
-  editor.isBusy = true;
+  if (!editor || editor.running) return;
   editor.field.readOnly = true;
   editor.form.setAttribute("aria-busy", "true");
+  editor.running = action(editor);
   try {
-    await action();
+    await editor.running;
   } finally {
-    editor.isBusy = editor.field.readOnly = false;
+    editor.running = null;
+    editor.field.readOnly = false;
     editor.form.removeAttribute("aria-busy");
   }
 }
 
-function close() {
-  const { id } = open;
+/** Close an editor, unless it was left already. */
+function close(editor) {
+  if (open !== editor) return;
+  const { id } = editor;
   const segment = transcript.get(id);
   elementOf({ id })?.classList.remove("editing");
   open = null;
@@ -110,11 +116,15 @@ function close() {
   if (segment) select(segment, { focus: true });
 }
 
-/** Close without saving; a notice lets the user restore the text. */
+/** Close without saving. Text that is being sent is saved all the same, unless the service rejects it. */
 function discard() {
-  const [{ id, field }, wasChanged] = [open, isChanged()];
-  close();
-  if (!wasChanged) return;
+  const editor = open;
+  close(editor);
+  if (isChanged(editor) && !saving.has(editor)) offerRestore(editor);
+}
+
+/** Let the user restore the text of an editor that was left. */
+function offerRestore({ id, field }, message = "Your text was not saved.") {
   const run = async () => {
     const segment = transcript.get(id);
     if (!segment) return notice(`The segment was removed. Your text was: ${field.value}`);
@@ -123,101 +133,119 @@ function discard() {
     open.field.value = field.value;
     resizeField();
   };
-  notice("Your text was not saved.", { action: { label: "Restore", run } });
+  notice(message, { action: { label: "Restore", run } });
 }
 
-/** Save and close the editor. Returns false, with the editor still open, if saving failed. */
-async function save() {
-  if (isChanged() && !(await saveText())) return false;
-  close();
+/** Save and close an editor. Returns false if saving failed or the editor was left meanwhile. */
+async function save(editor) {
+  if (isChanged(editor) && !(await saveText(editor))) return false;
+  close(editor);
   return true;
 }
 
-/** Save and keep the editor open. Returns whether it was saved. */
-async function saveText(was = open.was) {
-  const text = editedText();
+/** Wait for what the open editor does, and save and close it if it is still open. Returns whether none is open. */
+async function saveAndClose() {
+  await open?.running;
+  if (open) await runOnce(save);
+  return !open;
+}
+
+/** Save and keep the editor open. Returns false if saving failed or the editor was left meanwhile. */
+async function saveText(editor, was = editor.was) {
+  const text = editedText(editor);
   if (!text) {
-    showEditorProblem("A segment cannot be empty. To remove it from the transcript, choose Remove under ⋯.");
+    showEditorProblem(editor, "A segment cannot be empty. To remove it from the transcript, choose Remove under ⋯.");
     return false;
   }
   try {
-    await edits.change(open.was, { text }, was);
+    await sendText(editor, text, was);
   } catch (error) {
-    if (error.status === 409) await showConflict(error);
-    else if (error.status === 404) showEditorProblem(`${error.message} Copy your text if you need it.`);
-    else showEditorProblem(`${error.message} Your text is still here: try again.`);
+    if (open !== editor) offerRestore(editor, `Your text was not saved: ${error.message}`);
+    else if (error.status === 409) await showConflict(editor, error);
+    else if (error.status === 404) showEditorProblem(editor, `${error.message} Copy your text if you need it.`);
+    else showEditorProblem(editor, `${error.message} Your text is still here: try again.`);
     return false;
   }
-  open.was = transcript.get(open.id) ?? open.was;
-  return true;
+  editor.was = transcript.get(editor.id) ?? editor.was;
+  return open === editor;
 }
 
-function showEditorProblem(text) {
-  showProblem(open.form.querySelector(".editor-problem"), text);
+async function sendText(editor, text, was) {
+  saving.add(editor);
+  try {
+    await edits.change(editor.was, { text }, was);
+  } finally {
+    saving.delete(editor);
+  }
+}
+
+function showEditorProblem(editor, text) {
+  showProblem(editor.form.querySelector(".editor-problem"), text);
 }
 
 // ---- Conflicts with other users' edits
 
-async function showConflict(conflict) {
+async function showConflict(editor, conflict) {
   let theirs;
   try {
-    theirs = await api("GET", `/api/transcribe/segments/${open.id}`);
+    theirs = await api("GET", `/api/transcribe/segments/${editor.id}`);
   } catch (error) {
-    showEditorProblem(`${error.message} Copy your text if you need it.`);
+    showEditorProblem(editor, `${error.message} Copy your text if you need it.`);
     return;
   }
   transcript.change([theirs]);
-  if (theirs.text === open.was.text) return showEditorProblem(conflict.message);
-  open.theirs = theirs;
-  showEditorProblem("");
-  const panel = open.form.querySelector(".conflict");
-  panel.querySelector(".conflict-theirs").replaceChildren(...diffElements(editedText(), theirs.text));
+  if (theirs.text === editor.was.text) return showEditorProblem(editor, conflict.message);
+  editor.theirs = theirs;
+  showEditorProblem(editor, "");
+  const panel = editor.form.querySelector(".conflict");
+  panel.querySelector(".conflict-theirs").replaceChildren(...diffElements(editedText(editor), theirs.text));
   panel.hidden = false;
   panel.querySelector("[data-edit=keep-mine]").focus();
 }
 
-async function keepMine() {
-  open.form.querySelector(".conflict").hidden = true;
-  if (await saveText(open.theirs)) close();
+async function keepMine(editor) {
+  editor.form.querySelector(".conflict").hidden = true;
+  if (await saveText(editor, editor.theirs)) close(editor);
 }
 
 // ---- Split and merge
 
-async function splitHere() {
-  const before = open.field.value.slice(0, open.field.selectionStart);
+async function splitHere(editor) {
+  const before = editor.field.value.slice(0, editor.field.selectionStart);
   const index = before.replace(/\s+/g, " ").trimStart().length;
-  if (isChanged() && !(await saveText())) return;
-  const { id } = open;
-  await restructure(() => edits.split(transcript.get(id), index), () => transcript.after(transcript.get(id)));
+  if (isChanged(editor) && !(await saveText(editor))) return;
+  const { id } = editor;
+  await restructure(editor, () => edits.split(transcript.get(id), index), () => transcript.after(transcript.get(id)));
 }
 
-async function merge(by) {
-  const segment = transcript.get(open.id);
+async function merge(editor, by) {
+  const segment = transcript.get(editor.id);
   const other = segment && (by < 0 ? transcript.before(segment) : transcript.after(segment));
-  if (!other) return showEditorProblem(by < 0 ? "This is the first segment." : "This is the last segment.");
-  if (isChanged() && !(await saveText())) return;
-  const current = transcript.get(open.id);
+  if (!other) return showEditorProblem(editor, by < 0 ? "This is the first segment." : "This is the last segment.");
+  if (isChanged(editor) && !(await saveText(editor))) return;
+  const current = transcript.get(editor.id);
   const [first, second] = by < 0 ? [other, current] : [current, other];
-  await restructure(() => edits.merge(first, second), () => transcript.get(first.id), first.text.length);
+  await restructure(editor, () => edits.merge(first, second), () => transcript.get(first.id), first.text.length);
 }
 
 /** Send a split or merge, then edit the segment that `pick` returns. */
-async function restructure(request, pick, caret = 0) {
+async function restructure(editor, request, pick, caret = 0) {
   try {
     await request();
   } catch (error) {
-    return showEditorProblem(error.message);
+    return open === editor ? showEditorProblem(editor, error.message) : notice(error.message);
   }
+  if (open !== editor) return;
   const segment = pick();
-  close();
+  close(editor);
   if (segment) await edit(segment, caret);
 }
 
 async function saveAndMove(by) {
-  const segment = transcript.get(open.id);
-  const next = segment && (by < 0 ? transcript.before(segment) : transcript.after(segment));
-  await runOnce(async () => {
-    if ((await save()) && next) await edit(transcript.get(next.id) ?? next);
+  await runOnce(async (editor) => {
+    const segment = transcript.get(editor.id);
+    const next = segment && (by < 0 ? transcript.before(segment) : transcript.after(segment));
+    if ((await save(editor)) && next) await edit(transcript.get(next.id) ?? next);
   });
 }
 
@@ -235,7 +263,7 @@ export async function removeSegment(segment) {
 
 /** Send an edit from outside the editor, which is saved first. */
 async function sendEdit(request, segment) {
-  if (open && !(await save())) return;
+  if (!(await saveAndClose())) return;
   try {
     await request();
   } catch (error) {
@@ -244,5 +272,5 @@ async function sendEdit(request, segment) {
 }
 
 window.addEventListener("beforeunload", (event) => {
-  if (isChanged()) event.preventDefault();
+  if ((open && isChanged(open)) || saving.size) event.preventDefault();
 });
