@@ -163,3 +163,35 @@ async def test_a_segment_that_is_opened_while_another_is_being_saved_waits_for_i
         await expect(field).to_have_value(second)
         assert sent.count("PATCH") == 1
         await expect(said.first).to_have_text("The first text.")
+
+
+async def test_stepping_through_suspects_goes_on_where_the_user_was(
+    service: Service, conversation_id: str
+) -> None:
+    without_speech = "update transcription_chunk set speech = '[]' where job_id = %s"
+    service.query(without_speech, conversation_id.replace("-", ""))
+    suspects = service.client.get(f"/api/transcribe/suspects/{conversation_id}").json()["suspects"]
+    n = len(suspects)
+    second, third = (f".segment[data-id='{suspect['segment_id']}']" for suspect in suspects[1:3])
+    async with opened(service.url) as page:
+        await page.goto(f"/app/jobs/{conversation_id}/")
+        here = page.locator("#suspect-here")
+        await expect(page.locator("#suspects-count")).to_have_text(f"{n} passages to check")
+        await page.keyboard.press("n")
+        await expect(here).to_contain_text(f"1 of {n}")
+        await page.keyboard.press("n")
+        await expect(page.locator(second)).to_be_focused()
+        await page.keyboard.press("Enter")
+        field = page.get_by_label("Text of the segment")
+        await field.fill("Checked by a person.")
+        await field.press("Enter")
+        await expect(page.locator("#suspects-count")).to_have_text(f"{n - 1} passages to check")
+        await expect(here).to_be_empty()  # the segment is no suspect any more
+        await page.keyboard.press("n")
+        await expect(page.locator(third)).to_be_focused()
+        await expect(here).to_contain_text(f"2 of {n - 1}")
+
+        await page.keyboard.press("Control+z")
+        await expect(here).to_contain_text(f"3 of {n}")
+        await page.keyboard.press("Shift+N")
+        await expect(page.locator(second)).to_be_focused()

@@ -19,8 +19,8 @@ const REASONS = {
 const POLL_MS = 1500;
 const MAX_PROPOSALS = 1000;
 
-let suspects = [];
-let index = -1;
+let suspects = []; // in order of time
+let here = null; // the suspect that was stepped to last; once it is edited it is no more among the suspects
 let undecided = []; // proposals
 
 const describe = (codes) => codes.map((code) => REASONS[code] ?? code).join("; ");
@@ -35,11 +35,9 @@ export async function loadSuspects() {
     byId("suspect-here").textContent = error.message;
     return;
   }
-  index = -1;
   const count = suspects.length === 1 ? "1 passage to check" : `${suspects.length} passages to check`;
   byId("suspects-count").textContent = count;
-  byId("suspect-here").textContent = "";
-  byId("suspect-retranslate").hidden = true;
+  showHere();
   byId("suspects-steps").hidden = !suspects.length;
   const marked = suspects.filter(({ segment_id }) => segment_id !== null);
   markSuspects(new Map(marked.map(({ segment_id, reasons }) => [segment_id, describe(reasons)])));
@@ -47,17 +45,42 @@ export async function loadSuspects() {
 
 export function stepSuspects(by) {
   if (!suspects.length) return notice("There are no passages to check.");
-  index = index < 0 && by < 0 ? suspects.length - 1 : (index + by + suspects.length) % suspects.length;
-  const { start, end, reasons, segment_id } = suspects[index];
-  goTo(start);
-  select(transcript.get(segment_id), { focus: true });
+  here = suspects.at(indexAfterStep(by) % suspects.length);
+  goTo(here.start);
+  select(transcript.get(here.segment_id), { focus: true });
+  showHere();
+}
+
+/** The index of the next (1) or previous (-1) suspect in time; it may be one beyond either end. */
+function indexAfterStep(by) {
+  const index = indexOfHere();
+  if (index >= 0) return index + by;
+  const following = suspects.findIndex(({ start }) => start >= (here?.start ?? -Infinity));
+  const next = following < 0 ? suspects.length : following;
+  return by > 0 ? next : next - 1;
+}
+
+/** The list is loaded anew after each edit: a segment is the same by its id, speech without text by its start. */
+function indexOfHere() {
+  return suspects.findIndex(({ segment_id, start }) =>
+    segment_id === here?.segment_id && (segment_id !== null || start === here.start),
+  );
+}
+
+function showHere() {
+  const index = indexOfHere();
+  byId("suspect-retranslate").hidden = index < 0;
+  if (index < 0) {
+    byId("suspect-here").textContent = "";
+    return;
+  }
+  const { start, end, reasons } = suspects[index];
   const position = `${index + 1} of ${suspects.length}, ${clock(start)} – ${clock(end)}`;
   byId("suspect-here").textContent = `${position}: ${describe(reasons)}`;
-  byId("suspect-retranslate").hidden = false;
 }
 
 function retranslateSuspect() {
-  const { segment_id, start, end } = suspects[index];
+  const { segment_id, start, end } = here;
   retranslate({ id: segment_id ?? `speech-at-${start.toFixed(2)}`, start, end });
 }
 
