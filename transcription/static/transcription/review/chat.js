@@ -10,16 +10,19 @@ import { showTab } from "./tabs.js";
 const form = byId("chat-form");
 const log = byId("chat-log");
 const question = form.elements.question;
-let messages = [];
+let messages = []; // what was asked and answered; a question without any answer is not among them
+let failure = null; // the element that says why the question that is in the field again was not answered
 let request = null; // the AbortController of the question in progress
 
 async function submitQuestion(event) {
   event.preventDefault();
   const content = question.value.trim();
   if (!content || request) return;
+  failure?.remove();
   messages.push({ role: "user", content });
   question.value = "";
-  log.append(element("p", { class: "chat-question", text: content }));
+  const asked = element("p", { class: "chat-question", text: content });
+  log.append(asked);
   const answer = element("div", { class: "chat-answer" });
   const text = answer.appendChild(element("p", { class: "written" }));
   log.append(answer);
@@ -30,11 +33,20 @@ async function submitQuestion(event) {
     const isStopped = error.name === "AbortError";
     const [kind, reason] = isStopped ? ["muted", "Stopped."] : ["problem", error.message];
     answer.append(element("p", { class: kind, text: reason }));
-    if (!text.textContent) question.value ||= messages.pop().content;
+    if (!text.textContent) takeBack(asked, answer);
   }
   if (text.textContent) messages.push({ role: "assistant", content: text.textContent });
   else text.remove();
   setBusy(false);
+}
+
+/** The question has no answer: put it back into the field, unless something was typed there meanwhile. */
+function takeBack(asked, answer) {
+  const { content } = messages.pop();
+  if (question.value.trim()) return;
+  question.value = content;
+  asked.remove();
+  failure = answer;
 }
 
 /** Send the question and show the answer as it is streamed. Throws an Error with the reason if that fails. */
@@ -80,7 +92,7 @@ function setBusy(isBusy) {
   log.setAttribute("aria-busy", String(isBusy));
   form.querySelector("[type=submit]").disabled = isBusy;
   byId("chat-stop").hidden = !isBusy;
-  byId("chat-clear").hidden = isBusy || !messages.length;
+  byId("chat-clear").hidden = isBusy || !log.childElementCount;
   if (!isBusy) question.focus({ preventScroll: true });
 }
 
