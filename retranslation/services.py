@@ -22,8 +22,11 @@ from transcription.locks import lock_job
 from transcription.models import Job, Leased
 from transcription.speech import catalogue
 from transcription.speech.engines.base import Span
+from transcription.sweeping import sweep
 from transcription.transcript.suspects import Suspect
 
+CLIPS = "retranslations"
+"""The folder of clips in the storage."""
 MAX_SECONDS = 600.0
 """The length of the longest range or clip."""
 BASE_SECONDS = 60.0
@@ -62,9 +65,7 @@ def request_clip(
     retranslation = _new_retranslation(job, requested)
     suffix = PurePath(upload.name or "").suffix.lower()
     suffix = suffix if suffix[1:].isalnum() and len(suffix) <= 10 else ""
-    retranslation.clip.name = default_storage.save(
-        f"retranslations/{retranslation.pk}{suffix}", upload
-    )
+    retranslation.clip.name = default_storage.save(f"{CLIPS}/{retranslation.pk}{suffix}", upload)
     try:
         _enqueue(retranslation)
     except BaseException:
@@ -266,7 +267,7 @@ def delete_clip(*, retranslation: Retranslation) -> None:
 
 
 def recover() -> None:
-    """Requeue retranslations of dead workers, wake workers if any wait, and delete expired ones. Idempotent."""
+    """Requeue retranslations of dead workers, wake workers, delete expired rows, and clips of no row. Idempotent."""
     leases.release_rows_of_dead_workers(Retranslation)
     leases.fail_exhausted(Retranslation, on_exhausted=on_exhausted)
     if n := claimable_requests().count():
@@ -276,6 +277,7 @@ def recover() -> None:
         wake_batch_worker()
     # Retranslations of a job are deleted with it; these are of clips alone.
     leases.past_retention(Retranslation.objects.filter(job=None)).delete()
+    sweep(CLIPS, rows=Retranslation.objects.exclude(clip=""), delete=default_storage.delete)
 
 
 # ---- Batches

@@ -74,6 +74,17 @@ def _no_provider(settings: Any) -> None:
     settings.TRANSCRIBER_LLM_CONTEXT_TOKENS = 0
 
 
+@pytest.fixture(scope="session")
+def files_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(autouse=True)
+def _no_files_of_a_service(settings: Any, files_dir: Path) -> None:
+    """Recovery deletes files that no row names, and the tests' database has no row of a developer's own service."""
+    settings.MEDIA_ROOT = files_dir
+
+
 @pytest.fixture(autouse=True)
 def _static_files_are_found_when_asked_for(settings: Any) -> None:
     """Else each test's first request would list all of them, which takes longer than most of these tests do."""

@@ -27,11 +27,12 @@ PIECE_SECONDS = 60
 PIECE_SAMPLES = PIECE_SECONDS * SAMPLE_RATE
 PIECE_BYTES = 2 * PIECE_SAMPLES
 STORAGE_ID = "storage-id"
+ROOT = "recordings"
 PEAKS_PER_SECOND = 20  # divides a piece evenly: the pieces' peaks can be concatenated
 
 
 def folder(recording: Recording) -> str:
-    return f"recordings/{recording.id}"
+    return f"{ROOT}/{recording.id}"
 
 
 def storage_id() -> str:
@@ -39,16 +40,25 @@ def storage_id() -> str:
 
     Raises OSError if the storage cannot be reached.
     """
-    if not default_storage.exists(STORAGE_ID):
+    return read_or_save(STORAGE_ID, uuid4().hex)
+
+
+def read_or_save(name: str, content: str) -> str:
+    """What a file of the storage says; the first process to ask creates it with `content`. Raises OSError."""
+    if not default_storage.exists(name):
         # In a race the storage gives the second file another name, which nobody reads.
-        default_storage.save(STORAGE_ID, ContentFile(uuid4().hex.encode()))
-    with default_storage.open(STORAGE_ID) as file:
-        content = bytes(file.read()).decode()
-    if not content:
+        try:
+            default_storage.save(name, ContentFile(content.encode()))
+        except OSError:
+            default_storage.delete(name)  # on a full disk it is empty
+            raise
+    with default_storage.open(name) as file:
+        found = bytes(file.read()).decode()
+    if not found:
         raise OSError(
-            f"{STORAGE_ID} is empty: another process is writing it; if it stays empty, delete it."
+            f"{name} is empty: another process is writing it; if it stays empty, delete it."
         )
-    return content
+    return found
 
 
 def store_upload(*, upload: "UploadedFile[Any]", info: AudioInfo) -> Recording:
@@ -77,8 +87,12 @@ def store_upload(*, upload: "UploadedFile[Any]", info: AudioInfo) -> Recording:
 
 def delete_files(recording: Recording) -> None:
     """Delete the uploaded file, its samples and peaks. Idempotent."""
-    directory = folder(recording)
-    names = _stored_names(recording)
+    delete_folder(folder(recording))
+
+
+def delete_folder(directory: str) -> None:
+    """Delete a folder of the storage with its files. Idempotent."""
+    names = _names_in(directory)
     if names is None:
         return
     for name in names:
@@ -88,12 +102,12 @@ def delete_files(recording: Recording) -> None:
 
 def is_stored(recording: Recording) -> bool:
     """Whether the storage has any file of the recording."""
-    return bool(_stored_names(recording))
+    return bool(_names_in(folder(recording)))
 
 
-def _stored_names(recording: Recording) -> list[str] | None:
+def _names_in(directory: str) -> list[str] | None:
     try:
-        return default_storage.listdir(folder(recording))[1]
+        return default_storage.listdir(directory)[1]
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -190,7 +204,7 @@ def count_samples(recording: Recording) -> int | None:
     """The number of samples of a prepared recording; None if pieces are missing."""
     n_pieces = -(-round((recording.duration or 0.0) * SAMPLE_RATE) // PIECE_SAMPLES)
     pieces = [_piece_name(recording, index) for index in range(n_pieces)]
-    stored = {f"{folder(recording)}/{name}" for name in _stored_names(recording) or []}
+    stored = {f"{folder(recording)}/{name}" for name in _names_in(folder(recording)) or []}
     if not pieces or not stored.issuperset(pieces):
         return None
     return (n_pieces - 1) * PIECE_SAMPLES + default_storage.size(pieces[-1]) // 2

@@ -1,11 +1,14 @@
 """The Retranslation API without a worker: requests that are accepted or refused, lists, and batches."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models import Q
@@ -280,6 +283,24 @@ def test_a_clip_is_deleted_with_its_job_or_its_row(
     assert services.delete_retranslation(retranslation_id=alone.pk)
     assert stored_clips() == []
     assert not services.delete_retranslation(retranslation_id=alone.pk)
+
+
+def test_a_clip_that_no_row_names_is_swept_after_a_day(
+    client: Client, jfk: bytes, times_out: None
+) -> None:
+    assert post_clip(client, jfk).status_code == 504
+    assert post_clip(client, jfk).status_code == 504
+    waiting, done = Retranslation.objects.all()
+    # A worker that is killed after its commit has not deleted the clip yet.
+    Retranslation.objects.filter(pk=done.pk).update(clip="", state=Leased.State.DONE)
+    lost, young = f"{uuid4()}.wav", f"{uuid4()}.wav"
+    for name in (lost, young):
+        default_storage.save(f"retranslations/{name}", ContentFile(b"a clip"))
+    two_days_ago = time.time() - 2 * 86_400
+    for name in (lost, Path(str(done.clip)).name, Path(str(waiting.clip)).name):
+        os.utime(default_storage.path(f"retranslations/{name}"), (two_days_ago, two_days_ago))
+    services.recover()
+    assert set(stored_clips()) == {Path(str(waiting.clip)).name, young}
 
 
 # ---- Lists and decisions

@@ -1,4 +1,4 @@
-"""Recovery of jobs that lost their worker or their message: when a worker starts, and periodically."""
+"""Recovery of jobs that lost their worker or message, and of lost files: when a worker starts, and periodically."""
 
 import logging
 
@@ -14,14 +14,15 @@ from transcription.leasing import leases, workers
 from transcription.leasing.registry import INTERACTIVE, SPEECH
 from transcription.leasing.wakeups import queue_length
 from transcription.locks import lock_active_job
-from transcription.models import Chunk, Job, Leased, Stage
+from transcription.models import Chunk, Job, Leased, Recording, Stage
+from transcription.sweeping import sweep_recordings, sweep_uploads
 from transcription.wake import wake_preparers, wake_speech_workers
 
 _logger = logging.getLogger(__name__)
 
 
 def recover() -> None:
-    """Take up stalled jobs and delete expired ones. Idempotent; safe to run in several processes at once."""
+    """Take up stalled jobs; delete expired ones, and lost files. Idempotent; safe in several processes at once."""
     for model in (Stage, Chunk):
         leases.release_rows_of_dead_workers(model)
         leases.fail_exhausted(
@@ -41,6 +42,8 @@ def recover() -> None:
     if n_claimable and not queue_length(SPEECH):
         wake_speech_workers(n=n_claimable)
     expire_jobs()
+    sweep_recordings(Recording.objects.all())
+    sweep_uploads()
 
 
 def _jobs_without_chunks_to_do() -> "QuerySet[Job]":
