@@ -34,7 +34,12 @@ class Retranslation(Leased):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job = models.ForeignKey(
-        Job, on_delete=models.CASCADE, null=True, blank=True, related_name="retranslations"
+        Job,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="retranslations",
+        db_index=False,  # an index below begins with it
     )
     batch = models.ForeignKey(
         Batch, on_delete=models.CASCADE, null=True, blank=True, related_name="retranslations"
@@ -77,6 +82,8 @@ class Retranslation(Leased):
         indexes = (
             models.Index(fields=("state", "lease_until")),
             models.Index(fields=("job", "-created_at")),
+            models.Index(fields=("-created_at",)),
+            models.Index(fields=("job", "finished_at")),
         )
 
     def __str__(self) -> str:

@@ -13,7 +13,12 @@ class Summary(Leased):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     transcription = models.ForeignKey(
-        Job, on_delete=models.CASCADE, null=True, blank=True, related_name="summaries"
+        Job,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="summaries",
+        db_index=False,  # an index below begins with it
     )
     transcript = models.JSONField(
         default=dict,
@@ -49,6 +54,7 @@ class Summary(Leased):
         indexes = (
             models.Index(fields=("state", "lease_until")),
             models.Index(fields=("-created_at",)),
+            models.Index(fields=("transcription", "finished_at")),
         )
 
     def __str__(self) -> str:

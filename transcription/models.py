@@ -45,6 +45,7 @@ class Recording(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
+        indexes = (models.Index(fields=("-created_at", "-id")),)
 
     def __str__(self) -> str:
         return self.name
@@ -95,7 +96,7 @@ class Job(models.Model):
     engine = models.CharField(max_length=30, blank=True, help_text="What ran.")
     device = models.CharField(max_length=10, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True, db_index=True)
+    updated_at = models.DateTimeField(auto_now=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     paused = models.DurationField(
@@ -114,7 +115,11 @@ class Job(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
-        indexes = (models.Index(fields=("status", "-created_at")),)
+        indexes = (
+            models.Index(fields=("-created_at", "-id")),
+            models.Index(fields=("status", "-created_at")),
+            models.Index(fields=("finished_at",)),
+        )
 
     def __str__(self) -> str:
         return f"{self.recording_id} with {self.model_name}"
@@ -127,7 +132,8 @@ class Stage(Leased):
         PREPARE = "prepare"
         DIARIZE = "diarize"
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="stages")
+    # Here and below without an index of its own, where a constraint or another index begins with the job.
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="stages", db_index=False)
     kind = models.CharField(max_length=10, choices=Kind.choices)
 
     class Meta:
@@ -143,7 +149,7 @@ class Stage(Leased):
 class Chunk(Leased):
     """The unit of work: a few streams of a recording, which are claimed, transcribed and committed together."""
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     index = models.PositiveIntegerField()
     start = models.FloatField(help_text="Seconds from the start of the recording.")
     end = models.FloatField()
@@ -172,7 +178,7 @@ class Chunk(Leased):
 class Segment(models.Model):
     """A phrase or sentence of a transcript. Times are seconds from the start of the recording."""
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="segments")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="segments", db_index=False)
     chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="segments")
     start = models.FloatField()
     end = models.FloatField()

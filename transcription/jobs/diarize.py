@@ -73,13 +73,12 @@ def request_diarization(*, job_id: UUID, count: SpeakerCount | None = None) -> b
 
 def claimable_diarizations() -> "QuerySet[Stage]":
     """Diarizations of prepared recordings whose chunks are all claimed: transcription comes first."""
-    of_job = {"job": OuterRef("job")}
-    prepared = Stage.objects.filter(**of_job, kind=Stage.Kind.PREPARE, state=Leased.State.DONE)
-    waiting = Chunk.objects.filter(**of_job, state=Leased.State.TODO)
+    job = OuterRef("job")
+    prepared = Stage.objects.filter(job=job, kind=Stage.Kind.PREPARE, state=Leased.State.DONE)
     return Stage.objects.filter(
         leases.claimable(),
         Exists(prepared),
-        ~Exists(waiting),
+        ~Exists(_waiting_chunks(job)),
         kind=Stage.Kind.DIARIZE,
         job__status__in=Job.ACTIVE,
     )
@@ -106,8 +105,13 @@ def wake_diarizer_if_ready(job_id: UUID) -> None:
         return
     if states.get(Stage.Kind.PREPARE) != Leased.State.DONE:
         return
-    if not Chunk.objects.filter(job=job_id, state=Leased.State.TODO).exists():
+    if not _waiting_chunks(job_id).exists():
         wake_speech_workers()
+
+
+def _waiting_chunks(job: UUID | OuterRef) -> "QuerySet[Chunk]":
+    # SQLite has no statistics: without the index it would go through all jobs' waiting chunks, not through this job's.
+    return Chunk.objects.filter(job=job, index__gte=0, state=Leased.State.TODO)
 
 
 # ---- Work
