@@ -231,7 +231,7 @@ def test_a_stereo_recording_is_no_two_speakers(audio_dir: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", [-20, -30])
+@pytest.mark.parametrize("level", [-15, -30])
 def test_two_who_speak_at_once_are_complete_and_nobody_speaks_twice(
     at_once: tuple[Signal, Signal],
     tmp_path_factory: pytest.TempPathFactory,
@@ -246,6 +246,6 @@ def test_two_who_speak_at_once_are_complete_and_nobody_speaks_twice(
     for voice, result in zip(at_once, separated(*channels), strict=True):
         spoken = words(engine, voice)
         compared = jiwer.process_words(" ".join(spoken), " ".join(words(engine, result)))
-        assert compared.deletions <= 0.02 * len(spoken)
-        assert compared.insertions <= 0.03 * len(spoken)
-        assert compared.substitutions <= 0.1 * len(spoken)
+        assert compared.deletions <= 0.03 * len(spoken)
+        assert compared.insertions <= 0.06 * len(spoken)  # of 0.6 that come over from the other
+        assert compared.substitutions <= 0.15 * len(spoken)

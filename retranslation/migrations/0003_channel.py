@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('retranslation', '0001_retranslations'),
+        ('retranslation', '0002_indexes'),
     ]
 
     operations = [
