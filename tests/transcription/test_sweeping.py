@@ -121,7 +121,7 @@ def test_uploads_lose_nothing_while_several_workers_sweep() -> None:
             with TemporaryUploadedFile("a.flac", "audio/flac", 6, None) as file:
                 file.write(b"a file")
                 file.flush()
-                info = AudioInfo(container="flac", codec="flac", duration=1.0)
+                info = AudioInfo("flac", "flac", 1.0, (1,))
                 recording = recordings.store_upload(upload=file, info=info)
             jobs.append(
                 lifecycle.create_job(

@@ -1,0 +1,237 @@
+"""channels=speakers: each channel's speaker is transcribed by itself, from the upload to export and retranslation."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.test import Client, override_settings
+
+from tests.media import RATE, samples_of
+from tests.rows import reload
+from tests.service import Service
+from tests.transcription.builders import MODEL
+from transcription.jobs import lifecycle, prepare
+from transcription.models import Diarization, Job, Leased, Recording, Stage
+from transcription.recordings import read_samples
+from transcription.speech.engines.base import Span
+from transcription.transcript.suspects import find_suspects
+
+FIRST, SECOND = "ask what you can do for your country", "say nothing of my antecedents"
+ONE, TWO = "SPEAKER_1", "SPEAKER_2"
+
+
+def write_wave(path: Path, channels: npt.NDArray[np.int16]) -> Path:
+    """A wav file; `channels` has the shape (n_samples, n_channels)."""
+    import wave
+
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(channels.astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def call(audio_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people who speak at once, each on a channel, and softly on the other's."""
+    first = samples_of(audio_dir / "jfk.flac").astype(float)
+    second = samples_of(audio_dir / "2412-153948-0000.flac").astype(float)
+    second = np.pad(second, (0, max(0, len(first) - len(second))))[: len(first)]
+    second *= first.std() / second.std()
+    channels = np.stack([first + 0.03 * second, second + 0.03 * first], axis=1)
+    path = tmp_path_factory.mktemp("call") / "call.wav"
+    return write_wave(path, channels.clip(-32768, 32767).astype(np.int16))
+
+
+# ---- A real service
+
+
+@pytest.fixture(scope="module")
+def job_id(service: Service, call: Path) -> str:
+    job_id = service.upload(call, channels="speakers")
+    service.finished(job_id)
+    return job_id
+
+
+def said_by(result: dict[str, Any], speaker: str) -> str:
+    texts = [s["text"] for s in result["segments"] if s["speaker"] == speaker]
+    return " ".join(texts).lower().replace(",", "")
+
+
+@pytest.mark.slow
+def test_two_who_speak_at_once_are_both_complete(service: Service, job_id: str) -> None:
+    result = service.result(job_id)
+    assert FIRST in said_by(result, ONE)
+    assert SECOND in said_by(result, TWO)
+    assert result["text"].lower().count("fellow") == 1
+    assert {segment["speaker"] for segment in result["segments"]} == {ONE, TWO}
+    assert {segment["speaker_confidence"] for segment in result["segments"]} == {None}
+    starts = [segment["start"] for segment in result["segments"]]
+    assert starts == sorted(starts)
+    debug = service.debug(job_id)
+    assert (debug["channels"], debug["speakers_found"]) == ("speakers", 2)
+
+
+@pytest.mark.slow
+def test_live_segments_come_with_their_speakers_and_once(service: Service, call: Path) -> None:
+    job_id = service.upload(call, channels="speakers")
+    heard = [message for message in service.listen(job_id) if "id" in message]
+    result = service.result(job_id)
+    by_id = {message["id"]: (message["text"], message["speaker"]) for message in heard}
+    assert len(by_id) == len(heard)
+    assert by_id == {s["id"]: (s["text"], s["speaker"]) for s in result["segments"]}
+
+
+@pytest.mark.slow
+def test_mixed_its_message_says_that_channels_hold_a_speaker_each(
+    service: Service, call: Path, audio_dir: Path
+) -> None:
+    status = service.finished(service.upload(call, diarize="false"))
+    assert "channels=speakers" in status["message"]
+    for path, fields in ((call, {"channels": "mix"}), (audio_dir / "jfk.flac", {})):
+        status = service.finished(service.upload(path, diarize="false", **fields))
+        assert "channels" not in status["message"]
+
+
+@pytest.mark.slow
+def test_a_range_is_retranslated_on_each_channel_and_a_segment_on_its_own(
+    service: Service, job_id: str
+) -> None:
+    def retranslate(segment_id: str, start: float, end: float) -> dict[str, Any]:
+        answer = service.client.post(
+            f"/api/retranslate/segment-from-full?job_id={job_id}",
+            json={
+                "segment_id": segment_id,
+                "start_time": start,
+                "end_time": end,
+                "model_name": MODEL,
+            },
+        )
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    before = service.result(job_id)
+    both = retranslate("all", 0.0, 11.0)
+    text = both["text"].lower().replace(",", "")
+    assert FIRST in text
+    assert SECOND in text
+    accepted = service.client.post(f"/api/retranslate/{both['id']}/accept")
+    assert accepted.status_code == 200, accepted.text
+    after = service.result(job_id)
+    assert FIRST in said_by(after, ONE)
+    assert SECOND in said_by(after, TWO)
+    assert service.client.post(f"/api/retranslate/{both['id']}/undo").status_code == 200
+    assert service.result(job_id) == before
+
+    segment = next(s for s in before["segments"] if s["speaker"] == TWO)
+    one = retranslate(str(segment["id"]), segment["start"], segment["end"])
+    assert "fellow" not in one["text"]
+    assert one["speaker"] == TWO
+
+
+@pytest.mark.slow
+def test_exports_have_both_speakers(service: Service, job_id: str) -> None:
+    for name in ("srt", "vtt", "txt", "csv"):
+        export = service.client.get(f"/api/transcribe/export/{job_id}?format={name}").text
+        assert ONE in export
+        assert TWO in export
+        assert "fellow" in export
+
+
+@pytest.mark.slow
+def test_its_channels_are_its_speakers(service: Service, job_id: str) -> None:
+    answer = service.client.post(f"/api/transcribe/diarize/{job_id}")
+    assert answer.status_code == 409
+    assert "channels" in answer.json()["detail"]
+    answer = service.client.post(
+        f"/api/transcribe/speakers/{job_id}", json={"from": TWO, "to": "Anna"}
+    )
+    assert answer.status_code == 200, answer.text
+    assert SECOND in said_by(service.result(job_id), "Anna")
+    service.client.post(f"/api/transcribe/speakers/{job_id}", json={"from": "Anna", "to": TWO})
+
+
+# ---- Requests
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "fields", "why"),
+    [
+        ("2412-153948-0000.flac", {"channels": "speakers"}, "one channel"),
+        ("jfk.flac", {"channels": "speakers", "num_speakers": "2"}, "no number of speakers"),
+        ("jfk.flac", {"channels": "left"}, "left"),
+    ],
+)
+def test_what_channels_cannot_do_is_a_400(
+    client: Client, audio_dir: Path, name: str, fields: dict[str, str], why: str
+) -> None:
+    with (audio_dir / name).open("rb") as file:
+        answer = client.post("/api/transcribe/", {"file": file, **fields})
+    assert answer.status_code == 400
+    assert why in answer.json()["detail"]
+    assert not Job.objects.exists()
+
+
+# ---- Rows
+
+
+@pytest.fixture
+def prepared(call: Path, tmp_path: Path) -> Iterator[Job]:
+    with override_settings(MEDIA_ROOT=tmp_path):
+        recording = Recording(name="call.wav", size=1)
+        name = f"recordings/{recording.id}/original.wav"
+        recording.file.name = default_storage.save(name, ContentFile(call.read_bytes()))
+        job = lifecycle.create_job(
+            recording=recording,
+            model_name=MODEL,
+            language="en",
+            diarize=True,
+            channels=Job.Channels.SPEAKERS,
+        )
+        assert prepare.prepare_next()
+        yield reload(job)
+
+
+@pytest.mark.django_db
+def test_each_channel_has_chunks_and_samples_of_its_own(prepared: Job) -> None:
+    assert not prepared.stages.filter(kind=Stage.Kind.DIARIZE).exists()
+    chunks = list(prepared.chunks.order_by("index"))
+    assert [chunk.index for chunk in chunks] == list(range(len(chunks)))
+    assert {chunk.channel for chunk in chunks} == {0, 1}
+    whole = Span(0.0, prepared.recording.duration or 0.0)
+    mixed, first, second = (
+        read_samples(prepared.recording, whole, channel) for channel in (None, 0, 1)
+    )
+    assert len(mixed) == len(first) == len(second) > 10 * RATE
+    assert np.abs(first - second).max() > 0.1
+    diarization = Diarization.objects.get(job=prepared)
+    assert set(diarization.seconds_by_speaker()) == {ONE, TWO}
+
+
+@pytest.mark.django_db
+def test_a_preparation_begun_again_adds_no_chunk_twice(prepared: Job) -> None:
+    before = list(prepared.chunks.order_by("index").values("index", "channel", "start", "end"))
+    prepared.chunks.filter(index=before[-1]["index"]).delete()
+    prepared.stages.update(state=Leased.State.TODO)
+    assert prepare.prepare_next()
+    again = list(prepared.chunks.order_by("index").values("index", "channel", "start", "end"))
+    assert again == before
+
+
+@pytest.mark.django_db
+def test_silence_of_one_speaker_hides_no_missing_text_of_the_other(prepared: Job) -> None:
+    """All of one channel's text is there; all of the other's is missing, at the same time."""
+    for chunk in prepared.chunks.filter(channel=0):
+        prepared.segments.create(chunk=chunk, start=chunk.start, end=chunk.end, text="Words.")
+    suspects = find_suspects(job=prepared)
+    assert suspects
+    assert {suspect.channel for suspect in suspects} == {1}
+    assert {suspect.reasons for suspect in suspects} == {("speech_without_text",)}
