@@ -8,17 +8,24 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
 from transcription.models import Job, Segment
+from transcription.transcript.bidi import directions, embed, is_right_to_left
 from transcription.transcript.segments import clock_time, display_time, full_text, segment_object
-from transcription.transcript.subtitles import make_cues
+from transcription.transcript.subtitles import Cue, make_cues
+
+if TYPE_CHECKING:
+    from docx.text.paragraph import Paragraph
 
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 """Spreadsheets evaluate a cell that begins with one of these as a formula (CSV injection)."""
+RIGHT_TO_LEFT_LANGUAGES = ("ar", "fa", "he", "ps", "sd", "ur", "yi")
+"""Those that Whisper knows, by the names it gives them."""
 INVALID_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -65,7 +72,7 @@ def _srt(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
             timedelta(milliseconds=cue.start),
             timedelta(milliseconds=cue.end),
             # "-->" separates a cue's times, so some parsers misread it in the text.
-            "\n".join(cue.lines).replace("-->", "→"),
+            "\n".join(_embedded_lines(cue)).replace("-->", "→"),
         )
         for index, cue in enumerate(cues, 1)
     ]
@@ -77,7 +84,7 @@ def _vtt(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
 
     document = webvtt.WebVTT()
     for cue in make_cues(segments):
-        lines = [html.escape(line, quote=False) for line in cue.lines]
+        lines = [html.escape(line, quote=False) for line in _embedded_lines(cue)]
         name = " ".join((cue.speaker or "").split())  # a line break would break the tag
         if options.speakers and name:
             lines[0] = f"<v {html.escape(name)}>{lines[0]}"
@@ -87,7 +94,10 @@ def _vtt(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
 
 
 def _txt(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
-    text = "\n".join(heading + text for heading, text in _paragraphs(segments, options))
+    text = "\n".join(
+        embed(heading + text, right_to_left=is_right_to_left(text + heading))
+        for heading, text in _paragraphs(segments, options)
+    )
     return f"{text}\n".encode() if text else b""
 
 
@@ -114,19 +124,47 @@ def _docx(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
     properties = document.core_properties  # python-docx sets its template's author and date
     properties.title, properties.author, properties.comments = title, "", ""
     properties.created = properties.modified = timezone.now()
-    document.add_heading(title, level=1)
+    _add_text(document.add_heading(level=1), "", title, job.language)
     subtitle = [f"{job.created_at:%Y-%m-%d}", job.model_name]
     if job.recording.duration is not None:
         subtitle.insert(1, clock_time(job.recording.duration))
     document.add_paragraph(" · ".join(subtitle))
     for heading, text in _paragraphs(segments, options):
-        paragraph = document.add_paragraph()
-        if heading:
-            paragraph.add_run(_remove_invalid_xml(heading)).bold = True
-        paragraph.add_run(_remove_invalid_xml(text))
+        _add_text(
+            document.add_paragraph(),
+            _remove_invalid_xml(heading),
+            _remove_invalid_xml(text),
+            job.language,
+        )
     file = io.BytesIO()
     document.save(file)
     return file.getvalue()
+
+
+def _add_text(paragraph: "Paragraph", heading: str, text: str, language: str) -> None:
+    """Add a bold heading and a text, in runs of one direction: Word does not find out directions by itself."""
+    from docx.oxml import OxmlElement
+    from docx.oxml.ns import qn
+
+    whole, right_to_left = heading + text, is_right_to_left(text + heading)
+    if right_to_left:
+        paragraph._p.get_or_add_pPr().append(OxmlElement("w:bidi"))
+    begin = 0
+    of_each = zip_longest([True] * len(heading), directions(whole, right_to_left=right_to_left))
+    for (is_bold, is_rtl), group in groupby(of_each):
+        end = begin + len(list(group))
+        run = paragraph.add_run(whole[begin:end])
+        run.bold = is_bold
+        if is_rtl:
+            run.font.rtl, run.font.cs_bold = True, is_bold
+            if language in RIGHT_TO_LEFT_LANGUAGES:
+                properties = run._r.get_or_add_rPr()
+                properties.append(OxmlElement("w:lang", {qn("w:bidi"): language}))
+        begin = end
+
+
+def _embedded_lines(cue: Cue) -> list[str]:
+    return [embed(line, right_to_left=cue.is_right_to_left) for line in cue.lines]
 
 
 def _paragraphs(segments: Sequence[Segment], options: Options) -> Iterator[tuple[str, str]]:

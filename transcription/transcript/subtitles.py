@@ -6,10 +6,11 @@ between words, preferably after punctuation, and where the speaker changes.
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from transcription.models import Segment
+from transcription.transcript.bidi import is_right_to_left
 from transcription.transcript.word_alignment import is_unspaced, shown_words
 
 MAX_LINE_WIDTH = 42
@@ -33,6 +34,8 @@ class Cue:
     end: int
     lines: tuple[str, ...]
     speaker: str | None
+    is_right_to_left: bool
+    """The direction of the segment's text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,9 @@ def make_cues(segments: Iterable[Segment], *, with_names: bool = False) -> list[
         if words:
             speaker = segment.speaker
         pieces = [piece for word in words for piece in _pieces(word)]
+        right_to_left = is_right_to_left(segment.text + (segment.speaker or ""))
         cues += [
-            Cue(group[0].start, group[-1].end, _lines(group), segment.speaker)
+            Cue(group[0].start, group[-1].end, _lines(group), segment.speaker, right_to_left)
             for group in _group_into_cues(pieces)
         ]
     return _schedule(cues)
@@ -226,7 +230,7 @@ def _schedule(cues: Sequence[Cue]) -> list[Cue]:
             max(next_start, start + MIN_CUE_MS),
             start + MAX_CUE_MS,
         )
-        scheduled.append(Cue(start, end, cue.lines, cue.speaker))
+        scheduled.append(replace(cue, start=start, end=end))
     return scheduled
 
 

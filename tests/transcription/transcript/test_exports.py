@@ -4,18 +4,21 @@ import csv
 import io
 import json
 import random
+import re
 import unicodedata
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import pysubs2
 import pytest
 import srt
 import webvtt
+from bidi import get_display
 from django.test import Client
 from django.utils import timezone
 from docx import Document
+from docx.text.paragraph import Paragraph
 
 from tests.effort import cpu_seconds
 from tests.transcription.builders import make_job
@@ -234,7 +237,7 @@ def test_signs_that_join_letters_are_kept(client: Client, job: Job, kind: str) -
     for n, text in enumerate(texts):
         set_words(say(job, 10.0 * n, "x"), f" {text}")
     read = pysubs2.SSAFile.from_string(exported(client, job, format=kind).decode())
-    assert [one.plaintext for one in read] == texts
+    assert [re.sub("[\u202a-\u202c]", "", one.plaintext) for one in read] == texts
 
 
 HOSTILE = [
@@ -300,6 +303,116 @@ def test_a_name_with_a_line_break_breaks_no_file(client: Client, job: Job) -> No
     [caption] = webvtt.from_string(exported(client, job, format="vtt").decode()).captions
     assert caption.text == "Who comes?"
     assert len(list(srt.parse(exported(client, job, format="srt").decode()))) == 1
+
+
+# ---- Text from right to left
+
+
+def shown(line: str, *, base: Literal["L", "R"] | None) -> str:
+    """A line as it is displayed, from left to right, in a place of this direction; None: that of the line itself."""
+    return re.sub("[\u202a-\u202c]", "", get_display(line, base_dir=base))
+
+
+MIXED = [
+    # speaker, text, and the line as it is shown
+    ("Anna", "שלום.", ".םולש :Anna"),
+    (None, "שלום.", ".םולש"),
+    ("Anna", "אני ב-GPS, כן?", "?ןכ ,GPS-ב ינא :Anna"),
+    ("דנה", "שלום לך!", "!ךל םולש :הנד"),
+    ("Anna", "مرحبا 12 يوم.", ".موي 12 ابحرم :Anna"),
+    ("דנה", "Hello, שלום.", "הנד: Hello, םולש."),
+    ("Anna", "Hello.", "Anna: Hello."),
+    ("דנה", "42.", ".42 :הנד"),
+]
+
+
+@pytest.mark.parametrize("base", ["L", "R", None])
+def test_names_and_punctuation_are_where_the_text_has_them(
+    client: Client, job: Job, base: Literal["L", "R"] | None
+) -> None:
+    for n, (speaker, text, _) in enumerate(MIXED):
+        say(job, 10.0 * n, text, speaker=speaker)
+    srt_lines = [one.content for one in srt.parse(exported(client, job, format="srt").decode())]
+    txt = exported(client, job, format="txt", times="false").decode().splitlines()
+    for line, (_, _, expected) in zip(srt_lines, MIXED, strict=True):
+        if expected.isascii():
+            assert line == expected
+        else:
+            assert shown(line, base=base) == expected
+    assert txt == srt_lines
+
+
+def test_each_line_of_a_cue_has_the_direction_of_its_text(client: Client, job: Job) -> None:
+    said = "אמרתי לו שיחפש את זה בגוגל, WhatsApp לא יעזור לו הפעם!"
+    say(job, 0.0, said, speaker="Anna")
+    [subtitle] = srt.parse(exported(client, job, format="srt").decode())
+    first, second = subtitle.content.split("\n")
+    for base in ("L", None):
+        assert shown(first, base=base).endswith(" :Anna")
+        assert shown(second, base=base).startswith("!")
+    [caption] = webvtt.from_string(exported(client, job, format="vtt").decode()).captions
+    assert caption.voice == "Anna"
+    assert [shown(line, base="L")[0] for line in caption.text.split("\n")][-1] == "!"
+    text = re.sub("[\u202a-\u202c\n]", " ", caption.text)
+    assert " ".join(text.split()) == said
+
+
+def test_a_time_stands_where_its_line_begins(client: Client, job: Job) -> None:
+    say(job, 62.0, "שלום.", speaker="Anna")
+    line = exported(client, job, format="txt").decode().rstrip("\n")
+    for base in ("L", "R", None):
+        # Players mirror the brackets; python-bidi does not.
+        assert shown(line, base=base) == ".םולש :Anna ]00:01:02["
+
+
+def test_data_have_no_marks(client: Client, job: Job) -> None:
+    say(job, 0.0, "שלום.", speaker="Anna")
+    rows = list(csv.reader(io.StringIO(exported(client, job, format="csv").decode("utf-8-sig"))))
+    assert rows[1][2:] == ["Anna", "שלום."]
+    assert json.loads(exported(client, job, format="json"))["text"] == "שלום."
+
+
+def test_a_document_says_which_of_its_text_is_from_right_to_left(client: Client, job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(language="he")
+    job.recording.name = "ראיון 3.m4a"
+    job.recording.save()
+    say(job, 0.0, "אני ב-GPS Pro 2, כן?", speaker="Anna")
+    say(job, 10.0, "He said שלום to me.", speaker="Anna")
+    say(job, 20.0, "Hello.", speaker="Anna")
+    title, _, hebrew, mixed, english = Document(
+        io.BytesIO(exported(client, job, format="docx"))
+    ).paragraphs
+    assert [is_bidi(one) for one in (title, hebrew, mixed, english)] == [True, True, False, False]
+    assert [(run.text, bool(run.font.rtl)) for run in title.runs] == [
+        ("ראיון 3.", True),
+        ("m4a", False),
+    ]
+    assert [(run.text, bool(run.font.rtl), bool(run.bold)) for run in hebrew.runs] == [
+        ("[00:00:00] ", True, True),
+        ("Anna", False, True),
+        (": ", True, True),
+        ("אני ב-", True, False),
+        ("GPS Pro 2", False, False),
+        (", כן?", True, False),
+    ]
+    assert [(run.text, bool(run.font.rtl)) for run in mixed.runs] == [
+        ("[00:00:10] Anna: ", False),
+        ("He said ", False),
+        ("שלום", True),
+        (" to me.", False),
+    ]
+    assert [(run.text, bool(run.font.rtl)) for run in english.runs] == [
+        ("[00:00:20] Anna: ", False),
+        ("Hello.", False),
+    ]
+    first = hebrew.runs[0]
+    assert first.font.cs_bold
+    assert first._r.xpath("w:rPr/w:lang/@w:bidi") == ["he"]
+    assert not hebrew.runs[1]._r.xpath("w:rPr/w:rtl | w:rPr/w:lang")
+
+
+def is_bidi(paragraph: Paragraph) -> bool:
+    return bool(paragraph._p.xpath("w:pPr/w:bidi"))
 
 
 # ---- Texts
