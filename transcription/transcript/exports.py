@@ -5,7 +5,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby, zip_longest
@@ -26,6 +26,11 @@ FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 """Spreadsheets evaluate a cell that begins with one of these as a formula (CSV injection)."""
 RIGHT_TO_LEFT_LANGUAGES = ("ar", "fa", "he", "ps", "sd", "ur", "yi")
 """Those that Whisper knows, by the names it gives them."""
+WORD_JOINER = "\u2060"
+SRT_MARKUP = re.compile(r"<|\\|--(?=>)|&(?=#?\w+;)|\d+:\d+:\d+(?=[,.:]\d)|^\d+$")
+"""What players and editors could take for a tag, line break, entity, time or number of a cue: a joiner follows it."""
+BRACES = str.maketrans("{}", "｛｝")
+"""libass hides whatever stands between braces, a joiner too: only another character helps."""
 INVALID_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -71,8 +76,7 @@ def _srt(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
             index,
             timedelta(milliseconds=cue.start),
             timedelta(milliseconds=cue.end),
-            # "-->" separates a cue's times, so some parsers misread it in the text.
-            "\n".join(_embedded_lines(cue)).replace("-->", "→"),
+            "\n".join(_embed(cue, map(_guard_srt, cue.lines))),
         )
         for index, cue in enumerate(cues, 1)
     ]
@@ -84,13 +88,22 @@ def _vtt(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
 
     document = webvtt.WebVTT()
     for cue in make_cues(segments):
-        lines = [html.escape(line, quote=False) for line in _embedded_lines(cue)]
+        lines = _embed(cue, (html.escape(line, quote=False) for line in cue.lines))
         name = " ".join((cue.speaker or "").split())  # a line break would break the tag
         if options.speakers and name:
             lines[0] = f"<v {html.escape(name)}>{lines[0]}"
         start, end = display_time(cue.start / 1000), display_time(cue.end / 1000)
         document.captions.append(webvtt.Caption(start, end, lines))
     return str(document.content).encode()
+
+
+def _guard_srt(line: str) -> str:
+    """Have a line that looks like a part of the file's structure, or like a tag, shown as the text that it is."""
+    return SRT_MARKUP.sub(rf"\g<0>{WORD_JOINER}", line).translate(BRACES)
+
+
+def _embed(cue: Cue, lines: Iterable[str]) -> list[str]:
+    return [embed(line, right_to_left=cue.is_right_to_left) for line in lines]
 
 
 def _txt(job: Job, segments: Sequence[Segment], options: Options) -> bytes:
@@ -161,10 +174,6 @@ def _add_text(paragraph: "Paragraph", heading: str, text: str, language: str) ->
                 properties = run._r.get_or_add_rPr()
                 properties.append(OxmlElement("w:lang", {qn("w:bidi"): language}))
         begin = end
-
-
-def _embedded_lines(cue: Cue) -> list[str]:
-    return [embed(line, right_to_left=cue.is_right_to_left) for line in cue.lines]
 
 
 def _paragraphs(segments: Sequence[Segment], options: Options) -> Iterator[tuple[str, str]]:

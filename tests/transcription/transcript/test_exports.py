@@ -6,10 +6,12 @@ import json
 import random
 import re
 import unicodedata
+from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
+import av
 import pysubs2
 import pytest
 import srt
@@ -254,14 +256,72 @@ def test_hostile_text_comes_out_of_parsers_as_it_went_in(client: Client, job: Jo
     for n, text in enumerate(HOSTILE):
         say(job, 10.0 * n, text)
     subtitles = list(srt.parse(exported(client, job, format="srt").decode()))
-    assert [one.content.replace("\n", " ") for one in subtitles] == [
-        text.replace("-->", "→") for text in HOSTILE
-    ]
+    assert [unguarded(one.content) for one in subtitles] == HOSTILE
     captions = webvtt.from_string(exported(client, job, format="vtt").decode()).captions
     assert len(captions) == len(HOSTILE)
     for caption, text in zip(captions, HOSTILE, strict=True):
         raw = " ".join(caption.raw_text.split())
         assert raw.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
+
+
+def unguarded(content: str) -> str:
+    """The text of an SRT cue without what keeps it from being taken for markup, in one line."""
+    text = re.sub("[\u2060\u202a-\u202c]", "", content)
+    return " ".join(text.replace("｛", "{").replace("｝", "}").split())
+
+
+FRAGMENTS = [
+    *("1", "42", "00:00:01,000", "1:02:03.4", "-->", "--", "->", ">", "<", "<i>", "</i>", "< b >"),
+    *('<font color="red">', "<br>", "{\\an8}", "{\\pos(1,2)}", "{y:i}", "{", "}", "\\N", "\\h"),
+    *("&lt;", "&amp;", "\x0b", "\x0c", "\x85", "\u2028", "\u2029", "\x1c", "\r", "\n", "\n\n"),
+    *("word", "so", ",", "שלום", "X1:0", "WEBVTT", "\ufeff"),
+]
+
+
+def test_whatever_is_said_is_text_to_readers_of_srt(client: Client, job: Job) -> None:
+    rng = random.Random(11)
+    for n in range(300):
+        text = "".join(
+            rng.choice(FRAGMENTS) + rng.choice(["", " "]) for _ in range(rng.randint(1, 9))
+        )
+        set_words(say(job, 10.0 * n, "x", speaker=rng.choice([None, "<b>", "42\x0c{\\an8}"])), text)
+    say(job, 3000.0, "x" * 40 + " 1234")
+    cues = make_cues(job.segments.order_by("start"), with_names=True)
+    assert cues[-1].lines[-1] == "1234", "a line that could be the number of the next cue"
+    expected = [(cue.start, cue.end, " ".join(" ".join(cue.lines).split())) for cue in cues]
+    assert len(expected) > 250
+    file = exported(client, job, format="srt").decode()
+    for reader in (read_by_srt, read_by_pysubs2, read_by_ffmpeg):
+        read = [(start, end, unguarded(text)) for start, end, text in reader(file)]
+        assert read == expected, reader.__name__
+
+
+def read_by_srt(file: str) -> list[tuple[int, int, str]]:
+    millisecond = timedelta(milliseconds=1)
+    return [
+        (one.start // millisecond, one.end // millisecond, one.content) for one in srt.parse(file)
+    ]
+
+
+def read_by_pysubs2(file: str) -> list[tuple[int, int, str]]:
+    read = pysubs2.SSAFile.from_string(file, format_="srt")
+    return [(one.start, one.end, one.plaintext) for one in read]
+
+
+def read_by_ffmpeg(file: str) -> list[tuple[int, int, str]]:
+    """What FFmpeg makes of it, as libass shows that: without what is in braces, with line breaks."""
+    container: Any = av.open(io.BytesIO(file.encode()), format="srt")
+    with container:
+        return [
+            (packet.pts, packet.pts + packet.duration, shown_by_libass(subtitle.ass.decode()))
+            for packet in container.demux()
+            for subtitle in packet.decode()
+        ]
+
+
+def shown_by_libass(event: str) -> str:
+    text = event.split(",", 8)[8]
+    return re.sub(r"\\[Nnh]", " ", re.sub(r"\{[^}]*\}", "", text))
 
 
 def test_pysubs2_reads_the_same_cues(client: Client, job: Job) -> None:
@@ -283,7 +343,11 @@ def test_speakers_are_named_where_they_begin(client: Client, job: Job) -> None:
     say(job, 2.0, "Well?", speaker="ANN")
     say(job, 4.0, "A guest.", speaker="B<OB")
     subtitles = srt.parse(exported(client, job, format="srt").decode())
-    assert [one.content for one in subtitles] == ["ANN: Who comes?", "Well?", "B<OB: A guest."]
+    assert [one.content for one in subtitles] == [
+        "ANN: Who comes?",
+        "Well?",
+        "B<\u2060OB: A guest.",
+    ]
     vtt = exported(client, job, format="vtt").decode()
     assert "<v ANN>Who comes?" in vtt
     assert "<v B&lt;OB>A guest." in vtt
