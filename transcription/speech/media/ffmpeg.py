@@ -3,8 +3,9 @@
 import functools
 import itertools
 import os
+import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, TypeAlias, cast
 
 import av
@@ -36,6 +37,9 @@ UNKNOWN = "und"
 """FFmpeg's name for the language of a track that has none."""
 PROBE_PACKETS = 100
 MP3_HEADER_BYTES = 4096
+BEGIN_OF_STREAM = re.compile(rb"OggS\x00[\x02\x06]")
+"""How an Ogg page begins that is the first of a stream."""
+OGG_HEADER_BYTES, SEARCH_BYTES = 6, 2**16
 MAX_DECLARED_SECONDS = 1000 * 3600
 """A file that declares more declares nothing."""
 _WITHOUT_LENGTH = (
@@ -156,24 +160,18 @@ def decode(
     it is truncated. Raises NotAudioError if the file cannot be opened, or decodes to more than `max_seconds` or its
     size can hold.
     """
-    with ExitStack() as opened:
-        tracks = [
-            _Buffered(
-                _Track(
-                    opened.enter_context(_open(file)),
-                    index,
-                    max_seconds=max_seconds,
-                    is_surround_mixed=is_surround_mixed,
-                )
-            )
-            for index in _tracks_of(file)
-        ]
-        while True:
-            blocks = [track.read(BLOCK_SAMPLES) for track in tracks]
-            n_samples = max(map(len, blocks))
-            if not n_samples:
-                return
-            yield np.hstack([_padded(block, n_samples) for block in blocks])[:, :MAX_CHANNELS]
+    tracks = [
+        _Buffered(
+            _Track(file, index, max_seconds=max_seconds, is_surround_mixed=is_surround_mixed)
+        )
+        for index in _tracks_of(file)
+    ]
+    while True:
+        blocks = [track.read(BLOCK_SAMPLES) for track in tracks]
+        n_samples = max(map(len, blocks))
+        if not n_samples:
+            return
+        yield np.hstack([_padded(block, n_samples) for block in blocks])[:, :MAX_CHANNELS]
 
 
 def _tracks_of(file: BinaryIO) -> list[int]:
@@ -195,29 +193,25 @@ def _read_tracks(container: InputContainer, tracks: list[AudioStream]) -> list[A
 
 
 class _Track:
-    """One audio stream of an open file."""
+    """One audio stream of a file."""
 
     def __init__(
-        self,
-        container: InputContainer,
-        index: int,
-        *,
-        max_seconds: float,
-        is_surround_mixed: bool,
+        self, file: BinaryIO, index: int, *, max_seconds: float, is_surround_mixed: bool
     ) -> None:
-        self._container = container
-        [self._stream] = [stream for stream in _audio(container) if stream.index == index]
+        self._file = file
+        self._index = index
         self._max_seconds = max_seconds
         self._is_surround_mixed = is_surround_mixed
-        self._size = container.size
+        self._size = file.seek(0, os.SEEK_END)
         self._n_decoded = self._n_silent = 0
+        self._position = 0
+        """Where in the file the packets read so far end, or a little before."""
 
     def blocks(self) -> Iterator[Channels]:
         """Yield what each frame holds, and the silence before it."""
         resampler: _Resampler | None = None
-        origin = (self._container.start_time or 0) / 1_000_000
-        for frame in _frames(self._container, self._stream):
-            gap = self._gap_before(frame, origin)
+        for frame, time in self._frames():
+            gap = self._gap_before(time)
             frame.pts = None  # or the resampler would fill the gap a second time
             if resampler is None:
                 resampler = _Resampler(frame, is_surround_mixed=self._is_surround_mixed)
@@ -235,11 +229,44 @@ class _Track:
         if resampler is not None:
             yield from self._counted(resampler.end())
 
-    def _gap_before(self, frame: AudioFrame, origin: float) -> int:
-        """The number of samples of silence before `frame`, by its timestamp."""
-        if frame.time is None:
+    def _frames(self) -> Iterator[tuple[AudioFrame, float | None]]:
+        """Yield each decoded frame that can be used, skipping damaged packets, and its time from the file's start."""
+        for container, stream, begin in self._links():
+            origin = (container.start_time or 0) / 1_000_000 - self._seconds()
+            for packet in _packets(container, stream):
+                if packet.pos is not None:
+                    self._position = begin + packet.pos
+                with suppress(av.error.FFmpegError):
+                    for frame in packet.decode():
+                        if not _problem(frame):
+                            yield frame, None if frame.time is None else frame.time - origin
+
+    def _links(self) -> Iterator[tuple[InputContainer, AudioStream, int]]:
+        """Yield the stream, and where its container begins; in Ogg files, the links too that FFmpeg stops before.
+
+        A chained Ogg file is one file after the other. Where another begins, FFmpeg goes on reading, but not if the
+        number of an Opus stream's channels changes.
+        """
+        with _open(self._file) as container:
+            [stream] = [one for one in _audio(container) if one.index == self._index]
+            yield container, stream, 0
+            is_ogg = container.format.name == "ogg"
+        while is_ogg and (begin := _next_link(self._file, self._position + 1)) is not None:
+            self._position = begin
+            try:
+                with _open(self._file, begin=begin) as container:
+                    yield container, _audio(container)[0], begin
+            except NotAudioError:  # by _open: what is wrong with a frame is not raised in here
+                continue
+
+    def _seconds(self) -> float:
+        return (self._n_decoded + self._n_silent) / SAMPLE_RATE
+
+    def _gap_before(self, time: float | None) -> int:
+        """The number of samples of silence before a frame of this time, if it has one."""
+        if time is None:
             return 0
-        missing = frame.time - origin - (self._n_decoded + self._n_silent) / SAMPLE_RATE
+        missing = time - self._seconds()
         if not MIN_GAP_SECONDS < missing < MAX_GAP_SECONDS:
             return 0
         left = MAX_TOTAL_GAP_SECONDS * SAMPLE_RATE - self._n_silent
@@ -260,6 +287,15 @@ class _Track:
                 "cannot hold. It is damaged, or made to fill disks."
             )
         return blocks
+
+
+def _next_link(file: BinaryIO, position: int) -> int | None:
+    """Where the next page begins an Ogg stream, from this position on. None if no stream begins there."""
+    while data := os.pread(file.fileno(), SEARCH_BYTES, position):
+        if found := BEGIN_OF_STREAM.search(data):
+            return position + found.start()
+        position += max(1, len(data) - OGG_HEADER_BYTES)
+    return None
 
 
 class _Buffered:
@@ -292,16 +328,17 @@ def _in_words(seconds: float) -> str:
 class _NamelessFile:
     """A file without a name, so that FFmpeg detects the format by content, never by extension.
 
-    It has a position of its own: several may read one descriptor.
+    It has a position of its own: several may read one descriptor. What is before `begin` is not in it.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, begin: int) -> None:
         self._file = file
-        self._size = file.seek(0, os.SEEK_END)
+        self._begin = begin
+        self._size = file.seek(0, os.SEEK_END) - begin
         self._position = 0
 
     def read(self, n_bytes: int) -> bytes:
-        data = os.pread(self._file.fileno(), n_bytes, self._position)
+        data = os.pread(self._file.fileno(), n_bytes, self._begin + self._position)
         self._position += len(data)
         return data
 
@@ -315,7 +352,7 @@ class _NamelessFile:
 
 
 @contextmanager
-def _open(file: BinaryIO) -> Iterator[InputContainer]:
+def _open(file: BinaryIO, *, begin: int = 0) -> Iterator[InputContainer]:
     options = {
         "protocol_whitelist": "none",  # a playlist must not make FFmpeg read files or send requests
         "format_whitelist": ",".join(sorted(formats.CONTAINERS)),
@@ -324,7 +361,7 @@ def _open(file: BinaryIO) -> Iterator[InputContainer]:
     }
     try:
         container = av.open(
-            _NamelessFile(file), mode="r", options=options, metadata_errors="ignore"
+            _NamelessFile(file, begin), mode="r", options=options, metadata_errors="ignore"
         )
     except av.error.MemoryError as error:
         raise MemoryError from error
@@ -364,17 +401,6 @@ def _packets(container: InputContainer, *streams: AudioStream) -> "Iterator[Pack
         yield from cast("Iterator[Packet[AudioStream]]", container.demux(*streams))
     except (av.error.FFmpegError, IndexError):
         return  # PyAV raises IndexError where a stream begins in the middle
-
-
-def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-    """Yield the decoded frames that can be used, skipping damaged packets."""
-    for packet in _packets(container, stream):
-        try:
-            for frame in packet.decode():
-                if not _problem(frame):
-                    yield frame
-        except av.error.FFmpegError:
-            continue
 
 
 class _Resampler:
