@@ -1,7 +1,8 @@
 """The containers and codecs that are opened; all others of FFmpeg's are refused before they are read.
 
 Left out are those that open other files or addresses (playlists, session descriptions, redirectors), devices,
-generators, pictures, subtitles, and raw data without a header, which only its file's name would tell.
+generators, pictures, subtitles, and raw data without a header, which only its file's name would tell: FFmpeg takes
+text for one of these, too (adp, of games). AMR and GSM without a header stay, as telephone systems write them.
 """
 
 _RECORDERS = (
@@ -17,7 +18,7 @@ _AUDIO = (
 )
 
 _GAMES = (
-    "3dostr 4xm acm act adp ads adx afc aix alp apm argo_asf argo_brp argo_cvg ast avr avs bethsoftvid bfi bfstm bink "
+    "3dostr 4xm acm act ads adx afc aix alp apm argo_asf argo_brp argo_cvg ast avr avs bethsoftvid bfi bfstm bink "
     "binka bmv boa brstm c93 cdxl dcstr dsicin dxa ea ea_cdata film_cpk fsb fwse gdv genh hnm idcin ipmovie "
     "iss jv kvag lmlm4 mgsts mlv mm mods moflex msf mtaf mtv musx mv mvi nc nsv pmp pp_bnk psxstr redspark rl2 roq rpl "
     "rsd scd sga siff simbiosis_imx smjpeg smk smush sol svag svs thp tiertexseq tmv usm vag vivo vividas vmd vpk wady "
