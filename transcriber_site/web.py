@@ -32,6 +32,7 @@ from django.core.exceptions import RequestDataTooBig
 from transcriber_site.bodies import BodyOnDisk, Message, Receive
 from transcriber_site.processes import raise_open_file_limit
 from transcription.disk import require_space
+from transcription.speech.media import decoder_process
 
 # bm25s, the transcript search, imports these if they are installed: 80 MB that it does not need.
 for _name in ("numba", "scipy", "jax"):
@@ -199,6 +200,7 @@ class WebServer(Server):  # type: ignore[misc]
         import_module(settings.ROOT_URLCONF)
         gc.collect()
         gc.freeze()
+        decoder_process.start_spawner()
         super().run()
 
     def create_application(self, protocol: Any, scope: Message) -> Any:

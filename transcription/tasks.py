@@ -9,6 +9,7 @@ from transcription.jobs import prepare as preparation
 from transcription.jobs import speech_worker
 from transcription.jobs.installed_models import capabilities
 from transcription.leasing import registry, workers
+from transcription.speech.media import decoder_process
 from transcription.wake import wake_preparers
 
 
@@ -23,7 +24,7 @@ def work_on_speech() -> None:
 
 
 def on_worker_start() -> None:
-    """Handle SIGTERM, start heartbeats, and in an interactive worker start the periodic recovery."""
+    """Handle SIGTERM, start heartbeats; in an interactive worker start the decoders' spawner and periodic recovery."""
     workers.stopping.clear()
     signal.signal(signal.SIGTERM, lambda *_: workers.stopping.set())
     workers.repeat_until_stopping(
@@ -32,6 +33,7 @@ def on_worker_start() -> None:
         name="heartbeat",
     )
     if Conf.CLUSTER_NAME == registry.INTERACTIVE:
+        decoder_process.start_spawner()
         seconds = settings.TRANSCRIBER_RECOVERY_SECONDS
         workers.repeat_until_stopping(
             registry.recover_all, seconds=seconds, delay=seconds, name="recovery"

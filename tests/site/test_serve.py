@@ -9,11 +9,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.servers import free_port
@@ -121,6 +122,24 @@ def test_a_second_service_on_the_same_data_is_refused(tmp_path: Path) -> None:
         assert done.returncode != 0
         assert "Another `serve` already runs the role web on" in done.stderr
         assert service.is_up()
+
+
+def test_the_first_file_waits_for_no_start_of_a_decoder(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+
+        def owners() -> list[str]:
+            """The processes that have a spawner of decoders."""
+            names = ("transcriber_site.web", "--name speech", "--name interactive")
+            commands: list[str] = []
+            for process in psutil.Process(service.process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):  # it has ended since
+                    parent = process.parent()
+                    if parent and "transcription.speech.media.decoder" in process.cmdline():
+                        commands.append(" ".join(parent.cmdline()))
+            return sorted(name for command in commands for name in names if name in command)
+
+        expected = ["--name interactive", "transcriber_site.web"]
+        wait_until(lambda: owners() == expected, "the web process and a worker have one each")
 
 
 def test_the_roles_can_be_started_apart(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Decoder processes as a service's process sees them: it gives each one file, and checks what comes back.
 
-They are forked from a small process, which is started by itself for the first file and waits for the next (spawner.py).
+They are forked from a small process (spawner.py). A service starts that at its own start, or else the first file does.
 """
 
 import json
@@ -235,7 +235,7 @@ def _decoder() -> Iterator[_Decoder]:
         decoder.end()
 
 
-# ---- The spawner, which is started for the first file
+# ---- The spawner
 
 
 class _Spawner:
@@ -261,21 +261,32 @@ _spawner: _Spawner | None = None
 _lock = threading.Lock()
 
 
+def start_spawner() -> None:
+    """Start the spawner if there is none: the first file would wait for it."""
+    with _lock:
+        _running_spawner()
+
+
 def _request_process(service: int, status: int) -> None:
     """Have the spawner fork a process with these descriptors. Starts one if there is none, or if it was killed."""
     global _spawner
     with _lock:
-        if _spawner is not None:
-            try:
-                socket.send_fds(_spawner.socket, [b"1"], [service, status])
-                return
-            except OSError:
-                _spawner.end()
-        else:
-            # Not `atexit`, which a worker that multiprocessing has started does not run.
-            util.Finalize(None, end_spawner, exitpriority=0)
+        spawner = _running_spawner()
+        try:
+            socket.send_fds(spawner.socket, [b"1"], [service, status])
+        except OSError:
+            spawner.end()
+            _spawner = _Spawner()
+            socket.send_fds(_spawner.socket, [b"1"], [service, status])
+
+
+def _running_spawner() -> _Spawner:
+    global _spawner
+    if _spawner is None:
+        # Not `atexit`, which a worker that multiprocessing has started does not run.
+        util.Finalize(None, end_spawner, exitpriority=0)
         _spawner = _Spawner()
-        socket.send_fds(_spawner.socket, [b"1"], [service, status])
+    return _spawner
 
 
 def end_spawner() -> None:

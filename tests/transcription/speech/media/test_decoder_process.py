@@ -348,6 +348,15 @@ def test_a_decoder_that_is_killed_is_not_the_files_fault(
         audio.probe(audio_dir / "jfk.flac")
 
 
+def test_a_service_that_starts_its_spawner_has_it_for_the_first_file(audio_dir: Path) -> None:
+    decoder_process.end_spawner()
+    decoder_process.start_spawner()
+    decoder_process.start_spawner()
+    started = spawner()
+    audio.probe(audio_dir / "jfk.flac")
+    assert spawner() == started
+
+
 def test_a_spawner_that_was_killed_is_replaced(audio_dir: Path) -> None:
     info = audio.probe(audio_dir / "jfk.flac")
     before = spawner()
