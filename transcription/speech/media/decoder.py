@@ -73,7 +73,8 @@ def _send(service: socket.socket, kind: bytes, body: bytes = b"") -> None:
 
 
 def _import_lazy_modules() -> None:
-    """Have PyAV and NumPy import what they import at first use."""
+    """Have libraries import what they import at first use: not each process by itself, for which it takes long."""
+    limits.why_system_calls_stay_open()
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)

@@ -357,6 +357,12 @@ def test_a_service_that_starts_its_spawner_has_it_for_the_first_file(audio_dir: 
     assert spawner() == started
 
 
+def test_what_each_decoder_needs_is_loaded_before_it_is_forked(audio_dir: Path) -> None:
+    """libseccomp is looked for by another program, which takes longer than all else that a probe does."""
+    audio.probe(audio_dir / "jfk.flac")
+    assert "libseccomp" in Path(f"/proc/{spawner().pid}/maps").read_text()
+
+
 def test_a_spawner_that_was_killed_is_replaced(audio_dir: Path) -> None:
     info = audio.probe(audio_dir / "jfk.flac")
     before = spawner()
