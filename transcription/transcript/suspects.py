@@ -13,7 +13,7 @@ from itertools import groupby
 
 from transcription.models import Job, Segment
 from transcription.speech.engines.base import COMPRESSION_RATIO_THRESHOLD, LOGPROB_THRESHOLD, Span
-from transcription.speech.segments import MISSED_SPEECH_SECONDS, PHRASE_PAUSE_SECONDS
+from transcription.speech.segments import PHRASE_PAUSE_SECONDS
 from transcription.transcript.speaker_split import is_edited
 
 REPETITION = "repetition"
@@ -31,6 +31,8 @@ REASONS = (
 
 MIN_SPEECH_SHARE = 0.2
 """A segment with less speech than this is text in silence; low, as word times are off by tenths of a second."""
+MIN_LOST_SPEECH_SECONDS = 1.2
+"""Less speech without text, not counting pauses, is often no lost phrase but the edges of words that are there."""
 MIN_LOOP_REPEATS, MIN_LOOP_WORDS = 3, 8
 """A loop repeats a phrase at least this often and has at least this many words in all: `no, no, no` is none."""
 MIN_PROBABILITY = 1e-4
@@ -222,35 +224,38 @@ def _segments_in_silence(segments: Sequence[Segment], speech: Sequence[Span]) ->
             yield segment
 
 
-def _speech_without_text(speech: Sequence[Span], segments: Sequence[Segment]) -> list[Span]:
-    """Find stretches of speech that no segment covers and that are long enough to contain words.
+def _speech_without_text(speech: Sequence[Span], segments: Sequence[Segment]) -> Iterator[Span]:
+    """Yield stretches of speech that no segment covers and that are long enough to contain words.
 
     Spans with only a short pause between them and no segment in it form one stretch.
     """
-    stretches: list[Span] = []
     first = 0
     for gap in _gaps(segments):
         while first < len(speech) and speech[first].end <= gap.start:
             first += 1
-        stretch: Span | None = None
+        stretch: list[Span] = []
         for index in range(first, len(speech)):
             if speech[index].start >= gap.end:
                 break
-            start, end = max(speech[index].start, gap.start), min(speech[index].end, gap.end)
-            if stretch and start - stretch.end < PHRASE_PAUSE_SECONDS:
-                stretch = Span(stretch.start, end)
-                continue
-            stretches += [stretch] if stretch else []
-            stretch = Span(start, end)
-        stretches += [stretch] if stretch else []
-    return [stretch for stretch in stretches if stretch.duration >= MISSED_SPEECH_SECONDS]
+            span = Span(max(speech[index].start, gap.start), min(speech[index].end, gap.end))
+            if stretch and span.start - stretch[-1].end >= PHRASE_PAUSE_SECONDS:
+                yield from _lost(stretch)
+                stretch = []
+            stretch.append(span)
+        yield from _lost(stretch)
+
+
+def _lost(stretch: Sequence[Span]) -> Iterator[Span]:
+    """Yield the stretch as one span if its speech is long enough."""
+    if sum(span.duration for span in stretch) >= MIN_LOST_SPEECH_SECONDS:
+        yield Span(stretch[0].start, stretch[-1].end)
 
 
 def _gaps(segments: Sequence[Segment]) -> Iterator[Span]:
     """Yield the gaps between segments, before the first and after the last."""
     position = 0.0
     for segment in segments:
-        if segment.start - position >= MISSED_SPEECH_SECONDS:
+        if segment.start - position >= MIN_LOST_SPEECH_SECONDS:
             yield Span(position, segment.start)
         position = max(position, segment.end)
     yield Span(position, math.inf)

@@ -243,6 +243,17 @@ def test_speech_between_segments_is_suspect_as_one_stretch_where_its_pauses_are_
 
 
 @pytest.mark.django_db
+def test_it_is_speech_that_makes_a_stretch_long_not_its_pauses() -> None:
+    job = make_job(SENTENCE, SENTENCE + " again")
+    job.segments.filter(text=SENTENCE + " again").update(start=30.0, end=44.0)
+    hear(job, (0, 13.2), (13.9, 14.8), (20.0, 21.3), (25.0, 25.6), (26.2, 26.8), (30.0, 44.0))
+    assert find_suspects(job=job) == [
+        Suspect(None, 20.0, 21.3, ("speech_without_text",)),
+        Suspect(None, 25.0, 26.8, ("speech_without_text",)),
+    ]
+
+
+@pytest.mark.django_db
 def test_speech_before_the_first_segment_and_after_the_last_is_found() -> None:
     job = make_job(SENTENCE)
     job.segments.update(start=10.0, end=23.0)
