@@ -17,6 +17,7 @@ from retranslation import proposals
 from retranslation.models import Batch, Retranslation
 from transcription.leasing import leases, wakeups
 from transcription.leasing.leases import Lease, LeaseLostError
+from transcription.leasing.outages import is_disk_full, wait_out
 from transcription.leasing.registry import INTERACTIVE
 from transcription.locks import lock_job
 from transcription.models import Job, Leased
@@ -185,8 +186,13 @@ def claim(candidates: "QuerySet[Retranslation]") -> Retranslation | None:
 def finish(*, lease: Lease, retranslation: Retranslation, **result: Any) -> None:
     """Commit the columns of the result and the proposal, and delete the clip.
 
-    Raises LeaseLostError, and writes nothing, if the lease was lost or the row was deleted.
+    Waits out an outage of the database, but not a full disk. Raises LeaseLostError, and writes nothing, if the lease
+    was lost or the row was deleted.
     """
+    wait_out(lambda: _commit(lease, retranslation, result), unless=is_disk_full)
+
+
+def _commit(lease: Lease, retranslation: Retranslation, result: dict[str, Any]) -> None:
     clip = retranslation.clip.name or ""
     values = {
         **result,

@@ -1,6 +1,5 @@
 """Queue tasks of retranslations. A message only says "look": the rows say what to do."""
 
-import time
 from collections.abc import Callable
 
 from django.db.models import QuerySet
@@ -8,6 +7,8 @@ from django.db.models import QuerySet
 from retranslation import services
 from retranslation.models import Retranslation
 from retranslation.work import transcribe_next
+from transcription.leasing import workers
+from transcription.leasing.work import Outcome
 
 PAUSE_SECONDS = 0.5
 """How long a worker leaves work that it cannot do to other workers."""
@@ -26,9 +27,9 @@ def work_on_batches() -> None:
 def _transcribe_one(
     claimable: "Callable[[], QuerySet[Retranslation]]", *, wake: Callable[[], None]
 ) -> None:
-    was_done = transcribe_next(claimable())
-    if not claimable().exists():
+    outcome = transcribe_next(claimable(), wake=wake)
+    if outcome is Outcome.RETURNED or not claimable().exists():
         return
-    if not was_done:  # this worker lacks the weights or the files: leave it to another
-        time.sleep(PAUSE_SECONDS)
+    if outcome is None:  # this worker lacks the weights: leave it to another
+        workers.stopping.wait(PAUSE_SECONDS)
     wake()

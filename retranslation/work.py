@@ -2,25 +2,33 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from django.db.models import Q, QuerySet
+from django.core.files.storage import default_storage
+from django.db.models import QuerySet
 
 from retranslation import plan_changes, proposals, services
 from retranslation.models import Retranslation
 from transcription.jobs.installed_models import is_left_to_others, load_engine
-from transcription.jobs.later import reason_files_missing
-from transcription.leasing import leases
-from transcription.leasing.leases import Lease, LeaseLostError
+from transcription.leasing import work as leased_work
+from transcription.leasing.leases import Lease
 from transcription.leasing.registry import INTERACTIVE
+from transcription.leasing.work import Outcome, reason_files_missing
 from transcription.models import Segment
-from transcription.recordings import has_samples, read_samples
+from transcription.recordings import has_samples, is_stored, read_samples
 from transcription.speech import audio, ranges
-from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechError, Word
+from transcription.speech.engines.base import (
+    SAMPLE_RATE,
+    Audio,
+    OnProgress,
+    Span,
+    SpeechError,
+    Word,
+)
 from transcription.transcript.speaker_split import text_matches_words, text_of
 
 _logger = logging.getLogger(__name__)
@@ -39,28 +47,25 @@ class _Source:
     """What is wanted of them."""
 
 
-def transcribe_next(candidates: "QuerySet[Retranslation]") -> bool:
-    """Transcribe the first claimable candidate, or save why it failed. False if this worker can do none."""
+def transcribe_next(
+    candidates: "QuerySet[Retranslation]", *, wake: Callable[[], None]
+) -> Outcome | None:
+    """Transcribe the first claimable candidate, or save why it failed. None if this worker can do none.
+
+    `wake` wakes a worker for such candidates.
+    """
     left_to_others = _models_left_to_others(candidates)
     retranslation = services.claim(candidates.exclude(model_name__in=left_to_others))
     if retranslation is None:
-        return False
-    with leases.keep_renewed(retranslation, condition=Q) as lease:
-        try:
-            _transcribe(retranslation, lease)
-        except LeaseLostError:
-            _logger.info("Retranslation %s was deleted or lost its lease.", retranslation.pk)
-        except _FilesElsewhereError as error:
-            _logger.error("Retranslation %s has to wait: %s", retranslation.pk, error)
-            lease.release(reason=str(error))
-            return False
-        except Exception as error:
-            _fail(retranslation, lease, error)
-    return True
-
-
-class _FilesElsewhereError(Exception):
-    """This machine does not see the recording's files, but another one may; the text says so."""
+        return None
+    return leased_work.run(
+        retranslation,
+        lambda lease: _transcribe(retranslation, lease),
+        name=f"Retranslation {retranslation.pk}",
+        wake=wake,
+        on_failure=lambda lease, error: _fail(retranslation, lease, error),
+        reason_files_missing=lambda: _reason_files_missing(retranslation),
+    )
 
 
 def _models_left_to_others(candidates: "QuerySet[Retranslation]") -> list[str]:
@@ -68,10 +73,22 @@ def _models_left_to_others(candidates: "QuerySet[Retranslation]") -> list[str]:
     return [name for name in names if is_left_to_others(name, role=INTERACTIVE)]
 
 
+def _reason_files_missing(retranslation: Retranslation) -> str | None:
+    if retranslation.clip:
+        is_here = default_storage.exists(retranslation.clip.name or "")
+        return reason_files_missing(is_here=is_here, what="the clip")
+    assert retranslation.job is not None, "a retranslation without a clip has a job"
+    is_here = is_stored(retranslation.job.recording)
+    return reason_files_missing(is_here=is_here, what="the recording")
+
+
 def _fail(retranslation: Retranslation, lease: Lease, error: Exception) -> None:
     if isinstance(error, SpeechError | audio.NotAudioError):
         _logger.error("Retranslation %s failed: %s", retranslation.pk, error)
         reason, can_retry = str(error), isinstance(error, SpeechError) and error.can_retry
+    elif isinstance(error, FileNotFoundError):
+        _logger.error("Retranslation %s failed: %s", retranslation.pk, error)
+        reason, can_retry = "The recording's audio was deleted or has expired.", False
     else:
         _logger.error("Retranslation %s failed.", retranslation.pk, exc_info=error)
         reason, can_retry = f"Unexpected error: {error!r}", True
@@ -81,15 +98,18 @@ def _fail(retranslation: Retranslation, lease: Lease, error: Exception) -> None:
 def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
     started_at = time.monotonic()
 
-    def on_progress(done: int, total: int) -> None:
-        lease.progress = 100 * done // total if total else 0
+    def on_download(done: int, total: int) -> None:
+        on_progress(done / total if total else 0.0)
+
+    def on_progress(fraction: float) -> None:
+        lease.progress = int(100 * fraction)
         lease.check()
 
     sources = _load_audio(retranslation)
-    engine = load_engine(model_name=retranslation.model_name, on_progress=on_progress)
+    engine = load_engine(model_name=retranslation.model_name, on_progress=on_download)
     texts = []
-    for source in sources:
-        lease.check()
+    for index, source in enumerate(sources):
+        on_progress(index / len(sources))
         text = ranges.transcribe_range(
             engine,
             source.samples,
@@ -97,6 +117,7 @@ def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
             span=source.span,
             language=retranslation.requested_language,
             reference_words=_known_words(retranslation, source),
+            on_progress=_part_of(on_progress, index, len(sources)),
         )
         texts.append(text)
     services.finish(
@@ -113,6 +134,11 @@ def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
         sources[0].span.duration,
         time.monotonic() - started_at,
     )
+
+
+def _part_of(on_progress: OnProgress, index: int, n_parts: int) -> OnProgress:
+    """What reports the progress of one part of several alike."""
+    return lambda fraction: on_progress((index + fraction) / n_parts)
 
 
 def _joined(sources: Sequence[_Source], texts: Sequence[ranges.RangeText]) -> dict[str, Any]:
@@ -141,7 +167,7 @@ def _joined(sources: Sequence[_Source], texts: Sequence[ranges.RangeText]) -> di
 def _load_audio(retranslation: Retranslation) -> list[_Source]:
     """The audio of the range, of each channel if those are speakers and all are asked for.
 
-    Raises SpeechError, NotAudioError, and _FilesElsewhereError.
+    Raises NotAudioError, and FileNotFoundError if they are not there.
     """
     if retranslation.clip:
         samples = _decode_clip(retranslation)
@@ -153,9 +179,7 @@ def _load_audio(retranslation: Retranslation) -> list[_Source]:
     span = Span(retranslation.start, retranslation.end)
     channels = proposals.channels_of(retranslation)
     if not all(has_samples(recording, span, channel) for channel in channels):
-        if reason := reason_files_missing(recording):
-            raise _FilesElsewhereError(reason)
-        raise SpeechError("The recording's audio was deleted or has expired.")
+        raise FileNotFoundError("The recording's samples are missing.")
     read = ranges.with_context(span, duration=recording.duration or span.end)
     return [
         _Source(channel, read_samples(recording, read, channel), read.start, span)
@@ -164,7 +188,7 @@ def _load_audio(retranslation: Retranslation) -> list[_Source]:
 
 
 def _decode_clip(retranslation: Retranslation) -> Audio:
-    """All samples of the clip. Raises NotAudioError.
+    """All samples of the clip. Raises NotAudioError, FileNotFoundError.
 
     Its length is checked again here: when it was uploaded, only its declared duration was known.
     """

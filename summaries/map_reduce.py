@@ -14,8 +14,6 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from django.db.models import Q
-
 from chat.llm import loading
 from chat.llm.base import (
     LanguageModel,
@@ -29,8 +27,8 @@ from chat.llm.text import count_tokens, count_words, cut_to_words, line
 from chat.services import provider
 from summaries import services
 from summaries.models import Summary
-from transcription.leasing import leases
-from transcription.leasing.leases import Lease, LeaseLostError
+from transcription.leasing import work
+from transcription.leasing.leases import Lease
 
 LEASE_CHECK_SECONDS = 0.5
 MAX_LEVELS = 20
@@ -50,7 +48,7 @@ class Outcome:
     """How the work on a claimed summary ended."""
 
     retry_after: float | None = None
-    """Seconds until it may be retried; None if it is finished, failed for good, or lost its lease."""
+    """Seconds until it may be retried; None if that needs no waiting: it is done, failed for good, or in the queue."""
 
 
 def summarize_next() -> Outcome | None:
@@ -58,14 +56,21 @@ def summarize_next() -> Outcome | None:
     summary = services.claim()
     if summary is None:
         return None
-    with leases.keep_renewed(summary, condition=Q) as lease:
-        try:
-            _summarize(summary, lease)
-        except LeaseLostError:
-            _logger.info("Summary %s was deleted or lost its lease.", summary.pk)
-        except Exception as error:
-            return Outcome(_fail(summary, lease, error))
-    return Outcome()
+    retry_after: float | None = None
+
+    def fail(lease: Lease, error: Exception) -> None:
+        nonlocal retry_after
+        retry_after = _fail(summary, lease, error)
+
+    work.run(
+        summary,
+        lambda lease: _summarize(summary, lease),
+        name=f"Summary {summary.pk}",
+        wake=services.wake_workers,
+        on_failure=fail,
+        on_wait=lambda reason: services.set_message(summary=summary, message=reason),
+    )
+    return Outcome(retry_after)
 
 
 def _fail(summary: Summary, lease: Lease, error: Exception) -> float | None:
@@ -96,7 +101,7 @@ def _open_model(summary: Summary, lease: Lease, runner: asyncio.Runner) -> Itera
 
 
 async def _await_while_leased(lease: Lease, call: Coroutine[Any, Any, Result]) -> Result:
-    """Await `call`. If the lease is lost, cancel it and raise LeaseLostError."""
+    """Await `call`. If the lease is lost, or the process is to stop, cancel it and raise what `Lease.check` raises."""
     task = asyncio.ensure_future(call)
     try:
         while not task.done():

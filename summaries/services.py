@@ -15,6 +15,7 @@ from chat.llm.text import count_words, well_formed
 from summaries.models import Summary
 from transcription.leasing import leases, wakeups
 from transcription.leasing.leases import Lease, LeaseLostError
+from transcription.leasing.outages import is_disk_full, wait_out
 from transcription.locks import lock_job
 from transcription.models import Leased
 
@@ -100,6 +101,11 @@ def save_progress(*, lease: Lease, summary: Summary, message: str, percent: int)
     _write(lease, summary, {"message": f"{message} ({progress}%)", "progress": progress})
 
 
+def set_message(*, summary: Summary, message: str) -> None:
+    """Save the message of a summary that is not being made."""
+    Summary.objects.filter(pk=summary.pk).update(message=message, updated_at=Now())
+
+
 def save_partials(*, lease: Lease, summary: Summary, partials: list[dict[str, Any]]) -> None:
     _write(lease, summary, {"partials": partials, **PROGRESS_SAVED})
 
@@ -127,8 +133,13 @@ def finish(*, lease: Lease, summary: Summary, topics: Iterable[str]) -> None:
 
 
 def _write(lease: Lease, summary: Summary, values: dict[str, Any]) -> None:
-    """Write `values` to the row and to `summary`. Raises LeaseLostError, and writes nothing, if the lease was lost."""
-    if not _held_rows(lease).update(**values, updated_at=Now()):
+    """Write `values` to the row and to `summary`.
+
+    Waits out an outage of the database, but not a full disk. Raises LeaseLostError, and writes nothing, if the lease
+    was lost.
+    """
+    rows = _held_rows(lease)
+    if not wait_out(lambda: rows.update(**values, updated_at=Now()), unless=is_disk_full):
         raise LeaseLostError
     for name, value in values.items():
         setattr(summary, name, value)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from django.db import connection
 
 from summaries import map_reduce, services
+from transcription.leasing import workers
 
 MAX_THREADS = 4
 
@@ -40,7 +41,7 @@ class SummaryThreads:
             n_more = min(n, self._max_threads - self._n_threads)
             self._n_threads += n_more
         for _ in range(n_more):
-            threading.Thread(target=self._run, name="summaries", daemon=True).start()
+            threading.Thread(target=self._run, name="summaries").start()
 
     def wake_after(self, seconds: float) -> None:
         timer = threading.Timer(seconds, self.wake)
@@ -59,10 +60,13 @@ class SummaryThreads:
             connection.close()
 
     def _summarize_all(self) -> int:
-        """Make summaries until none waits. Returns the number of wake-ups before the last look at the queue."""
+        """Make summaries until none waits, or the process is to stop.
+
+        Returns the number of wake-ups before the last look at the queue.
+        """
         while True:
             n_wakes = self._n_wakes
-            outcome = self._summarize_next()
+            outcome = None if workers.stopping.is_set() else self._summarize_next()
             if outcome is None:
                 return n_wakes
             if outcome.retry_after is not None:

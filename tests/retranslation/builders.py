@@ -12,6 +12,7 @@ from retranslation.models import Retranslation
 from retranslation.services import RequestedRange
 from tests.media import Samples, samples_of
 from tests.transcription.builders import add_segment, words_of
+from transcription.leasing.work import Outcome
 from transcription.models import Chunk, Job, Leased, Recording, Stage
 from transcription.recordings import SamplesWriter, folder
 from transcription.speech.engines.base import SAMPLE_RATE, Span
@@ -83,8 +84,8 @@ def request_range(
     return services.request_range(job=job, requested=requested)
 
 
-def transcribe_next() -> bool:
-    return work.transcribe_next(services.claimable_requests())
+def transcribe_next() -> Outcome | None:
+    return work.transcribe_next(services.claimable_requests(), wake=services.wake_workers)
 
 
 # ---- Proposals

@@ -9,7 +9,7 @@ ROOMS = ("", "transcription/", "transcription/speech/", "chat/")
 
 
 def exists(path: str) -> bool:
-    """Whether a path, or a module or function written as one, exists: `jobs/later`, `jobs/later.wait_or_fail`."""
+    """Whether a path, or a module or function written as one, exists: `jobs/work`, `jobs/work.run`."""
     for room in ROOMS:
         whole = ROOT / (room + path)
         if whole.exists() or whole.with_suffix(".py").exists():

@@ -118,6 +118,8 @@ def test_a_service_killed_or_stopped_does_not_ask_again_for_the_parts_it_has(
     began = time.monotonic()
     service.stop()
     assert time.monotonic() - began < STOP_SECONDS, "it does not wait for the provider"
+    kept = service.query("SELECT state, attempts FROM summaries_summary WHERE state <> 'done'")
+    assert kept == [("todo", 0)], "a stop counts no attempt"
 
     script.restart()
     service.start()

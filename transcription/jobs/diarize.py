@@ -1,6 +1,5 @@
 """The diarization stage of a job: claim it, find out who speaks when, commit; or request it once more."""
 
-import logging
 import time
 from uuid import UUID
 
@@ -9,13 +8,11 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Coalesce, Now
 
-from transcription.jobs import status
-from transcription.jobs.later import wait_or_fail
-from transcription.jobs.lifecycle import active_job_filter, advance, speaker_count_fields
+from transcription.jobs import status, work
+from transcription.jobs.lifecycle import advance, speaker_count_fields
 from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import DATABASE_ERRORS, wait_out
-from transcription.leasing.workers import stopping
 from transcription.locks import lock_active_job
 from transcription.models import Chunk, Diarization, Job, Leased, Stage
 from transcription.recordings import StoredSamples
@@ -27,13 +24,6 @@ from transcription.wake import wake_listeners, wake_speech_workers
 
 SHOW_SECONDS = 1.0
 """How often progress is saved for those who watch, at most."""
-
-_logger = logging.getLogger(__name__)
-
-
-class _StoppingError(Exception):
-    """This process is to stop; a diarization takes too long to be finished first."""
-
 
 # ---- Request
 
@@ -122,26 +112,14 @@ def diarize_next() -> bool:
     stage = claim_diarization()
     if stage is None:
         return False
-    job = stage.job
-    with leases.keep_renewed(stage, condition=active_job_filter) as lease:
-        try:
-            _diarize(job, lease)
-        except LeaseLostError:
-            _logger.info("The diarization of job %s was cancelled or lost its lease.", job.pk)
-        except _StoppingError:
-            lease.release()
-            wake_speech_workers()
-        except DATABASE_ERRORS:
-            raise  # not the recording's fault: it stays in the queue
-        except Exception as error:
-            wait_or_fail(
-                job,
-                lease,
-                error,
-                work="The diarization",
-                message=_reason(error),
-                can_retry=_can_retry(error),
-            )
+    work.run(
+        stage,
+        lambda lease: _diarize(stage.job, lease),
+        name="The diarization",
+        wake=wake_speech_workers,
+        message=_reason,
+        can_retry=_can_retry,
+    )
     return True
 
 
@@ -158,8 +136,6 @@ def _diarize(job: Job, lease: Lease) -> None:
     def on_progress(fraction: float) -> None:
         nonlocal shown_at, shown_percent
         lease.check()
-        if stopping.is_set():
-            raise _StoppingError
         percent = min(int(100 * fraction), 100)
         if percent != shown_percent and time.monotonic() - shown_at >= SHOW_SECONDS:
             shown_at, shown_percent = time.monotonic(), percent

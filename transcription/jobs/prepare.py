@@ -1,6 +1,5 @@
 """The first stage of a job: decode the recording once, store its samples, and create its chunks as they are known."""
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
@@ -10,14 +9,14 @@ from django.db import transaction
 from django.db.models import Count, Max, QuerySet
 from django.db.models.functions import Now
 
-from transcription.jobs import status
+from transcription.jobs import status, work
 from transcription.jobs.diarize import wake_diarizer_if_ready
-from transcription.jobs.later import wait_or_fail
-from transcription.jobs.lifecycle import active_job_filter, advance
+from transcription.jobs.lifecycle import advance
 from transcription.jobs.transcribe import LANGUAGE_SECONDS
 from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import is_disk_full, wait_out
+from transcription.leasing.work import Outcome
 from transcription.locks import lock_active_job
 from transcription.models import Chunk, Diarization, Job, Leased, Recording, Stage
 from transcription.recordings import SamplesWriter, delete_files
@@ -27,36 +26,28 @@ from transcription.speech.chunks import PlannedChunk, Planner
 from transcription.speech.engines.base import SAMPLE_RATE, Span
 from transcription.speech.mixing import Channels, Mixer
 from transcription.speech.voice_activity import VoiceActivity
-from transcription.wake import wake_speech_workers
+from transcription.wake import wake_preparers, wake_speech_workers
 
 ROUNDING_SECONDS = 0.001
 
-_logger = logging.getLogger(__name__)
-
 
 def prepare_next() -> bool:
-    """Prepare the recording that waits longest. False if none waits, or it has to wait for an outage's end."""
+    """Prepare the recording that waits longest. False if none waits, or it went back to the queue."""
     stage = claim_preparation()
     if stage is None:
         return False
-    job, has_to_wait = stage.job, False
-    with leases.keep_renewed(stage, condition=active_job_filter) as lease:
-        try:
-            _prepare(job, lease)
-        except LeaseLostError:
-            _logger.info("The preparation of job %s was cancelled or lost its lease.", job.pk)
-        except Exception as error:
-            has_to_wait = wait_or_fail(
-                job,
-                lease,
-                error,
-                work="The preparation",
-                message=f"The recording could not be read: {error}",
-                can_retry=not isinstance(error, audio.NotAudioError),
-            )
+    job = stage.job
+    outcome = work.run(
+        stage,
+        lambda lease: _prepare(job, lease),
+        name="The preparation",
+        wake=wake_preparers,
+        message=lambda error: f"The recording could not be read: {error}",
+        can_retry=lambda error: not isinstance(error, audio.NotAudioError),
+    )
     if not Recording.objects.filter(pk=job.recording_id).exists():
         delete_files(job.recording)  # samples that were written while it was being deleted
-    return not has_to_wait
+    return outcome is Outcome.ENDED
 
 
 def claimable_preparations() -> "QuerySet[Stage]":

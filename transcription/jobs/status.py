@@ -10,12 +10,12 @@ from django.db import transaction
 from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import Now
 
+from transcription.leasing.work import WAITING_FOR_SPACE
 from transcription.locks import lock_active_job
 from transcription.models import Job, Leased, Stage
 from transcription.wake import wake_listeners
 
 WAITING = "Waiting for a worker"
-WAITING_FOR_SPACE = "Waiting for space: the service's disk is full"
 SEPARATE_VOICES = (
     "Its channels hold a speaker each: upload it with channels=speakers, "
     "and each is transcribed by itself, also where they speak at once"

@@ -1,6 +1,5 @@
 """Transcription of chunks: claim one, transcribe it, commit it with its segments. `speech_worker` decides when."""
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 
@@ -10,14 +9,13 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from transcription.jobs import status
+from transcription.jobs import status, work
 from transcription.jobs.diarize import wake_diarizer_if_ready
 from transcription.jobs.installed_models import load_engine
-from transcription.jobs.later import wait_or_fail
-from transcription.jobs.lifecycle import active_job_filter, advance
+from transcription.jobs.lifecycle import advance
 from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
-from transcription.leasing.outages import DATABASE_ERRORS, wait_out
+from transcription.leasing.outages import wait_out
 from transcription.locks import lock_active_job
 from transcription.models import Chunk, Diarization, Job, Leased, Segment
 from transcription.recordings import StoredSamples, read_samples
@@ -34,9 +32,6 @@ from transcription.wake import wake_listeners, wake_speech_workers
 
 LANGUAGE_SECONDS = 30.0
 """Whisper detects the language from one window, so this much speech is gathered for it."""
-
-_logger = logging.getLogger(__name__)
-
 
 # ---- Claim
 
@@ -93,23 +88,15 @@ def transcribe_next(*, model_name: str) -> bool:
 
 def transcribe_chunk(chunk: Chunk) -> None:
     """Transcribe and commit a claimed chunk, or save why it failed."""
-    job = chunk.job
-    with leases.keep_renewed(chunk, condition=active_job_filter) as lease:
-        try:
-            _transcribe(chunk, load_job_engine(job), lease)
-        except LeaseLostError:
-            _logger.info("Chunk %s of job %s was cancelled or lost its lease.", chunk.index, job.pk)
-        except DATABASE_ERRORS:
-            raise  # not the chunk's fault: it stays in the queue
-        except Exception as error:
-            wait_or_fail(
-                job,
-                lease,
-                error,
-                work=f"Chunk {chunk.index}",
-                message=f"Chunk {chunk.index + 1} failed: {error}",
-                can_retry=not isinstance(error, SpeechError) or error.can_retry,
-            )
+    work.run(
+        chunk,
+        lambda lease: _transcribe(chunk, load_job_engine(chunk.job), lease),
+        name=f"Chunk {chunk.index}",
+        wake=wake_speech_workers,
+        message=lambda error: f"Chunk {chunk.index + 1} failed: {error}",
+        can_retry=lambda error: not isinstance(error, SpeechError) or error.can_retry,
+        finish_before_stop=True,
+    )
 
 
 def load_job_engine(job: Job) -> SpeechEngine:

@@ -49,29 +49,48 @@ class LeaseLostError(Exception):
     """The work no longer belongs to this worker: it was cancelled, deleted, reset, or claimed by another."""
 
 
+class StoppingError(Exception):
+    """This process is to stop, and the work is not to be finished first."""
+
+
 class Lease:
     """A claim on `row`, renewed twice a second by a background thread; see `keep_renewed`.
 
     `condition` returns a Q that must hold at each renewal, such as "the job is active". It may use the row's own
     columns and subqueries, never a join: Django would move the whole WHERE clause of the renewal into a subquery,
     and PostgreSQL does not check that again after it has waited for a concurrent commit.
+
+    `stopping` is the event that tells this process to stop; None for work that is finished first.
     """
 
-    def __init__(self, row: Leased, *, condition: Callable[[], Q]) -> None:
+    def __init__(
+        self,
+        row: Leased,
+        *,
+        condition: Callable[[], Q],
+        stopping: threading.Event | None = None,
+    ) -> None:
         self.row = row
         self.progress: int | None = None
         self._condition = condition
+        self._stopping = stopping
         self._lost = threading.Event()
 
     def check(self) -> None:
-        """Raises LeaseLostError if the last renewal failed."""
+        """Raises LeaseLostError if the last renewal failed, StoppingError if the process is to stop."""
         if self._lost.is_set():
             raise LeaseLostError
+        if self._stopping is not None and self._stopping.is_set():
+            raise StoppingError
 
-    def release(self, *, reason: str = "") -> bool:
-        """Put the work back into the queue without counting this attempt. False if the lease was lost."""
+    def release(self, *, reason: str = "", counts: bool = False) -> bool:
+        """Put the work back into the queue. False if the lease was lost.
+
+        The attempt counts only if it `counts`: that bounds how often work is repeated that may cause its trouble.
+        """
+        attempts = F("attempts") if counts else F("attempts") - 1
         released = self.held_rows().update(
-            state=Leased.State.TODO, lease_until=None, attempts=F("attempts") - 1, error=reason
+            state=Leased.State.TODO, lease_until=None, attempts=attempts, error=reason
         )
         return bool(released)
 
@@ -174,9 +193,11 @@ def claim(candidates: "QuerySet[Row]") -> Row | None:
 
 
 @contextmanager
-def keep_renewed(row: Leased, *, condition: Callable[[], Q]) -> Iterator[Lease]:
-    """Renew the lease on the claimed `row` while the block runs; see `Lease` for `condition`."""
-    lease = Lease(row, condition=condition)
+def keep_renewed(
+    row: Leased, *, condition: Callable[[], Q], stopping: threading.Event | None = None
+) -> Iterator[Lease]:
+    """Renew the lease on the claimed `row` while the block runs; see `Lease` for the arguments."""
+    lease = Lease(row, condition=condition, stopping=stopping)
     _renewer.add(lease)
     try:
         yield lease

@@ -26,10 +26,12 @@ Result = TypeVar("Result")
 _logger = logging.getLogger(__name__)
 
 
-def is_disk_full(error: Exception) -> bool:
-    """Whether the error says that a disk is full: this machine's or the database's."""
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the error, or its cause, says that a disk is full: this machine's or the database's."""
     if isinstance(error, OSError):
         return error.errno in DISK_FULL
+    if error.__cause__ is not None and is_disk_full(error.__cause__):
+        return True
     of_sqlite, of_postgresql = "disk is full", "No space left"
     return isinstance(error, OperationalError) and (
         of_sqlite in str(error) or of_postgresql in str(error)

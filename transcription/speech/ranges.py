@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from transcription.speech import chunks, segments
-from transcription.speech.engines.base import SAMPLE_RATE, Audio, Span, SpeechEngine, Word
+from transcription.speech.engines.base import (
+    SAMPLE_RATE,
+    Audio,
+    OnProgress,
+    Span,
+    SpeechEngine,
+    Word,
+)
 from transcription.speech.segments import MAX_WORD_SHIFT_SECONDS, MIN_WORD_SECONDS
 from transcription.speech.voice_activity import VoiceActivity
 
@@ -46,6 +53,7 @@ def transcribe_range(
     span: Span,
     language: str,
     reference_words: Sequence[Word] = (),
+    on_progress: OnProgress | None = None,
 ) -> RangeText:
     """Transcribe `span` of a recording. `audio` starts at `origin`, and contains the span with its context.
 
@@ -63,11 +71,17 @@ def transcribe_range(
     if not speech:
         return RangeText(text="", words=(), confidence=None, language=language)
     language = language or engine.detect_language(audio[round(speech[0].start * SAMPLE_RATE) :])
+    planned = list(chunks.plan(speech, decoded.duration))
     words = [
         word
-        for chunk in chunks.plan(speech, decoded.duration)
+        for index, chunk in enumerate(planned)
         for segment in segments.transcribe(
-            engine, audio, chunk.streams, chunk.speech, language=language
+            engine,
+            audio,
+            chunk.streams,
+            chunk.speech,
+            language=language,
+            on_progress=on_progress and _part_of(on_progress, index, len(planned)),
         )
         for word in (_shift(word, origin) for word in segment.words)
     ]
@@ -80,6 +94,11 @@ def transcribe_range(
         confidence=sum(word.probability for word in words) / len(words) if words else None,
         language=language,
     )
+
+
+def _part_of(on_progress: OnProgress, index: int, n_parts: int) -> OnProgress:
+    """Reports the progress of one of several parts as that of the whole."""
+    return lambda fraction: on_progress((index + fraction) / n_parts)
 
 
 def _find_speech(audio: Audio) -> list[Span]:

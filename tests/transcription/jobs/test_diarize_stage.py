@@ -41,7 +41,7 @@ from transcription.jobs import (
     status,
     transcribe,
 )
-from transcription.leasing import leases, registry, wakeups
+from transcription.leasing import leases, registry, wakeups, workers
 from transcription.leasing.leases import LeaseLostError
 from transcription.locks import lock_active_job
 from transcription.models import Chunk, Diarization, Job, Leased, Recording, Stage
@@ -306,7 +306,7 @@ def test_a_recording_that_kills_its_workers_is_given_up_without_speakers() -> No
 def test_a_worker_that_is_told_to_stop_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job(QUESTION)
     stopping = threading.Event()
-    monkeypatch.setattr(diarize, "stopping", stopping)
+    monkeypatch.setattr(workers, "stopping", stopping)
 
     def stopped(on_progress: OnProgress) -> None:
         stopping.set()

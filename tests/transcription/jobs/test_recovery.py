@@ -98,6 +98,26 @@ def test_a_killed_cluster_is_replaced_and_goes_on(
     assert_not_done_again(gated_service, job_id, before)
 
 
+def test_a_service_stopped_while_it_prepares_counts_no_attempt(
+    gated_service: Service, gate: Gate, reading: Path
+) -> None:
+    job_id = gated_service.upload(reading)
+    wait_for(lambda: preparation(gated_service)[0] == "doing", what="the start of the preparation")
+    gated_service.stop()
+    assert preparation(gated_service) == ("todo", 0)
+    gate.open()
+    gated_service.start()
+    assert spoken(completed(gated_service, job_id)) == undisturbed(gated_service, reading)
+    assert preparation(gated_service) == ("done", 1)
+
+
+def preparation(service: Service) -> tuple[object, ...]:
+    [row] = service.query(
+        "SELECT state, attempts FROM transcription_stage WHERE kind = 'prepare' ORDER BY id LIMIT 1"
+    )
+    return row
+
+
 def process_of(service: Service) -> psutil.Process:
     assert service.process is not None
     return psutil.Process(service.process.pid)

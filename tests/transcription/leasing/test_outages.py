@@ -1,34 +1,25 @@
-"""What fails for a while is waited for: the database, space on the disk, a folder that is not shared."""
+"""The database is waited for, and a full disk is told from other errors."""
 
 import errno
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.test import override_settings
 
-from tests import queued
-from tests.rows import reload
-from tests.transcription.builders import lease_of
-from tests.transcription.jobs.builders import claim_chunk, make_prepared_job, states
-from transcription.jobs import later, prepare, retry_and_delete, status
 from transcription.leasing import outages
-from transcription.models import Stage
-from transcription.recordings import folder
+from transcription.speech.engines.base import SpeechError
 
 pytestmark = pytest.mark.both
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.fixture(autouse=True)
-def _files_of_its_own(tmp_path: Path) -> Iterator[None]:
-    with override_settings(MEDIA_ROOT=tmp_path):
-        yield
+def caused_by(error: Exception) -> SpeechError:
+    """As a model's download says it."""
+    failure = SpeechError(str(error))
+    failure.__cause__ = error
+    return failure
 
 
 def set_event() -> threading.Event:
@@ -135,60 +126,8 @@ def test_an_exception_is_not_waited_out() -> None:
         (OperationalError('could not extend file "base/1": No space left on device'), True),
         (OperationalError("connection refused"), False),
         (ValueError("disk is full"), False),
+        (caused_by(FULL), True),
     ],
 )
 def test_a_full_disk_is_told_from_others(error: Exception, is_full: bool) -> None:
     assert outages.is_disk_full(error) == is_full
-
-
-@rows
-def test_what_waits_for_space_is_given_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = make_prepared_job(n_chunks=0)
-    Stage.objects.filter(job=job).update(state="todo", attempts=0)
-    stage = prepare.claim_preparation()
-    assert stage is not None
-    reason = later.reason_to_wait(job, FULL)
-    assert reason == status.WAITING_FOR_SPACE
-    monkeypatch.setattr(later, "stopping", set_event())
-    queued.lose_messages()
-    later.release_for_later(job, lease_of(stage), reason)
-    stage.refresh_from_db()
-    assert (stage.state, stage.attempts, stage.failures) == ("todo", 0, 0)
-    assert status.status_document(reload(job))["message"] == reason
-    assert queued.n_messages() == 0, "there is no more room a moment later"
-
-
-@rows
-def test_a_recording_that_another_machine_may_see_is_left_to_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """On one machine there is none: what is not there is gone."""
-    job = make_prepared_job(n_chunks=1)
-    chunk = claim_chunk()
-    reason = later.reason_to_wait(job, FileNotFoundError("a piece"))
-    assert reason is None, "this machine sees it"
-    for name in default_storage.listdir(folder(job.recording))[1]:
-        default_storage.delete(f"{folder(job.recording)}/{name}")
-    reason = later.reason_to_wait(job, FileNotFoundError("a piece"))
-    if connection.vendor == "sqlite":
-        assert reason is None
-        return
-    assert reason is not None
-    assert "All machines must share one TRANSCRIBER_FILES_DIR" in reason
-    monkeypatch.setattr(later, "stopping", set_event())
-    queued.lose_messages()
-    later.release_for_later(job, lease_of(chunk), reason)
-    assert states(job) == ["todo"]
-    assert queued.n_messages() == 2, "others are told"
-
-
-@rows
-def test_what_is_deleted_in_the_midst_is_not_waited_for() -> None:
-    job = make_prepared_job(n_chunks=1)
-    lease = lease_of(claim_chunk())
-    retry_and_delete.delete_job(job_id=job.pk)
-    queued.lose_messages()
-    began = time.monotonic()
-    later.release_for_later(job, lease, "Its files are gone.")
-    assert time.monotonic() - began < later.PAUSE_SECONDS / 2
-    assert queued.n_messages() == 0

@@ -161,9 +161,7 @@ def decode(
     size can hold.
     """
     tracks = [
-        _Buffered(
-            _Track(file, index, max_seconds=max_seconds, is_surround_mixed=is_surround_mixed)
-        )
+        _Buffered(_Track(file, index, max_seconds=max_seconds, is_surround_mixed=is_surround_mixed))
         for index in _tracks_of(file)
     ]
     while True:
