@@ -58,7 +58,12 @@ def _transcript_of_job(job_id: UUID) -> Transcript:
     job = find_job(str(job_id))
     if job.status != Job.Status.COMPLETED:
         raise Conflict(not_completed_message(job))
-    return passages.of_job(job)
+    transcript = passages.of_job(job)
+    if not transcript.passages:
+        raise Conflict(
+            "There are no words in the job's transcript, so there is nothing to ask about or to summarize."
+        )
+    return transcript
 
 
 def api_error(error: LanguageModelError) -> exceptions.APIException:

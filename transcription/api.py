@@ -162,6 +162,7 @@ def delete(request: Request, job_id: str) -> Response:
     responses={
         200: serializers.Result,
         202: serializers.JobStatus,
+        400: serializers.Problem,
         404: serializers.Problem,
         409: serializers.Problem,
     },

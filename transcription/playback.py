@@ -31,7 +31,7 @@ def audio(request: HttpRequest, job_id: str) -> HttpResponseBase:
     """
     job = find_job(job_id)
     if job.recording.duration is None:
-        return _not_found(_not_read_message(job))
+        return _not_read(job)
     n_samples = recordings.count_samples(job.recording)
     if n_samples is None:
         return _not_found("The recording's files were deleted. Upload it again.")
@@ -66,10 +66,9 @@ def peaks(request: HttpRequest, job_id: str) -> HttpResponseBase:
     job = find_job(job_id)
     data = recordings.read_peaks(job.recording)
     if not data:
-        unread = job.recording.duration is None
-        return _not_found(
-            _not_read_message(job) if unread else "There is no waveform for this recording."
-        )
+        if job.recording.duration is None:
+            return _not_read(job)
+        return _not_found("There is no waveform for this recording.")
     response = HttpResponse(data, content_type="application/octet-stream")
     response["X-Peaks-Per-Second"] = str(recordings.PEAKS_PER_SECOND)
     if job.recording.duration is None:
@@ -86,14 +85,20 @@ def _cached(request: HttpRequest, response: HttpResponseBase, *, etag: str) -> H
     return cast("HttpResponseBase", result)
 
 
-def _not_read_message(job: Job) -> str:
+def _not_read(job: Job) -> HttpResponse:
     if job.status in Job.ACTIVE:
-        return "The recording is still being read. Try again in a moment."
-    return f"The job is {job.status}: its recording was not fully read."
+        return _error(409, "The recording is still being read. Try again in a moment.")
+    return _error(
+        409, f"The job is {job.status}: its recording was not fully read. Upload it again."
+    )
 
 
 def _not_found(detail: str) -> HttpResponse:
-    return JsonResponse({"detail": detail}, status=404, headers={"Cache-Control": "no-store"})
+    return _error(404, detail)
+
+
+def _error(status: int, detail: str) -> HttpResponse:
+    return JsonResponse({"detail": detail}, status=status, headers={"Cache-Control": "no-store"})
 
 
 def _unsatisfiable(size: int) -> HttpResponse:

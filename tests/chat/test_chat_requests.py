@@ -171,9 +171,9 @@ def test_a_job_without_a_full_transcript_is_a_conflict(client: Client, status: s
     assert ("in progress" if status in Job.ACTIVE else status) in answer.json()["detail"]
 
 
-def test_a_job_in_which_nobody_spoke_has_no_words(client: Client) -> None:
+def test_a_job_in_which_nobody_spoke_is_a_conflict(client: Client) -> None:
     answer = ask(client, transcript=..., job_id=str(completed_job().pk))
-    assert answer.status_code == 400
+    assert answer.status_code == 409
     assert "no words" in answer.json()["detail"]
 
 

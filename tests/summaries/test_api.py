@@ -101,6 +101,14 @@ def test_a_transcription_deleted_during_the_request_is_not_found(
     assert not Summary.objects.exists()
 
 
+def test_a_transcription_without_words_cannot_be_summarized(client: Client) -> None:
+    job = make_job(diarize=False)
+    Job.objects.filter(pk=job.pk).update(status=Job.Status.COMPLETED)
+    answer = post(client, {"job_id": str(job.pk)})
+    assert answer.status_code == 409
+    assert "no words" in answer.json()["detail"]
+
+
 def test_a_transcription_under_way_cannot_be_summarized_yet(client: Client) -> None:
     answer = post(client, {"job_id": str(make_job(diarize=False).pk)})
     assert answer.status_code == 409

@@ -211,7 +211,7 @@ def test_there_is_no_audio_before_the_recording_is_prepared(
     Recording.objects.filter(pk=job.recording_id).update(duration=None)
     Job.objects.filter(pk=job.pk).update(status=status)
     response = client.get(audio_of(job))
-    assert response.status_code == 404
+    assert response.status_code == 409
     assert response["Cache-Control"] == "no-store"
     assert why in response.json()["detail"]
 
@@ -278,7 +278,7 @@ def test_without_peaks_the_answer_gives_the_reason(
     Recording.objects.filter(pk=job.recording_id).update(duration=duration)
     Job.objects.filter(pk=job.pk).update(status=status)
     response = client.get(peaks_of(job))
-    assert response.status_code == 404
+    assert response.status_code == (409 if duration is None else 404)
     assert response["Cache-Control"] == "no-store"
     assert why in response.json()["detail"]
 

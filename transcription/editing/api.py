@@ -108,7 +108,7 @@ def _edit(request: Request, service: Callable[..., services.Edited], **arguments
     """Call the service, and respond with the edit and the changed segments, or with 400, 404 or 409."""
     try:
         edited = service(**arguments, done_by=requester(request))
-    except services.NotPossibleError as error:
+    except services.UnknownSpeakerError as error:
         raise ValidationError(str(error)) from error
     except ConflictError as error:
         raise Conflict(str(error)) from error

@@ -41,8 +41,8 @@ CHANGED_MEANWHILE = (
 )
 
 
-class NotPossibleError(Exception):
-    """The edit is not possible in this transcript; the message says why."""
+class UnknownSpeakerError(Exception):
+    """No speaker has the name; the message says who there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def remove(*, segment_id: int, was: Seen, done_by: str) -> Edited:
 def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
     """Split a segment between two words, as near to `position`, an index into its text, as possible.
 
-    Raises Segment.DoesNotExist, ConflictError, NotPossibleError.
+    Raises Segment.DoesNotExist, ConflictError.
     """
     with transaction.atomic():
         job, segment = _lock_segment(segment_id, was)
@@ -112,7 +112,9 @@ def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
         words = shown_words(segment)
         cut = split_merge.nearest_cut(words, position)
         if cut is None:
-            raise NotPossibleError("A segment of one word cannot be split.")
+            raise ConflictError(
+                "A segment of one word cannot be split. Edit its text, or reload it if it was longer."
+            )
         following = _segments_after(job.segments.all(), segment).first()
         left, right = split_merge.split_fields(
             segment, words, cut, next_start=following.start if following else None
@@ -129,23 +131,25 @@ def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
 def merge(*, segment_id: int, next_id: int, was: Seen, next_was: Seen, done_by: str) -> Edited:
     """Merge a segment with the next one; it takes that one's speaker if it has none.
 
-    Raises Segment.DoesNotExist, ConflictError, NotPossibleError.
+    Raises Segment.DoesNotExist, ConflictError.
     """
     with transaction.atomic():
         job, segment = _lock_segment(segment_id, was)
         _require_ended(job)
         following = _segments_after(job.segments.all(), segment).first()
         if following is None:
-            raise NotPossibleError(
-                "This is the last segment: there is none after it to merge with."
+            raise ConflictError(
+                "This is the last segment: there is none after it to merge with. "
+                "Merge the segment before it instead."
             )
         if following.pk != next_id:
             raise ConflictError(CHANGED_MEANWHILE)
         _check_seen(following, next_was)
         merged = split_merge.merged_fields(segment, following)
         if len(merged["text"]) > MAX_TEXT_LENGTH:
-            raise NotPossibleError(
-                f"The merged segment would be longer than {MAX_TEXT_LENGTH:,} characters."
+            raise ConflictError(
+                f"The merged segment would be longer than {MAX_TEXT_LENGTH:,} characters. "
+                "Split one of the two, or shorten its text, first."
             )
         planned = [
             Change(segment.pk, fields_of(segment), merged),
@@ -163,7 +167,7 @@ def merge(*, segment_id: int, next_id: int, was: Seen, next_was: Seen, done_by: 
 def rename(*, job_id: UUID, name: str, new_name: str, done_by: str) -> Edited:
     """Rename a speaker in all segments; if another speaker has the new name, the two are merged.
 
-    Raises Job.DoesNotExist, ConflictError, NotPossibleError.
+    Raises Job.DoesNotExist, ConflictError, UnknownSpeakerError.
     """
     with transaction.atomic():
         job = lock_job(job_id)
@@ -175,7 +179,7 @@ def rename(*, job_id: UUID, name: str, new_name: str, done_by: str) -> Edited:
         if not pks and not after:
             speakers = job.segments.order_by("speaker").exclude(speaker=None)
             names = ", ".join(map(str, speakers.values_list("speaker", flat=True).distinct()))
-            raise NotPossibleError(
+            raise UnknownSpeakerError(
                 f"No speaker is called {name}. " + (f"Speakers: {names}." if names else "")
             )
         planned = [Change(pk, {"speaker": name}, {"speaker": new_name}) for pk in pks]

@@ -28,7 +28,7 @@ from tests.transcription.editing.builders import (
 )
 from transcription.editing import changes, services
 from transcription.editing.changes import ConflictError
-from transcription.editing.services import MAX_TEXT_LENGTH, Edited, NotPossibleError
+from transcription.editing.services import MAX_TEXT_LENGTH, Edited
 from transcription.jobs import retry_and_delete
 from transcription.models import Edit, Job, Segment
 from transcription.transcript.speaker_split import text_matches_words
@@ -356,7 +356,7 @@ def test_a_caret_between_two_words_cuts_there(
 def test_one_word_is_not_split(job: Job, values: dict[str, Any]) -> None:
     segment = _with(job, **values)
     before = editing_state(job)
-    with pytest.raises(NotPossibleError, match="one word"):
+    with pytest.raises(ConflictError, match="one word"):
         split_segment(segment, 1)
     assert editing_state(job) == before
 
@@ -420,14 +420,14 @@ def test_what_was_heard_says_whether_a_blank_stands_between_letters_that_need_no
 
 def test_the_last_segment_has_none_to_be_merged_with(job: Job) -> None:
     *_, last = job.segments.all()
-    with pytest.raises(NotPossibleError, match="last segment"):
+    with pytest.raises(ConflictError, match="last segment"):
         merge_segments(last, last)
 
 
 def test_two_long_segments_stay_two(job: Job) -> None:
     segment = _with(job, text="a" * (MAX_TEXT_LENGTH - len("fine thanks")))
     before = editing_state(job)
-    with pytest.raises(NotPossibleError, match="5,000 characters"):
+    with pytest.raises(ConflictError, match="5,000 characters"):
         merge_segments(segment)
     assert editing_state(job) == before
     merge_segments(_with(job, text=segment.text[1:]))

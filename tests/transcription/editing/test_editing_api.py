@@ -24,7 +24,7 @@ from tests.transcription.editing.builders import (
     split_segment,
     undo_edit,
 )
-from transcription.editing import serializers
+from transcription.editing import serializers, services
 from transcription.models import Job, Segment
 from transcription.serializers import SegmentWithWords
 
@@ -217,14 +217,24 @@ def test_a_next_segment_without_a_number_is_a_400(segment: Segment, number: Any)
     assert_refused(send("POST", f"segments/{segment.pk}/merge", data), 400, "next.id")
 
 
-def test_what_makes_no_sense_is_a_400_that_says_why(job: Job) -> None:
+def test_what_the_segments_forbid_is_a_409_that_says_what_to_do(job: Job) -> None:
+    first, second, *_ = job.segments.all()
+    long = "a" * (services.MAX_TEXT_LENGTH - 1)
+    Segment.objects.filter(pk=first.pk).update(text=long)
+    data = {"was": {"text": long}, "next": {"id": second.pk, "text": second.text}}
+    answer = send("POST", f"segments/{first.pk}/merge", data)
+    assert_refused(answer, 409, "5,000 characters", "Split one of the two")
     *_, last = job.segments.all()
     Segment.objects.filter(pk=last.pk).update(text="good")
     one = f"segments/{last.pk}"
     was = {"was": {"text": "good"}}
-    assert_refused(send("POST", f"{one}/split", {"position": 1, **was}), 400, "one word")
+    answer = send("POST", f"{one}/split", {"position": 1, **was})
+    assert_refused(answer, 409, "one word", "Edit its text")
     answer = send("POST", f"{one}/merge", {"next": {"id": 1, "text": ""}, **was})
-    assert_refused(answer, 400, "last segment")
+    assert_refused(answer, 409, "last segment", "before it instead")
+
+
+def test_a_speaker_that_nobody_is_called_is_a_400_that_says_who_there_are(job: Job) -> None:
     answer = send("POST", f"speakers/{job.pk}", {"from": "Nobody", "to": "Ann"})
     assert_refused(answer, 400, "Nobody", ONE)
 

@@ -24,7 +24,7 @@ from tests.transcription.editing.builders import (
     undo_edit,
 )
 from transcription.editing.changes import ConflictError
-from transcription.editing.services import NotPossibleError
+from transcription.editing.services import UnknownSpeakerError
 from transcription.models import Chunk, Diarization, Job, Segment
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both]
@@ -107,7 +107,7 @@ def test_a_name_given_to_no_segment_but_to_a_voice_can_be_changed_too(job: Job) 
 @pytest.mark.parametrize("name", ["Nobody", ""])
 def test_somebody_unknown_is_not_renamed_but_told_who_is_there(job: Job, name: str) -> None:
     before = editing_state(job)
-    with pytest.raises(NotPossibleError, match=rf"Speakers: {ONE}, {TWO}\."):
+    with pytest.raises(UnknownSpeakerError, match=rf"Speakers: {ONE}, {TWO}\."):
         rename_speaker(job, name, "Ann")
     assert editing_state(job) == before
 
