@@ -76,6 +76,9 @@ class Retranslation(Leased):
     decision = models.CharField(max_length=8, choices=Decision.choices, default=Decision.NONE)
     decided_by = models.CharField(max_length=150, blank=True)
     decided_at = models.DateTimeField(null=True, blank=True)
+    revision = models.PositiveIntegerField(
+        default=0, help_text="The job's, which accepting it made."
+    )
 
     class Meta:
         ordering = ("-created_at",)

@@ -77,6 +77,7 @@ def accept(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
         proposed.delete()
         written = changes.apply(job, planned)
         SegmentChange.objects.bulk_create(_row(retranslation, change) for change in written)
+        Retranslation.objects.filter(pk=retranslation.pk).update(revision=job.revision)
     return document(retranslation)
 
 
@@ -100,7 +101,7 @@ def undo(*, retranslation_id: UUID, decided_by: str) -> dict[str, Any]:
         retranslation = Retranslation.objects.get(pk=retranslation_id)
         job = lock_job_of(retranslation)
         retranslation.refresh_from_db(
-            fields=["decision", "decided_at"]
+            fields=["decision", "revision"]
         )  # another may have decided before the lock
         was = Decision(retranslation.decision)
         if was == Decision.NONE:
@@ -321,11 +322,10 @@ def _set_decision(retranslation: Retranslation, *, was: str, now: Decision, by: 
 
 
 def _revert(job: Job, retranslation: Retranslation) -> None:
-    # The row itself is excluded: SQLite keeps times as text, in which a full second is later than itself.
-    later = Retranslation.objects.exclude(pk=retranslation.pk).filter(
+    later = Retranslation.objects.filter(
         job=job,
         decision=Decision.ACCEPTED,
-        decided_at__gt=retranslation.decided_at,
+        revision__gt=retranslation.revision,
         start__lt=retranslation.end,
         end__gt=retranslation.start,
     )
@@ -335,7 +335,7 @@ def _revert(job: Job, retranslation: Retranslation) -> None:
     changes.revert(
         job,
         [Change(row.segment_pk, row.before, row.after) for row in rows],
-        since=retranslation.decided_at or retranslation.created_at,
+        since=retranslation.revision,
     )
     for row in rows:
         if row.before is None:  # the segment gets a new id if it is accepted again

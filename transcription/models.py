@@ -224,6 +224,9 @@ class Diarization(models.Model):
     names = models.JSONField(
         default=dict, blank=True, help_text="What people call the speakers, by their labels."
     )
+    revision = models.PositiveIntegerField(
+        default=0, help_text="The job's when speakers were attributed: edits up to it came before."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -262,6 +265,7 @@ class Edit(models.Model):
         null=True, blank=True, help_text="Of a renaming: what the speakers were called."
     )
     names_after = models.JSONField(null=True, blank=True)
+    revision = models.PositiveIntegerField(default=0, help_text="The job's, which it made.")
     done_by = models.CharField(max_length=150, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     undone_by = models.CharField(max_length=150, blank=True)

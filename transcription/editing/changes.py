@@ -6,7 +6,6 @@ Both must run in a transaction that has locked the job's row, as must everything
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.db.models import F, QuerySet
@@ -93,8 +92,8 @@ def apply(job: Job, changes: Iterable[Change]) -> list[Change]:
     return written
 
 
-def revert(job: Job, changes: Iterable[Change], *, since: datetime) -> list[Change]:
-    """Apply the inverse of changes that were applied at `since`. Returns the changes that were written.
+def revert(job: Job, changes: Iterable[Change], *, since: int) -> list[Change]:
+    """Apply the inverse of changes that made the job's revision `since`. Returns the changes that were written.
 
     Later changes of other fields stay. Raises ConflictError if the same fields were changed since.
     """
@@ -177,13 +176,13 @@ def _is_unchanged(change: Change, segment: Segment | None, chunk_ids: set[int]) 
     return segment is not None and all(getattr(segment, name) == after[name] for name in names)
 
 
-def _with_present_speakers(job: Job, changes: Sequence[Change], *, since: datetime) -> list[Change]:
-    """Inverse changes whose speakers have their present names, or come from a diarization later than `since`.
+def _with_present_speakers(job: Job, changes: Sequence[Change], *, since: int) -> list[Change]:
+    """Inverse changes whose speakers have their present names, or come from a diarization after revision `since`.
 
     Raises ConflictError if the segments around a restored one were merged.
     """
     diarizations = Diarization.objects.exclude(engine=Diarization.CHANNELS)
-    diarization = diarizations.filter(job=job, created_at__gt=since).first()
+    diarization = diarizations.filter(job=job, revision__gte=since).first()
     turns = diarization.named_turns() if diarization else []
     renames = list(_renames(job, since))
     changed = [change.segment_pk for change in changes if change.segment_pk is not None]
@@ -211,19 +210,19 @@ def _with_present_speakers(job: Job, changes: Sequence[Change], *, since: dateti
     return [with_present_speaker(change) for change in changes]
 
 
-def _merged_pks(job: Job, since: datetime) -> "QuerySet[SegmentEdit, int]":
+def _merged_pks(job: Job, since: int) -> "QuerySet[SegmentEdit, int]":
     """The ids of segments that were merged since and whose merge was not undone."""
     return SegmentEdit.objects.filter(
         edit__job=job,
         edit__kind=Edit.Kind.MERGE,
         edit__undone_at=None,
-        edit__created_at__gt=since,
+        edit__revision__gt=since,
     ).values_list("segment_pk", flat=True)
 
 
-def _renames(job: Job, since: datetime) -> Iterator[tuple[str, str]]:
+def _renames(job: Job, since: int) -> Iterator[tuple[str, str]]:
     """Yield the old and new name of each speaker that was renamed since, oldest first."""
-    edits = job.edits.filter(kind=Edit.Kind.RENAME, undone_at=None, created_at__gt=since)
+    edits = job.edits.filter(kind=Edit.Kind.RENAME, undone_at=None, revision__gt=since)
     for edit in edits.order_by("pk"):
         first = edit.changes.first()
         if first is not None and first.before and first.after:

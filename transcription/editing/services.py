@@ -230,7 +230,7 @@ def undo(*, job_id: UUID, edit_id: int, done_by: str) -> Edited:
             _require_ended(job)
         edit.undone_at, edit.undone_by = timezone.now(), done_by[:150]
         edit.save(update_fields=["undone_at", "undone_by"])
-        written = changes.revert(job, done, since=edit.created_at)
+        written = changes.revert(job, done, since=edit.revision)
         if edit.names_after:
             _rename_speakers(job, edit.names_after, edit.names_before or {})
         return _edited(job, edit, written)
@@ -282,6 +282,7 @@ def _save(
 ) -> Edited:
     """Apply an edit's changes, and record both, so that the edit can be undone."""
     names_before, names_after = names or (None, None)
+    written = changes.apply(job, planned)
     edit = Edit.objects.create(
         job=job,
         kind=kind,
@@ -289,8 +290,8 @@ def _save(
         done_by=done_by[:150],
         names_before=names_before,
         names_after=names_after,
+        revision=job.revision,
     )
-    written = changes.apply(job, planned)
     rows = [
         SegmentEdit(edit=edit, segment_pk=one.segment_pk, before=one.before, after=one.after)
         for one in written

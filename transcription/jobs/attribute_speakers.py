@@ -21,6 +21,7 @@ def attribute_speakers(*, job: Job, diarization: Diarization) -> bool:
     planned = [change for plan in plans for change in _changes(plan)]
     if planned:
         changes.apply(job, planned)
+    Diarization.objects.filter(pk=diarization.pk).update(revision=job.revision)
     return bool(planned)
 
 

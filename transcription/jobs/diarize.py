@@ -199,7 +199,8 @@ def _commit(
     lease: Lease, job: Job, found: FoundSpeakers, engine: str, model: str, device: str
 ) -> None:
     with transaction.atomic():
-        if lock_active_job(job.pk) is None or not lease.held_rows().update(
+        locked = lock_active_job(job.pk)
+        if locked is None or not lease.held_rows().update(
             state=Leased.State.DONE, progress=100, finished_at=Now(), lease_until=None, error=""
         ):
             raise LeaseLostError
@@ -215,6 +216,7 @@ def _commit(
                 ],
                 "centroids": {name: list(voice) for name, voice in found.centroids.items()},
                 "names": {},
+                "revision": locked.revision,
                 "created_at": Now(),
             },
         )

@@ -72,7 +72,6 @@ def rerun(*, job_id: UUID) -> bool:
             message=status.WAITING,
             progress=0,
             run=F("run") + 1,
-            revision=0,
             removed_segments=[],
             paused=timedelta(),
             language=F("requested_language"),

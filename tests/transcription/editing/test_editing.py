@@ -128,7 +128,7 @@ def test_a_job_that_is_done_again_has_no_edits(job: Job, act: Act) -> None:
     done = act(job)
     assert retry_and_delete.rerun(job_id=job.pk)
     assert not Edit.objects.exists()
-    assert (reload(job).revision, reload(job).removed_segments) == (0, [])
+    assert (reload(job).revision, reload(job).removed_segments) == (done.revision, [])
     with pytest.raises(Edit.DoesNotExist):
         undo_edit(job, done)
 
