@@ -1,11 +1,10 @@
 """The Retranslation API: validate, call one function, answer in the documented shape.
 
-A request waits for its result. The web process loads no model: it saves the request as a row and polls the row until
-a worker has finished it.
+A request waits for its result. The web process loads no model: it saves the request as a row, and waits until a
+worker has finished it.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -20,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 
-from retranslation import proposals, serializers, services
+from retranslation import proposals, serializers, services, waiting
 from retranslation.models import Batch, Retranslation
 from transcription.editing.changes import ConflictError
 from transcription.leasing.registry import INTERACTIVE
@@ -42,7 +41,6 @@ from transcription.speech import catalogue
 from transcription.speech.engines.base import Span
 from transcription.transcript.suspects import find_suspects
 
-POLL_SECONDS = 0.05
 CLIP_TOLERANCE_SECONDS = 0.5
 """How much a clip's length may differ from its range's: cutting and encoding change it."""
 END_TOLERANCE_SECONDS = 0.1
@@ -159,25 +157,22 @@ def _requested_name(model: catalogue.ModelInfo, data: Any) -> str:
 
 
 def _wait_for_result(row: Retranslation) -> Response:
-    """Poll the row until it has ended. Raises Conflict if it failed, TimedOut if it takes too long.
+    """Wait until the row has ended. Raises Conflict if it failed, TimedOut if it takes too long.
 
     Each request has a thread of its own, so this blocks no other.
     """
     timeout = services.timeout_seconds(row)
-    deadline = time.monotonic() + timeout
-    while True:
-        row = _find_retranslation(str(row.pk))
-        if row.state == Leased.State.DONE:
-            return Response(_result_document(row))
-        if row.state == Leased.State.FAILED:
-            require_weights(catalogue.resolve(row.model_name), role=INTERACTIVE)
-            raise Conflict(f"The retranslation failed: {row.error}")
-        if time.monotonic() > deadline:
-            raise TimedOut(
-                f"There was no result within {timeout:.0f} s. The work goes on, and the result "
-                f"will be kept: GET /api/retranslate/{row.pk}"
-            )
-        time.sleep(POLL_SECONDS)
+    waiting.wait_for_end(row.pk, seconds=timeout)
+    row = _find_retranslation(str(row.pk))
+    if row.state == Leased.State.DONE:
+        return Response(_result_document(row))
+    if row.state == Leased.State.FAILED:
+        require_weights(catalogue.resolve(row.model_name), role=INTERACTIVE)
+        raise Conflict(f"The retranslation failed: {row.error}")
+    raise TimedOut(
+        f"There was no result within {timeout:.0f} s. The work goes on, and the result "
+        f"will be kept: GET /api/retranslate/{row.pk}"
+    )
 
 
 def _result_document(row: Retranslation) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The life of a retranslation: request, claim, finish, fail, retry, delete. Decisions are in `proposals`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal, cast
@@ -144,6 +144,13 @@ def default_language(job: Job, model_name: str) -> str:
     if model.is_english_only:
         return "en"
     return job.language if catalogue.supports_language(model, job.language) else ""
+
+
+def unfinished(ids: Collection[UUID]) -> set[UUID]:
+    """Those of the retranslations that wait or are being made."""
+    active = (Leased.State.TODO, Leased.State.DOING)
+    rows = Retranslation.objects.filter(pk__in=ids, state__in=active)
+    return set(rows.order_by().values_list("pk", flat=True))
 
 
 def timeout_seconds(retranslation: Retranslation) -> float:
