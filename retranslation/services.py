@@ -15,12 +15,12 @@ from django.db.models.functions import Now
 
 from retranslation import proposals
 from retranslation.models import Batch, Retranslation
-from transcription.leasing import leases, wakeups
+from transcription.leasing import leases, wakeups, workers
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import is_disk_full, wait_out
 from transcription.leasing.registry import INTERACTIVE
 from transcription.locks import lock_job
-from transcription.models import Job, Leased
+from transcription.models import Job, Leased, Worker
 from transcription.speech import catalogue
 from transcription.speech.engines.base import Span
 from transcription.sweeping import sweep
@@ -174,20 +174,44 @@ def wake_batch_worker() -> None:
 
 
 def claimable_requests() -> "QuerySet[Retranslation]":
-    """Retranslations that clients wait for, oldest first."""
+    """Retranslations that clients wait for, oldest first; none if too many are being made."""
+    if not _leaves_a_worker_free():
+        return Retranslation.objects.none()
     return Retranslation.objects.filter(leases.claimable(), batch=None).order_by("created_at")
 
 
 def claimable_in_batches() -> "QuerySet[Retranslation]":
-    """Rows of batches, oldest batch first; none while one is being worked on, so that other workers stay free."""
+    """Rows of batches, oldest batch first; none while one is being made, or if too many retranslations are."""
     rows = Retranslation.objects.filter(batch__isnull=False)
-    if rows.filter(state=Leased.State.DOING, lease_until__gte=Now()).exists():
+    if (
+        not _leaves_a_worker_free()
+        or rows.filter(state=Leased.State.DOING, lease_until__gte=Now()).exists()
+    ):
         return rows.none()
     return rows.filter(leases.claimable()).order_by("batch__created_at", "start")
 
 
 def claim(candidates: "QuerySet[Retranslation]") -> Retranslation | None:
-    return leases.claim(candidates.select_related("job__recording"))
+    """Claim the first claimable candidate. None if there is none, or too many retranslations are being made."""
+    with transaction.atomic():
+        # Locked, so that of several workers that claim at the same time each sees what the others claimed.
+        list(_interactive_workers().select_for_update().order_by("pk").values_list("pk", flat=True))
+        if not _leaves_a_worker_free():
+            return None
+        return leases.claim(candidates.select_related("job__recording"))
+
+
+def _leaves_a_worker_free() -> bool:
+    """Whether one more retranslation leaves an interactive worker to prepare uploads, or it is the only one.
+
+    A retranslation may take ten minutes, and as many as there are workers would block uploads meanwhile.
+    """
+    being_made = Retranslation.objects.filter(state=Leased.State.DOING, lease_until__gte=Now())
+    return being_made.count() < max(1, _interactive_workers().count() - 1)
+
+
+def _interactive_workers() -> "QuerySet[Worker]":
+    return workers.alive().filter(role=INTERACTIVE)
 
 
 def finish(*, lease: Lease, retranslation: Retranslation, **result: Any) -> None:

@@ -15,12 +15,12 @@ PAUSE_SECONDS = 0.5
 
 
 def work() -> None:
-    """Transcribe one range that a client waits for; if more wait, enqueue another message."""
+    """Transcribe one range that a client waits for; if more ranges wait, enqueue another message."""
     _transcribe_one(services.claimable_requests, wake=services.wake_workers)
 
 
 def work_on_batches() -> None:
-    """Transcribe one range of a batch; if more wait, enqueue another message, behind what clients wait for."""
+    """Transcribe one range of a batch; if more ranges wait, enqueue another message."""
     _transcribe_one(services.claimable_in_batches, wake=services.wake_batch_worker)
 
 
@@ -28,8 +28,16 @@ def _transcribe_one(
     claimable: "Callable[[], QuerySet[Retranslation]]", *, wake: Callable[[], None]
 ) -> None:
     outcome = transcribe_next(claimable(), wake=wake)
-    if outcome is Outcome.RETURNED or not claimable().exists():
-        return
-    if outcome is None:  # this worker lacks the weights: leave it to another
+    if outcome is Outcome.ENDED:
+        _wake_for_next()
+    elif outcome is None and claimable().exists():  # this worker lacks the weights
         workers.stopping.wait(PAUSE_SECONDS)
-    wake()
+        wake()
+
+
+def _wake_for_next() -> None:
+    """Wake a worker for what waited because too many retranslations were being made; what clients wait for first."""
+    if services.claimable_requests().exists():
+        services.wake_workers()
+    elif services.claimable_in_batches().exists():
+        services.wake_batch_worker()

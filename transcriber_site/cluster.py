@@ -7,15 +7,17 @@ pusher that fetches tasks, a monitor that acknowledges them). In django-q2 1.11,
   and running tasks;
 - an idle worker holds the task queue's lock while it waits for a task, so after it is killed no
   replacement worker ever gets one: a deadlock;
-- on SIGTERM a worker still runs the tasks that were fetched for it, however long they take.
+- on SIGTERM a worker still runs the tasks that were fetched for it, however long they take;
+- a cluster whose worker is busy fetches two more tasks, which wait while other clusters are idle.
 
 Therefore every process of the tree dies with its parent; a cluster whose child was killed exits as
 a whole, and its supervisor restarts it; a cluster that is stopped puts the tasks that it has
-fetched but not started back on the queue.
+fetched but not started back on the queue; a task is fetched when the worker is idle.
 """
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import queue
 import signal
@@ -24,6 +26,8 @@ from typing import Any, NoReturn
 
 import django_q.cluster
 from django_q.conf import Conf
+from django_q.pusher import pusher
+from django_q.signals import post_execute_in_worker
 from django_q.signing import SignedPackage
 
 from transcriber_site.processes import forks_die_with_parent
@@ -34,11 +38,45 @@ NICENESS = {"interactive": 5, "speech": 10}
 _logger = logging.getLogger(__name__)
 
 
+class IdleBroker:
+    """A pusher's broker that fetches a task only when the cluster's worker is idle."""
+
+    def __init__(self, broker: Any, is_idle: Any) -> None:
+        self._broker = broker
+        self._is_idle = is_idle
+        self.list_key = broker.list_key
+
+    def dequeue(self) -> Any:
+        if not self._is_idle.acquire(timeout=Conf.POLL):
+            return None
+        tasks = None
+        try:
+            tasks = self._broker.dequeue()
+        finally:
+            if not tasks:
+                self._is_idle.release()
+        return tasks
+
+    def fail(self, task_id: Any) -> None:
+        """Drop a task that cannot be read, so that the worker does not get it."""
+        self._is_idle.release()
+        self._broker.fail(task_id)
+
+
 class Sentinel(django_q.cluster.Sentinel):  # type: ignore[misc]  # django_q is untyped
     def start(self) -> None:
         # A signal handler, because the guard loop itself can block on a lock of a killed worker.
         signal.signal(signal.SIGCHLD, lambda signum, frame: self._exit_if_child_died())
+        self._is_idle = multiprocessing.get_context("fork").Semaphore(1)
+        post_execute_in_worker.connect(self._on_task_end, weak=False)
         super().start()
+
+    def spawn_pusher(self) -> Any:
+        broker = IdleBroker(self.broker, self._is_idle)
+        return self.spawn_process(pusher, self.task_queue, self.event_out, broker)
+
+    def _on_task_end(self, **_: Any) -> None:
+        self._is_idle.release()
 
     def reincarnate(self, process: Any) -> None:
         self._exit_if_child_died()

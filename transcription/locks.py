@@ -5,7 +5,8 @@ and summaries. Whoever writes several rows of a job, or any of its segments, loc
 that take the same locks in another order can deadlock, and PostgreSQL then aborts one of them.
 
 Outside that order, because neither waits while it holds another lock: `leases.claim` locks one row and skips rows
-that are locked; `Lease.renew` is an UPDATE of one row. On SQLite each transaction holds the database's only write
+that are locked; `Lease.renew` is an UPDATE of one row. Before its claim `retranslation.services.claim` locks the
+rows of workers, which nobody locks who holds another lock. On SQLite each transaction holds the database's only write
 lock from its start, so nothing can deadlock there.
 """
 

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,11 @@ from tests.retranslation.builders import (
     transcribe_next,
 )
 from tests.rows import reload
+from tests.threads import run_concurrently
 from transcription import locks
 from transcription.jobs import retry_and_delete
 from transcription.jobs.installed_models import capabilities, load_engine
-from transcription.leasing import leases
+from transcription.leasing import leases, wakeups
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.workers import send_heartbeat
 from transcription.models import Job, Leased, Worker
@@ -338,7 +340,16 @@ def test_a_retranslation_that_kills_its_workers_fails() -> None:
 # ---- Order of work
 
 
+def be_workers(n: int) -> None:
+    """Lets so many interactive workers be alive."""
+    Worker.objects.bulk_create(
+        Worker(name=f"worker {index}", role="interactive", started_at=now, seen_at=now)
+        for index, now in enumerate([timezone.now()] * n)
+    )
+
+
 def test_requests_come_before_batches_and_each_in_order() -> None:
+    be_workers(4)
     job = make_recorded_job()
     batch = request_batch(job)
     first, second = request_range(job), request_range(job)
@@ -346,6 +357,56 @@ def test_requests_come_before_batches_and_each_in_order() -> None:
     assert taken == [first, second, None]
     in_batch = services.claim(services.claimable_in_batches())
     assert in_batch == batch.retranslations.order_by("start").first()
+
+
+@pytest.mark.parametrize(("n_workers", "n_claimed"), [(0, 1), (1, 1), (2, 1), (3, 2), (5, 4)])
+def test_a_worker_stays_free_for_uploads_unless_it_is_the_only_one(
+    n_workers: int, n_claimed: int
+) -> None:
+    be_workers(n_workers)
+    job = make_recorded_job()
+    waiting = [request_range(job) for _ in range(6)]
+    queryset = services.claimable_requests()
+    taken = [services.claim(queryset) for _ in waiting]
+    assert [row for row in taken if row is not None] == waiting[:n_claimed]
+    assert not services.claimable_requests().exists()
+
+
+@pytest.mark.usefixtures("database_file")
+def test_workers_that_claim_at_the_same_time_leave_one_free() -> None:
+    be_workers(3)
+    job = make_recorded_job()
+    for _ in range(5):
+        for _ in range(4):
+            request_range(job)
+        queryset = services.claimable_requests()
+        taken = run_concurrently(*[partial(services.claim, queryset.all()) for _ in range(4)])
+        assert sum(isinstance(row, Retranslation) for row in taken) == 2, taken
+        Retranslation.objects.all().delete()
+
+
+def test_what_waited_for_a_free_worker_is_taken_up_at_the_end_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    break_engine(monkeypatch, SpeechError("There are no weights."))
+    job = make_recorded_job()
+    request_batch(job)
+    running, waiting = request_range(job), request_range(job)
+    assert services.claim(services.claimable_requests()) == running
+    drain_queue()
+    for task in (tasks.work, tasks.work_on_batches):
+        task()
+        assert drain_queue() == 0, "it waits for the end of what is being made"
+    Retranslation.objects.filter(pk=running.pk).update(state=Leased.State.TODO, lease_until=None)
+    for task, of_next in (
+        (tasks.work, "retranslation.tasks.work"),
+        (tasks.work, "retranslation.tasks.work_on_batches"),
+    ):
+        woken: list[str] = []
+        monkeypatch.setattr(wakeups, "wake_workers", lambda name, n=1, to=woken: to.append(name))
+        task()
+        assert woken == [of_next]
+    assert reload(waiting).state == Leased.State.FAILED
 
 
 def test_of_batches_one_row_at_a_time_is_claimed() -> None:
