@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from transcription import recordings
 from transcription.jobs import status
 from transcription.jobs.lifecycle import advance
+from transcription.jobs.transcribe import claimable_chunks
 from transcription.leasing import leases
 from transcription.locks import lock_job
 from transcription.models import Chunk, Diarization, Job, Leased, Recording, Stage
@@ -44,7 +45,8 @@ def retry_failed(*, job_id: UUID) -> bool:
                 **leases.RESET_TO_TODO
             )
         wake_preparers()
-        wake_speech_workers()
+        n_chunks = claimable_chunks().filter(job=job_id).count()
+        wake_speech_workers(n=max(n_chunks, 1))  # one for a diarization alone
     advance(job_id)
     return True
 

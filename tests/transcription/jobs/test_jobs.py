@@ -212,7 +212,7 @@ def test_retrying_keeps_what_is_done() -> None:
     assert (reload(job).status, reload(job).message) == (Job.Status.RUNNING, status.WAITING)
     assert reload(job).finished_at is None
     assert states(job) == ["done", "todo", "todo"]
-    assert wakeups.queue_length(registry.SPEECH) == 1
+    assert wakeups.queue_length(registry.SPEECH) == 2, "a worker for each chunk"
     commit_chunk(claim_chunk())
     commit_chunk(claim_chunk())
     assert reload(job).status == Job.Status.COMPLETED
