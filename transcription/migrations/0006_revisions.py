@@ -2,10 +2,10 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """Revisions of edits and diarizations. `retranslation.0002_revisions` numbers those that are there."""
+    """Revisions of edits and diarizations. `retranslation.0003_revisions` numbers those that are there."""
 
     dependencies = [
-        ('transcription', '0004_workers'),
+        ('transcription', '0005_indexes'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('transcription', '0005_indexes'),
+        ('transcription', '0006_revisions'),
     ]
 
     operations = [

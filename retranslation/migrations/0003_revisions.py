@@ -35,7 +35,7 @@ def number_former_rows(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('retranslation', '0001_retranslations'),
+        ('retranslation', '0002_indexes'),
         ('transcription', '0006_revisions'),
     ]
 

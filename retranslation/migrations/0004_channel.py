@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('retranslation', '0002_indexes'),
+        ('retranslation', '0003_revisions'),
     ]
 
     operations = [
