@@ -17,7 +17,7 @@ from chat import serializers, services
 from chat.events import AnswerStream, encode_events
 from chat.llm import loading
 from chat.llm.base import Answer, LanguageModelError, Message, Question
-from transcription.parsers import JSONParser
+from transcription.parsers import JSON_BODY, JSONParser, takes_body
 from transcription.request_checks import validate
 from transcription.serializers import Problem
 
@@ -35,6 +35,7 @@ def models(request: Request) -> Response:
     return Response({"models": serializers.ModelShape(cards, many=True).data})
 
 
+@takes_body(JSON_BODY)
 @extend_schema(
     request=serializers.ChatRequest,
     responses={

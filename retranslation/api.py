@@ -24,7 +24,7 @@ from retranslation.models import Batch, Retranslation
 from transcription.editing.changes import ConflictError
 from transcription.leasing.registry import INTERACTIVE
 from transcription.models import Job, Leased
-from transcription.parsers import MultiPartParser, NoForm
+from transcription.parsers import UPLOAD, MultiPartParser, NoForm, takes_body
 from transcription.recordings import has_samples
 from transcription.request_checks import (
     Conflict,
@@ -57,6 +57,7 @@ class TimedOut(exceptions.APIException):
 # ---- One range
 
 
+@takes_body(UPLOAD)
 @extend_schema(
     request={"multipart/form-data": serializers.ClipRequest},
     responses={200: serializers.RetranslatedSegment, **PROBLEMS, 413: Problem, 507: Problem},

@@ -21,7 +21,7 @@ from summaries import serializers, services
 from summaries.models import Summary
 from transcription.jobs.status import API_STATUS_OF_STATE
 from transcription.models import Leased
-from transcription.parsers import JSONParser
+from transcription.parsers import JSON_BODY, JSONParser, takes_body
 from transcription.request_checks import validate
 from transcription.serializers import JobStatus, Problem, Started
 
@@ -31,6 +31,7 @@ RESOLVE_SECONDS = 10.0
 _logger = logging.getLogger(__name__)
 
 
+@takes_body(JSON_BODY)
 @extend_schema(
     request=serializers.SummaryRequest,
     responses={200: Started, 400: Problem, 404: Problem, 409: Problem, 413: Problem},

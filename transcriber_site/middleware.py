@@ -10,11 +10,11 @@ from typing import cast
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import is_valid_path
 
 from transcriber_site import errors
 from transcriber_site.bodies import body_rejection
 from transcriber_site.logs import request_id
+from transcriber_site.paths import resolvable_path
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -66,7 +66,7 @@ def _traced(request: HttpRequest) -> Iterator[Callable[[HttpResponseBase], None]
     started = time.perf_counter()
     client_id = request.headers.get("X-Request-ID", "")
     current = client_id if _VALID_ID.fullmatch(client_id) else uuid.uuid4().hex
-    request.path_info = _resolvable_path(request.path_info)
+    request.path_info = resolvable_path(request.path_info)
 
     def set_headers(response: HttpResponseBase) -> None:
         response["X-Request-ID"] = current
@@ -77,10 +77,3 @@ def _traced(request: HttpRequest) -> Iterator[Callable[[HttpResponseBase], None]
         yield set_headers
     finally:
         request_id.reset(token)
-
-
-def _resolvable_path(path: str) -> str:
-    if is_valid_path(path):
-        return path
-    other = path[:-1] if path.endswith("/") else f"{path}/"
-    return other if is_valid_path(other) else path

@@ -4,8 +4,8 @@
 
 daphne 4.2 holds an upload in memory twice: Twisted parses each posted form, although daphne does not
 use the result (400 MB took 4.7 GB and blocked all other requests), and daphne queues the whole body
-for the application at once. It also accepts a body of any size before the application can reject it,
-and closes the connection without a response when the disk is full.
+for the application at once. It also accepts a body of any size before the application can reject it
+(http_channel.py refuses it at once), and closes the connection without a response when the disk is full.
 
 It applies no backpressure to responses: a whole recording would be buffered for a slow client.
 """
@@ -21,6 +21,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import unquote_to_bytes
 
 from autobahn.websocket.protocol import PreparedMessage
 from daphne import http_protocol, ws_protocol
@@ -30,6 +31,8 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 
 from transcriber_site.bodies import BodyOnDisk, Message, Receive
+from transcriber_site.body_limits import BodyLimit, body_limit
+from transcriber_site.http_channel import Channel
 from transcriber_site.processes import raise_open_file_limit
 from transcription.disk import require_space
 from transcription.speech.media import decoder_process
@@ -38,7 +41,6 @@ from transcription.speech.media import decoder_process
 for _name in ("numba", "scipy", "jax"):
     sys.modules.setdefault(_name, None)  # type: ignore[arg-type]  # makes the import fail
 
-FORM_BYTES = 1024**2  # allowance for a form's other fields and boundaries
 # What is written of an upload without a length between two looks at the disk.
 SPACE_CHECK_BYTES = 4 * 1024**2
 
@@ -46,13 +48,15 @@ Application = Callable[[Message, Receive, Callable[[Message], Awaitable[None]]],
 
 
 class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is untyped
-    """Leaves form parsing to Django, and discards a body that is too large or cannot be written.
+    """Leaves form parsing to Django, and refuses a body that is too large or cannot be written.
 
     It is also the push producer (Twisted's term) of its response: the connection pauses it while more
     than 64 KiB are buffered for the client.
     """
 
     content: Any  # the file that the body is written to
+    limit: BodyLimit | None = None
+    """The largest body that the endpoint takes; None if the request has none."""
     rejection: Exception | None = None
     n_received = 0  # bytes
     n_checked = 0  # bytes for which there was space
@@ -66,44 +70,46 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
 
     # ---- Request body
 
+    def find_body_limit(self, method: bytes, uri: bytes) -> None:
+        """Find out how large a body the endpoint takes that the request is for."""
+        root = self.requestHeaders.getRawHeaders("daphne-root-path", [self.server.root_path])[0]
+        path = unquote_to_bytes(uri.partition(b"?")[0]).decode(errors="replace")
+        self.limit = body_limit(method.decode("latin-1"), path.removeprefix(root))
+
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name
-        super().gotLength(length)
-        if length is not None:
-            self._check_size(length)
-        if self._is_upload():
+        super().gotLength(0)
+        if self.limit is None:
+            return
+        self._check_size(length or 0)
+        if self.limit.is_upload:
             self._check_space(length or 0)
-            if length is not None and self.rejection is None:
+        if self.rejection is None:
+            super().gotLength(self.limit.max_bytes if length is None else length)
+            if self.limit.is_upload and length is not None:
                 self.awaited[self] = length
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        if self.rejection is not None:
+            return
         self.n_received += len(data)
         self._check_size(self.n_received)
-        if self.rejection is not None:
-            return  # keep reading: clients read the response only after they have sent the body
         if self in self.awaited:
             self.awaited[self] -= len(data)
-        elif self._is_upload() and self.n_received > self.n_checked:
+        elif self.limit is not None and self.limit.is_upload and self.n_received > self.n_checked:
             self._check_space(SPACE_CHECK_BYTES)
             self.n_checked += SPACE_CHECK_BYTES
-        try:
-            self.content.write(data)
-            self.content.flush()
-        except OSError as error:
-            self._reject(error)
+        if self.rejection is None:
+            try:
+                self.content.write(data)
+                self.content.flush()
+            except OSError as error:
+                self._reject(error)
+        if self.rejection is not None:
+            self.channel.refuse()
 
     def _check_size(self, n_bytes: int) -> None:
-        limit = settings.TRANSCRIBER_MAX_UPLOAD_BYTES
-        if n_bytes > limit + FORM_BYTES:
-            self._reject(
-                RequestDataTooBig(
-                    f"The upload is larger than the {limit:,} bytes allowed "
-                    "(TRANSCRIBER_MAX_UPLOAD_BYTES)."
-                )
-            )
-
-    def _is_upload(self) -> bool:
-        kind = self.requestHeaders.getRawHeaders("content-type", [""])[0]
-        return str(kind).lower().startswith("multipart/")
+        if self.limit is not None and n_bytes > self.limit.max_bytes:
+            self._reject(RequestDataTooBig(self.limit.refusal))
 
     def _check_space(self, n_bytes: int) -> None:
         """Reject the body unless so many more bytes leave the disk's reserve free, whatever others still send."""
@@ -237,5 +243,6 @@ if __name__ == "__main__":
     from transcriber_site import web  # the classes of transcriber_site.web, not of __main__
 
     http_protocol.WebRequest = web.WebRequest
+    http_protocol.HTTPFactory.protocol = Channel
     ws_protocol.WebSocketFactory.protocol = web.WebSocket
     web.CommandLine.entrypoint()

@@ -36,7 +36,7 @@ from transcription.jobs.status import (
     status_messages,
 )
 from transcription.models import Diarization, Job, Leased
-from transcription.parsers import MultiPartParser, NoForm
+from transcription.parsers import UPLOAD, MultiPartParser, NoForm, takes_body
 from transcription.request_checks import (
     Conflict,
     find_job,
@@ -62,6 +62,7 @@ def models(request: Request) -> Response:
     return Response({"models": serializers.Model(list_models(), many=True).data})
 
 
+@takes_body(UPLOAD)
 @extend_schema(
     request={"multipart/form-data": serializers.TranscriptionRequest},
     responses={

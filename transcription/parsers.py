@@ -7,9 +7,9 @@ parsers read JSON and URL-encoded bodies straight from the request.
 import html
 import io
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
@@ -18,6 +18,21 @@ from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUplo
 from django.http import multipartparser
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError
+
+View = TypeVar("View", bound=Callable[..., Any])
+JSON_BODY = "DATA_UPLOAD_MAX_MEMORY_SIZE"
+UPLOAD = "TRANSCRIBER_MAX_UPLOAD_BYTES"
+"""What a view may take: the names of the settings that say up to how many bytes."""
+
+
+def takes_body(kind: str) -> Callable[[View], View]:
+    """Declare that a view takes such bodies; the web process refuses more than 64 KiB for all others."""
+
+    def declare(view: View) -> View:
+        view.body = kind  # type: ignore[attr-defined]
+        return view
+
+    return declare
 
 
 class JSONParser(parsers.JSONParser):

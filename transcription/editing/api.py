@@ -14,6 +14,7 @@ from rest_framework.serializers import ValidationError
 from transcription.editing import serializers, services
 from transcription.editing.changes import ConflictError
 from transcription.models import Edit, Job, Segment, SegmentEdit
+from transcription.parsers import JSON_BODY, takes_body
 from transcription.request_checks import Conflict, find_job, requester, validate
 from transcription.serializers import Problem, SegmentWithWords
 from transcription.transcript.segments import segment_object
@@ -29,6 +30,7 @@ ERRORS: dict[int, Any] = dict.fromkeys((400, 404, 409), Problem)
 EDIT_RESPONSES: dict[int, Any] = {200: serializers.Edited, **ERRORS}
 
 
+@takes_body(JSON_BODY)
 @extend_schema(methods=["GET"], request=None, responses={200: SegmentWithWords, 404: Problem})
 @extend_schema(methods=["PATCH"], request=serializers.SegmentWish, responses=EDIT_RESPONSES)
 @extend_schema(
@@ -50,6 +52,7 @@ def segment(request: Request, segment_id: int) -> Response:
     return Response(segment_with_words(row))
 
 
+@takes_body(JSON_BODY)
 @extend_schema(request=serializers.Split, responses=EDIT_RESPONSES)
 @api_view(["POST"])
 def split(request: Request, segment_id: int) -> Response:
@@ -58,6 +61,7 @@ def split(request: Request, segment_id: int) -> Response:
     return _edit(request, services.split, segment_id=segment_id, **data)
 
 
+@takes_body(JSON_BODY)
 @extend_schema(request=serializers.Merge, responses=EDIT_RESPONSES)
 @api_view(["POST"])
 def merge(request: Request, segment_id: int) -> Response:
