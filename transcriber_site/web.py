@@ -89,8 +89,12 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
                 self.awaited[self] = length
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
-        if self.rejection is not None:
-            return
+        if self.rejection is None:
+            self._receive(data)
+            self.channel.refuse_rejected()
+
+    def _receive(self, data: bytes) -> None:
+        """Write a piece of the body, unless that takes too much."""
         self.n_received += len(data)
         self._check_size(self.n_received)
         if self in self.awaited:
@@ -104,8 +108,6 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
                 self.content.flush()
             except OSError as error:
                 self._reject(error)
-        if self.rejection is not None:
-            self.channel.refuse()
 
     def _check_size(self, n_bytes: int) -> None:
         if self.limit is not None and n_bytes > self.limit.max_bytes:

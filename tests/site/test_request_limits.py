@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -198,3 +199,30 @@ def test_a_body_within_the_limit_is_read(web: Service, is_chunked: bool) -> None
         assert (status, "messages" in document["detail"]) == (400, True)
         client.sendall(head("GET /health", f"Content-Length: {SMALL_BYTES}") + bytes(SMALL_BYTES))
         assert read_answer(client)[0] == 200
+
+
+# ---- Request lines
+
+
+def test_a_long_address_is_read(web: Service) -> None:
+    """The text of a segment that is to be deleted stands in it, percent-encoded: nine bytes for each Chinese letter."""
+    for n_letters in (1_800, 7_000):
+        url = f"/api/transcribe/segments/1?was={quote('长' * n_letters)}"
+        answer = web.client.delete(url)
+        assert answer.status_code == 404
+        assert "Segment not found" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("n_bytes", [70_000, 3 * MIB])
+def test_an_address_that_is_too_long_is_answered(web: Service, n_bytes: int) -> None:
+    with connected(web) as client:
+        client.sendall(head(f"DELETE /api/transcribe/segments/1?was={'x' * n_bytes}"))
+        answer = read_answer(client)
+        assert_refused(answer, 414, "longer than the 65,536 bytes")
+        assert client.recv(1) == b""
+
+
+def test_a_header_that_is_too_long_is_answered(web: Service) -> None:
+    with connected(web) as client:
+        client.sendall(head("GET /health", f"Cookie: {'x' * 70_000}"))
+        assert_refused(read_answer(client), 431, "longer than the 65,536 bytes")
