@@ -1,6 +1,7 @@
 """Readiness: whether the service can do its work, and the problems if it cannot."""
 
 import shutil
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,9 @@ from transcription.speech.diarization import senko_probe
 from transcription.speech.engines.base import SpeechError
 
 ROLES = registry.CLUSTERS
+START_SECONDS = 60.0
+"""From the start of this web process on: so long a worker that was never seen may still be starting."""
+_started_at = time.monotonic()  # this module is imported when the process starts
 
 
 @dataclass
@@ -26,6 +30,8 @@ class Readiness:
 
     parts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    starting: list[str] = field(default_factory=list)
+    """Problems that are expected to pass, because the service has just been started."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -105,11 +111,15 @@ def _check_workers(readiness: Readiness) -> None:
     }
     readiness.parts["models"] = sorted({worker.model_name for worker in own if worker.model_name})
     readiness.parts["seen"] = [_worker_document(worker) for worker in seen]
-    readiness.problems += [
-        f"No {role} worker was seen within the last minute."
-        for role in ROLES
-        if not readiness.parts["workers"][role]
-    ]
+    missing = [role for role in ROLES if not readiness.parts["workers"][role]]
+    if time.monotonic() - _started_at < START_SECONDS:
+        readiness.starting += [
+            f"The {role} workers are starting: none was seen yet." for role in missing
+        ]
+    else:
+        readiness.problems += [
+            f"No {role} worker was seen within the last minute." for role in missing
+        ]
     readiness.warnings += _mismatch_warnings(seen, files=files)
     readiness.warnings += _diarizer_warnings(own)
 

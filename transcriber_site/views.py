@@ -24,7 +24,7 @@ def health(request: Request) -> Response:
 
 
 class Readiness(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(choices=["ready", "not ready"])
+    status = serializers.ChoiceField(choices=["ready", "starting", "not ready"])
     timestamp = serializers.FloatField()
     detail = serializers.CharField(required=False, help_text="The problems and warnings, if any.")
     database = serializers.DictField()
@@ -49,9 +49,10 @@ def ready(request: Request) -> Response:
     state = readiness.check_readiness()
     document = {"status": "ready", "timestamp": time.time(), **state.parts}
     document["warnings"] = state.warnings
-    if not state.problems:
+    if not state.problems and not state.starting:
         return Response(document)
-    document |= {"status": "not ready", "detail": " ".join(state.problems + state.warnings)}
+    detail = " ".join(state.problems + state.starting + state.warnings)
+    document |= {"status": "not ready" if state.problems else "starting", "detail": detail}
     response = Response(document, status=status.HTTP_503_SERVICE_UNAVAILABLE)
     # Probes ask every few seconds, and the response has the details: no log line.
     response._has_been_logged = True  # type: ignore[attr-defined]

@@ -27,6 +27,15 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
 
 @pytest.fixture(autouse=True)
+def _started_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_seconds_ago(monkeypatch, readiness.START_SECONDS + 1)
+
+
+def start_seconds_ago(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(readiness, "_started_at", time.monotonic() - seconds)
+
+
+@pytest.fixture(autouse=True)
 def _files_of_its_own(tmp_path: Path) -> Any:
     with override_settings(MEDIA_ROOT=tmp_path):
         yield
@@ -92,6 +101,36 @@ def test_without_a_worker_of_each_role_it_is_not_ready(
     gone = timezone.now() - timedelta(seconds=61)
     Worker.objects.filter(role=role).update(seen_at=gone)
     assert problems(client) == f"No {role} worker was seen within the last minute."
+
+
+@pytest.mark.parametrize("has_other", [True, False])
+def test_right_after_its_start_workers_are_said_to_be_starting(
+    client: Client, workers: list[Worker], monkeypatch: pytest.MonkeyPatch, has_other: bool
+) -> None:
+    """For a minute; whoever has not come by then is missing."""
+    for worker in workers[1:] if has_other else workers:
+        worker.delete()
+    roles = ["interactive"] if has_other else ["speech", "interactive"]
+    start_seconds_ago(monkeypatch, 3)
+    answer = client.get(READY)
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "starting"
+    lines = [f"The {role} workers are starting: none was seen yet." for role in roles]
+    assert answer.json()["detail"] == " ".join(lines)
+    start_seconds_ago(monkeypatch, readiness.START_SECONDS)
+    lines = [f"No {role} worker was seen within the last minute." for role in roles]
+    assert problems(client) == " ".join(lines)
+
+
+def test_what_else_is_wrong_at_its_start_is_no_matter_of_time(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_seconds_ago(monkeypatch, 3)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1_000_000))
+    detail = problems(client)
+    assert "is full: 1 MB are free" in detail
+    assert "The speech workers are starting" in detail
 
 
 def test_without_a_database_it_is_not_ready(
@@ -181,3 +220,18 @@ def test_the_service_becomes_ready_and_names_its_loaded_models(
     assert document["models"] == ["tiny.en"]
     assert document["workers"] == {"speech": 1, "interactive": 2}
     assert service.client.get("/health").json()["status"] == "healthy"
+
+
+@pytest.mark.slow
+@pytest.mark.embedded
+def test_a_service_that_starts_says_so(fresh_service: Service) -> None:
+    """The web process answers seconds before the first worker can have sent a heartbeat."""
+    seen = []
+
+    def is_ready() -> bool:
+        document = fresh_service.client.get(READY).json()
+        seen.append(document["status"])
+        return bool(document["status"] == "ready")
+
+    wait_for(is_ready, what="that the service is ready", seconds=readiness.START_SECONDS)
+    assert set(seen) == {"starting", "ready"}
