@@ -7,7 +7,19 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, F, Q, Sum
+from django.db.models import (
+    Case,
+    Count,
+    F,
+    Func,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    When,
+)
 from django.db.models.functions import Now
 
 from transcription.leasing.work import WAITING_FOR_SPACE
@@ -175,19 +187,48 @@ def status_messages(jobs: Sequence[Job]) -> dict[UUID, str]:
     Jobs take turns, chunk by chunk; jobs that had none come first, in the order of their uploads.
     """
     messages = {job.pk: job.message for job in jobs}
-    waiting = [job.pk for job in jobs if _waits_for_first_chunk(job)]
-    if waiting:
-        queue = Job.objects.filter(status__in=Job.ACTIVE, served_at=None).order_by("created_at")
-        ids = list(queue.values_list("pk", flat=True))
-        places = {job_id: place for place, job_id in enumerate(ids, 1)}
-        for job_id in waiting:
-            if job_id in places:  # else a worker claimed its first chunk just now
-                messages[job_id] = f"{WAITING} (number {places[job_id]} of {len(ids)} in the queue)"
+    waiting = {job.pk for job in jobs if _waits_for_first_chunk(job)}
+    if len(waiting) == 1:
+        rows = Job.objects.filter(_IS_WAITING, pk__in=waiting)
+        for job_id, place, length in rows.values_list("pk", *place_in_queue().values()):
+            messages[job_id] = waiting_message(place, length)
+    elif waiting:  # to read the queue once takes less than to count for each
+        ids = list(_queue().order_by("created_at").values_list("pk", flat=True))
+        for place, job_id in enumerate(ids, 1):
+            if job_id in waiting:  # else a worker claimed its first chunk just now
+                messages[job_id] = waiting_message(place, len(ids))
     return messages
 
 
 def _waits_for_first_chunk(job: Job) -> bool:
     return job.status in Job.ACTIVE and job.served_at is None and job.message == WAITING
+
+
+_IS_WAITING = Q(status__in=Job.ACTIVE, served_at=None, message=WAITING)
+"""The same in a query."""
+
+
+def _queue() -> "QuerySet[Job]":
+    return Job.objects.filter(status__in=Job.ACTIVE, served_at=None)
+
+
+def place_in_queue() -> dict[str, Case]:
+    """Annotations of a job that waits for its first chunk, null for others: `place` and `queue_length`."""
+    before = _queue().filter(created_at__lte=OuterRef("created_at"))
+    return {
+        "place": Case(When(_IS_WAITING, then=count_of(before))),
+        "queue_length": Case(When(_IS_WAITING, then=count_of(_queue()))),
+    }
+
+
+def count_of(rows: "QuerySet[Any]") -> Subquery:
+    """The number of rows, as a part of another query."""
+    n = Func("pk", function="COUNT", output_field=IntegerField())
+    return Subquery(rows.order_by().annotate(n=n).values("n"))
+
+
+def waiting_message(place: int, queue_length: int) -> str:
+    return f"{WAITING} (number {place} of {queue_length} in the queue)"
 
 
 # ---- Documents

@@ -13,6 +13,7 @@ from django.urls import re_path
 
 from transcription.jobs import status as job_status
 from transcription.live import feed
+from transcription.live.looks import as_json
 
 NORMAL_CLOSURE = 1000
 INTERNAL_ERROR = 4500  # not 1011: an application may send only 1000 and codes from 3000 on
@@ -54,13 +55,13 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
             job_id = UUID(job_id_text)
         except ValueError:
             status = job_status.live_status_message(job_status.not_found_document(job_id_text))
-            await self.send(feed.as_json(status))
+            await self.send(as_json(status))
             return feed.NOT_FOUND
         query = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         after = query.get("after", [None])[-1]
         if after is not None and not SEGMENT_ID.fullmatch(after):
             detail = "after must be the id of a segment: a number, such as 42."
-            await self.send(feed.as_json({"detail": detail}))
+            await self.send(as_json({"detail": detail}))
             return BAD_REQUEST
         messages = feed.subscribe(job_id, after=None if after is None else int(after))
         async with aclosing(messages):

@@ -1,24 +1,19 @@
-"""The live feed: each web process has one reader per watched job, which serves all the job's listeners."""
+"""The live feed: in each web process one feed per watched job, which serves all the job's listeners."""
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import Error as DatabaseFailure  # includes InterfaceError
-from django.db.models import Count, Max, Min, Q
 
 from transcription.jobs import status as job_status
-from transcription.models import Job, Leased
-from transcription.transcript.segments import segment_object
+from transcription.live.looks import Reader, Snapshot, as_json
 from transcription.wake import listener_group
 
 POLL_SECONDS = 0.25
@@ -39,32 +34,15 @@ class FeedClosedError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A job's status and segments as read at one revision; segments are (id, JSON), ordered by time."""
-
-    run: int
-    revision: int
-    status: dict[str, Any]
-    new_segments: list[tuple[int, str]]
-    """Segments of chunks that were not released before."""
-    revised_segments: list[tuple[int, str]] | None
-    """All segments released so far if `revision` changed, else None."""
-    removed_ids: list[int]
-    """Ids of all deleted segments if `revision` changed, else empty."""
-    released_chunks: int
-    is_final: bool
-
-
 class JobFeed:
-    """Reads a job's rows and keeps an append-only log of messages, from which every listener is served.
+    """Follows a job's rows and keeps an append-only log of messages, from which every listener is served.
 
     Segments of a chunk are released when all chunks before it are done, so the transcript only grows at its end,
     and the id of a listener's last segment (`after`) identifies all segments it has. When a revision changes released
     segments (diarization, edits), `speakers` messages carry the changed and added segments and the deleted ids.
     """
 
-    def __init__(self, job_id: UUID) -> None:
+    def __init__(self, job_id: UUID, reader: Reader) -> None:
         self.job_id = job_id
         self.n_listeners = 0
         self.ended = False
@@ -76,16 +54,17 @@ class JobFeed:
         self._status = ""
         self._released_chunks = 0
         self._updated = asyncio.Event()
-        self._reader: asyncio.Task[None] | None = None
+        self._reader = reader
+        self._following: asyncio.Task[None] | None = None
         self._run: int | None = None
         self._failure: Exception | None = None
 
     def start(self) -> None:
-        self._reader = asyncio.create_task(self._read_until_final())
+        self._following = asyncio.create_task(self._follow_until_final())
 
     def stop(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
+        if self._following is not None:
+            self._following.cancel()
 
     async def messages(self, *, after: int | None) -> AsyncGenerator[str, None]:
         """Yield JSON messages: those missed since segment `after`, then new ones, up to the final status.
@@ -136,12 +115,12 @@ class JobFeed:
             raise self._failure
         await self._updated.wait()
 
-    async def _read_until_final(self) -> None:
+    async def _follow_until_final(self) -> None:
         try:
             async with _Wakeups(self.job_id) as wakeups:
                 while True:
                     try:
-                        snapshot = await database_sync_to_async(read_snapshot)(
+                        snapshot = await self._reader.read(
                             self.job_id, self._released_chunks, self._revision
                         )
                     except DatabaseFailure as error:
@@ -244,10 +223,10 @@ class _Wakeups:
 
     async def wait(self) -> None:
         if self._layer is None:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(_until_next(POLL_SECONDS))
             return
         try:
-            async with asyncio.timeout(POLL_SECONDS_WITH_REDIS):
+            async with asyncio.timeout(_until_next(POLL_SECONDS_WITH_REDIS)):
                 if not self._is_joined:
                     await self._join()
                 await self._layer.receive(self._channel)
@@ -270,8 +249,9 @@ class _Wakeups:
         _logger.warning("The channel layer failed; the feed polls: %r", error)
 
 
-def as_json(message: object) -> str:
-    return json.dumps(message, ensure_ascii=False)
+def _until_next(interval: float) -> float:
+    """Seconds until all feeds look again: at the same moments, so that they share a query."""
+    return interval - asyncio.get_running_loop().time() % interval
 
 
 def _speakers_messages(segments: list[str], removed: list[int]) -> list[str]:
@@ -290,13 +270,17 @@ def _speakers_messages(segments: list[str], removed: list[int]) -> list[str]:
 
 
 _feeds: dict[UUID, JobFeed] = {}
+_reader: Reader | None = None
+"""What all feeds share; it lives as long as there are any."""
 
 
 async def subscribe(job_id: UUID, *, after: int | None) -> AsyncGenerator[str, None]:
     """Yield a job's messages from its feed, which is started for the first listener and stopped after the last."""
+    global _reader
     feed = _feeds.get(job_id)
     if feed is None or feed.ended:
-        feed = _feeds[job_id] = JobFeed(job_id)
+        _reader = _reader or Reader()
+        feed = _feeds[job_id] = JobFeed(job_id, _reader)
         feed.start()
     feed.n_listeners += 1
     try:
@@ -309,59 +293,6 @@ async def subscribe(job_id: UUID, *, after: int | None) -> AsyncGenerator[str, N
             feed.stop()
             if _feeds.get(job_id) is feed:
                 del _feeds[job_id]
-
-
-def read_snapshot(job_id: UUID, released_chunks: int, revision: int | None) -> Snapshot | None:
-    """Read the segments of the chunks from `released_chunks` up to the first unfinished one. None without the job.
-
-    Also reads the segments of the chunks before `released_chunks` if the job's revision is not `revision`.
-    """
-    while True:
-        job = Job.objects.filter(pk=job_id).defer("removed_segments").first()
-        if job is None:
-            return None
-        snapshot = _read_rows(job, released_chunks, revision)
-        if not snapshot.new_segments and snapshot.revised_segments is None:
-            return snapshot
-        # The segments were read after the job's row and may be of a later revision; if so, read both again.
-        unchanged = Job.objects.filter(pk=job_id, run=job.run, revision=job.revision)
-        if unchanged.exists():
-            return snapshot
-
-
-def _read_rows(job: Job, released_chunks: int, revision: int | None) -> Snapshot:
-    counts = job.chunks.aggregate(
-        total=Count("pk"),
-        done=Count("pk", filter=Q(state=Leased.State.DONE)),
-        first_undone=Min("index", filter=~Q(state=Leased.State.DONE)),
-        progress=Max("progress", filter=Q(state=Leased.State.DOING)),
-    )
-    is_final = job.status not in Job.ACTIVE
-    total = counts["total"]
-    release = total if is_final or counts["first_undone"] is None else counts["first_undone"]
-    is_revised = job.revision != (revision or 0)
-    chunk_info = {
-        "current_chunk": min(counts["done"] + 1, total),
-        "total_chunks": total,
-        "chunk_progress": 100 if 0 < total == counts["done"] else counts["progress"] or 0,
-    }
-    return Snapshot(
-        run=job.run,
-        revision=job.revision,
-        status=job_status.live_status_message(
-            job_status.status_document(job), chunk_info=chunk_info
-        ),
-        new_segments=_read_segments(job, released_chunks, release),
-        revised_segments=_read_segments(job, 0, released_chunks) if is_revised else None,
-        removed_ids=job.removed_segments if is_revised else [],
-        released_chunks=max(release, released_chunks),
-        is_final=is_final,
-    )
-
-
-def _read_segments(job: Job, first: int, end: int) -> list[tuple[int, str]]:
-    """The ids and JSON of the segments of the chunks from index `first` to `end`, exclusive."""
-    if end <= first:
-        return []
-    segments = job.segments.filter(chunk__index__gte=first, chunk__index__lt=end).defer("words")
-    return [(segment.pk, as_json(segment_object(segment))) for segment in segments]
+            if not _feeds and _reader is not None:
+                _reader.close()
+                _reader = None

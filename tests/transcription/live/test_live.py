@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from tests.transcription.jobs.builders import add_chunks
 from tests.transcription.live.listeners import Heard, hear_socket
 from transcription.jobs import retry_and_delete
 from transcription.jobs import status as statuses
-from transcription.live import feed
+from transcription.live import feed, looks
 from transcription.models import Job, Leased, Recording, Segment
 
 pytestmark = pytest.mark.both
@@ -200,15 +200,15 @@ def end(job: Job, status: Job.Status = Job.Status.COMPLETED) -> None:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """When the rows were read, appended to as it happens."""
+    """When the rows were looked at, appended to as it happens."""
     times: list[float] = []
-    read: Callable[[UUID, int, int | None], feed.Snapshot | None] = feed.read_snapshot
+    look_at: Callable[[Collection[UUID]], dict[UUID, looks.Look]] = looks.look_at
 
-    def counted(job_id: UUID, released_chunks: int, revision: int | None) -> feed.Snapshot | None:
+    def counted(job_ids: Collection[UUID]) -> dict[UUID, looks.Look]:
         times.append(time.monotonic())
-        return read(job_id, released_chunks, revision)
+        return look_at(job_ids)
 
-    monkeypatch.setattr(feed, "read_snapshot", counted)
+    monkeypatch.setattr(looks, "look_at", counted)
     yield times
     assert not feed._feeds, "a feed outlived its listeners"
 

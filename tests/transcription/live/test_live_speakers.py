@@ -3,7 +3,9 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from itertools import groupby
 from typing import Any
+from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -20,7 +22,7 @@ from tests.transcription.builders import (
 )
 from tests.transcription.live.listeners import Listener, hear, listening, result_of
 from transcription.jobs import diarize
-from transcription.live import feed
+from transcription.live import feed, looks
 from transcription.models import Job, Leased, Segment
 from transcription.transcript.segments import segment_object
 
@@ -39,9 +41,11 @@ async def job() -> AsyncIterator[Job]:
 
 async def test_segments_come_at_once_and_their_speakers_before_the_end(job: Job) -> None:
     heard = await listening(job, lambda: diarize_job(job, ALTERNATELY))
-    assert heard.kinds == ["segment"] * 3 + ["status", "speakers", "status"]
-    assert {message["speaker"] for message in heard.messages[:3]} == {None}
-    assert len(heard.messages[4]["segments"]) == 5
+    kinds = [kind for kind, _ in groupby(heard.kinds)]  # how many statuses is a matter of time
+    assert kinds == ["segment", "status", "speakers", "status"]
+    assert [message["speaker"] for message in heard.messages[:3]] == [None] * 3
+    [speakers] = [message for message in heard.messages if message.get("type") == "speakers"]
+    assert len(speakers["segments"]) == 5
     assert heard.messages[-1]["status"] == "completed"
     assert heard.transcript == await sync_to_async(result_of)(job)
 
@@ -147,15 +151,15 @@ async def test_many_segments_come_in_several_messages(
 async def test_segments_are_not_read_while_nothing_changed(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = feed._read_segments
+    read = looks._read_segments
     spans = []
 
-    def counted(job: Job, first: int, end: int) -> list[tuple[int, str]]:
+    def counted(job_id: UUID, first: int, end: int) -> list[tuple[int, str]]:
         if end > first:
             spans.append((first, end))
-        return read(job, first, end)
+        return read(job_id, first, end)
 
-    monkeypatch.setattr(feed, "_read_segments", counted)
+    monkeypatch.setattr(looks, "_read_segments", counted)
     crowd = [asyncio.create_task(hear(job)) for _ in range(50)]
     await listening(job, lambda: diarize_job(job, ALTERNATELY))
     await asyncio.gather(*crowd)
@@ -165,15 +169,15 @@ async def test_segments_are_not_read_while_nothing_changed(
 async def test_a_revision_in_the_midst_of_a_look_is_not_half_seen(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = feed._read_segments
+    read = looks._read_segments
 
     def interrupted(*args: Any) -> list[tuple[int, str]]:
-        monkeypatch.setattr(feed, "_read_segments", read)
+        monkeypatch.setattr(looks, "_read_segments", read)
         diarize_job(job, ALTERNATELY)
         return read(*args)
 
-    monkeypatch.setattr(feed, "_read_segments", interrupted)
-    snapshot = await sync_to_async(feed.read_snapshot)(job.pk, 0, None)
+    monkeypatch.setattr(looks, "_read_segments", interrupted)
+    snapshot = await sync_to_async(looks.read_snapshot)(job.pk, 0, None)
     assert snapshot is not None
     assert (snapshot.revision, snapshot.is_final) == (1, True)
     assert [json.loads(text) for _, text in snapshot.new_segments] == await sync_to_async(
