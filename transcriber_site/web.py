@@ -1,4 +1,4 @@
-"""The web process: daphne, with uploads spooled to disk and backpressure on responses.
+"""The web process: daphne, with uploads spooled to disk and backpressure on what is sent.
 
 `python -m transcriber_site.web` takes the arguments of `daphne`.
 
@@ -7,7 +7,8 @@ use the result (400 MB took 4.7 GB and blocked all other requests), and daphne q
 for the application at once. It also accepts a body of any size before the application can reject it
 (http_channel.py refuses it at once), and closes the connection without a response when the disk is full.
 
-It applies no backpressure to responses: a whole recording would be buffered for a slow client.
+It applies no backpressure to responses and WebSockets: a whole recording, or transcript, would be buffered for a
+slow client.
 """
 
 import asyncio
@@ -43,16 +44,36 @@ for _name in ("numba", "scipy", "jax"):
 
 # What is written of an upload without a length between two looks at the disk.
 SPACE_CHECK_BYTES = 4 * 1024**2
+CLOSE_SECONDS = 10.0
+"""The time for a WebSocket's client to read what was sent before its close, and answer that; autobahn gives 1 s."""
 
 Application = Callable[[Message, Receive, Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 
-class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is untyped
-    """Leaves form parsing to Django, and refuses a body that is too large or cannot be written.
+class Producer:
+    """A push producer (Twisted's term): the connection pauses it while more than 64 KiB are buffered for the client."""
 
-    It is also the push producer (Twisted's term) of its response: the connection pauses it while more
-    than 64 KiB are buffered for the client.
-    """
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._writable = asyncio.Event()
+        self._writable.set()
+        super().__init__(*args, **kwargs)
+
+    async def wait_writable(self) -> None:
+        """Wait until the client has read what is buffered, or has disconnected."""
+        await self._writable.wait()
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's names
+        self._writable.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._writable.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self._writable.set()
+
+
+class WebRequest(Producer, http_protocol.WebRequest):  # type: ignore[misc]  # daphne is untyped
+    """Leaves form parsing to Django, and refuses a body that is too large or cannot be written."""
 
     content: Any  # the file that the body is written to
     limit: BodyLimit | None = None
@@ -64,8 +85,6 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
     """The bytes that each upload in progress has declared and not sent yet: two must not count on the same space."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._writable = asyncio.Event()
-        self._writable.set()
         super().__init__(*args, **kwargs, parsePOSTFormSubmission=False)
 
     # ---- Request body
@@ -130,10 +149,6 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
 
     # ---- Response
 
-    async def wait_writable(self) -> None:
-        """Wait until the client has read what is buffered, or has disconnected."""
-        await self._writable.wait()
-
     def handle_reply(self, message: Message) -> None:
         if not self.finished and self.channel is not None and self.producer is None:
             self.registerProducer(self, streaming=True)
@@ -148,15 +163,6 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
         elif not self.finished:
             # daphne would start a second response; that error ends its application checker, for all requests.
             self.loseConnection()
-
-    def pauseProducing(self) -> None:  # noqa: N802
-        self._writable.clear()
-
-    def resumeProducing(self) -> None:  # noqa: N802
-        self._writable.set()
-
-    def stopProducing(self) -> None:  # noqa: N802
-        self._writable.set()
 
     def finish(self) -> None:
         self._release()
@@ -173,11 +179,17 @@ class WebRequest(http_protocol.WebRequest):  # type: ignore[misc]  # daphne is u
         self._writable.set()
 
 
-class WebSocket(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
+class WebSocket(Producer, ws_protocol.WebSocketProtocol):  # type: ignore[misc]
     """Encodes a text message once for all listeners that it is sent to.
 
     It writes the frame as autobahn's `sendData` does, without formatting a log line for each message.
     """
+
+    def onConnect(self, request: Any) -> Any:  # noqa: N802  # autobahn's name
+        self.closeHandshakeTimeout = CLOSE_SECONDS
+        self.unregisterProducer()  # the HTTP connection, which this one continues
+        self.registerProducer(self, True)
+        return super().onConnect(request)
 
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:  # noqa: N802  # daphne's name
         if isinstance(content, bytes) or self.state != self.STATE_OPEN or self.send_queue:
@@ -225,7 +237,7 @@ class WebServer(Server):  # type: ignore[misc]
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         await super().handle_reply(protocol, message)
-        if isinstance(protocol, WebRequest):
+        if message["type"] != "websocket.close":
             await protocol.wait_writable()
 
 

@@ -23,7 +23,7 @@ from retranslation.models import Retranslation
 from summaries import services as summaries
 from summaries.models import Summary
 from transcription.jobs import diarize, prepare, recovery, retry_and_delete, transcribe
-from transcription.live.feed import read_snapshot
+from transcription.live.looks import look_at, read_snapshot
 from transcription.models import Chunk, Job, Recording, Segment, Stage
 from transcription.transcript import search
 
@@ -37,7 +37,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both]
 Query = Callable[[Client], Any]
 
 QUERIES: dict[str, Query] = {
-    "live feed": lambda _: read_snapshot(JOB_ID, 0, None),
+    "live feed": lambda _: look_at([JOB_ID]),
+    "live segments": lambda _: read_snapshot(JOB_ID, 0, None),
     "status": lambda client: client.get(f"/api/transcribe/status/{JOB_ID}"),
     "next chunk": lambda _: transcribe.claim_chunk(model_name="tiny.en"),
     "next model": lambda _: transcribe.next_job(except_models=["base"]),

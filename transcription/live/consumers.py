@@ -18,6 +18,10 @@ from transcription.live.looks import as_json
 NORMAL_CLOSURE = 1000
 INTERNAL_ERROR = 4500  # not 1011: an application may send only 1000 and codes from 3000 on
 BAD_REQUEST = 4400
+TOO_SLOW = 4408
+SLOW_SECONDS = 20.0
+"""A listener that takes longer to read what was sent is let go; it comes back with `after`. Less than the timeout of
+pings, which are not answered either, and whose end of a connection has no code."""
 SEGMENT_ID = re.compile(r"[0-9]{1,20}")
 
 _logger = logging.getLogger(__name__)
@@ -66,7 +70,11 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
         messages = feed.subscribe(job_id, after=None if after is None else int(after))
         async with aclosing(messages):
             async for message in messages:
-                await self.send(message)
+                try:
+                    async with asyncio.timeout(SLOW_SECONDS):
+                        await self.send(message)  # waits until the connection can take more
+                except TimeoutError:
+                    return TOO_SLOW
         return NORMAL_CLOSURE
 
 
