@@ -5,12 +5,13 @@ import json
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import Error as DatabaseFailure  # includes InterfaceError
 from django.db import connection, connections
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from transcription.jobs import status as job_status
 from transcription.models import Chunk, Job, Leased, Segment
@@ -96,18 +97,23 @@ class Snapshot:
 
 def look_at(job_ids: Collection[UUID]) -> dict[UUID, Look]:
     """Look at these jobs, in one query. Deleted ones are missing."""
+    return {job_id: Look(*values) for job_id, *values in _looks().filter(pk__in=job_ids)}
+
+
+@cache  # to make it takes as long as to run it
+def _looks() -> "QuerySet[Job, Any]":
+    """The id of each job, and the fields of its Look."""
     chunks = Chunk.objects.filter(job=OuterRef("pk"))
     undone = chunks.exclude(state=Leased.State.DONE).order_by("index")
     in_hand = chunks.filter(state=Leased.State.DOING).order_by("-progress")
-    rows = Job.objects.filter(pk__in=job_ids).annotate(
+    rows = Job.objects.annotate(
         n_chunks=job_status.count_of(chunks),
         n_done=job_status.count_of(chunks.filter(state=Leased.State.DONE)),
         first_undone=Subquery(undone.values("index")[:1]),
         chunk_progress=Subquery(in_hand.values("progress")[:1]),
         **job_status.place_in_queue(),
     )
-    names = Look.__dataclass_fields__
-    return {job_id: Look(*values) for job_id, *values in rows.values_list("pk", *names)}
+    return rows.order_by().values_list("pk", *Look.__dataclass_fields__)
 
 
 def read_snapshot(
