@@ -16,6 +16,7 @@ from retranslation.models import Retranslation
 from transcription.jobs.installed_models import is_left_to_others, load_engine
 from transcription.leasing import work as leased_work
 from transcription.leasing.leases import Lease
+from transcription.leasing.outages import is_disk_full, wait_out
 from transcription.leasing.registry import INTERACTIVE
 from transcription.leasing.work import Outcome, reason_files_missing
 from transcription.models import Segment
@@ -107,6 +108,7 @@ def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
 
     sources = _load_audio(retranslation)
     engine = load_engine(model_name=retranslation.model_name, on_progress=on_download)
+<<<<<<< ours
     texts = []
     for index, source in enumerate(sources):
         on_progress(index / len(sources))
@@ -120,13 +122,26 @@ def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
             on_progress=_part_of(on_progress, index, len(sources)),
         )
         texts.append(text)
+=======
+    on_progress(0.0)
+    transcribed = ranges.transcribe_range(
+        engine,
+        samples,
+        origin=origin,
+        span=span,
+        language=retranslation.requested_language,
+        reference_words=_known_words(retranslation, span),
+        on_progress=on_progress,
+    )
+    replaced = wait_out(lambda: _replaced_content(retranslation), unless=is_disk_full)
+>>>>>>> theirs
     services.finish(
         lease=lease,
         retranslation=retranslation,
         **_joined(sources, texts),
         model_used=retranslation.model_name,
         device=engine.device,
-        **_replaced_content(retranslation),
+        **replaced,
     )
     _logger.info(
         "Retranslation %s: %.1f s of audio in %.2f s",

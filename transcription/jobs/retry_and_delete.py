@@ -13,7 +13,6 @@ from django.db.models.functions import Now
 from transcription import recordings
 from transcription.jobs import status
 from transcription.jobs.lifecycle import advance
-from transcription.jobs.transcribe import claimable_chunks
 from transcription.leasing import leases
 from transcription.locks import lock_job
 from transcription.models import Chunk, Diarization, Job, Leased, Recording, Stage
@@ -45,7 +44,7 @@ def retry_failed(*, job_id: UUID) -> bool:
                 **leases.RESET_TO_TODO
             )
         wake_preparers()
-        n_chunks = claimable_chunks().filter(job=job_id).count()
+        n_chunks = Chunk.objects.filter(job=job_id, state=Leased.State.TODO).count()
         wake_speech_workers(n=max(n_chunks, 1))  # one for a diarization alone
     advance(job_id)
     return True

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from tests.running_jobs import (
 )
 from tests.service import Service, wait_for
 from tests.transcription.conftest import QUICK_RECOVERY
-from tests.waiting_engine import RATE, SETTINGS
+from tests.waiting_engine import RATE, SETTINGS, Gate
 
 pytestmark = [pytest.mark.slow, pytest.mark.servers]
 
@@ -82,6 +83,29 @@ def test_when_postgresql_restarts_what_is_in_hand_is_committed_afterwards(
     assert_not_done_again(on_own_servers, job_id, before)
     assert set(attempts_of(on_own_servers, job_id).values()) == {1}
     assert heard.segments() == undisturbed_clip
+
+
+def test_a_retranslation_in_hand_when_postgresql_restarts_is_committed_afterwards(
+    tmp_path: Path, postgres: servers.Postgres, redis: servers.Redis, audio_dir: Path
+) -> None:
+    gate = Gate(tmp_path / "gate", limit=1)  # lets the job's chunk pass
+    urls = {"DATABASE_URL": servers.create_database(postgres.url), "REDIS_URL": redis.url}
+    with Service(tmp_path / "data", **urls, **QUICK_RECOVERY, **gate.environment) as service:
+        job_id = service.upload(audio_dir / "jfk.flac")
+        completed(service, job_id)
+        body = {"segment_id": "a", "start_time": 1, "end_time": 9, "model_name": "tiny.en"}
+        path = f"/api/retranslate/segment-from-full?job_id={job_id}"
+        with ThreadPoolExecutor(1) as clients:
+            waiting = clients.submit(service.client.post, path, json=body, timeout=120)
+            wait_for(lambda: gate.n_begun() == 2, what="the start of the work")
+            postgres.stop(mode="immediate")
+            gate.open()
+            time.sleep(2.0)  # so that it is done by now
+            postgres.start()
+            answer = waiting.result()
+        assert answer.status_code == 200, answer.text
+        counters = "SELECT state, attempts, failures FROM retranslation_retranslation"
+        assert service.query(counters) == [("done", 1, 0)]
 
 
 def test_when_redis_restarts_empty_the_rows_say_what_is_left_to_do(
