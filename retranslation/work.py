@@ -108,7 +108,6 @@ def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
 
     sources = _load_audio(retranslation)
     engine = load_engine(model_name=retranslation.model_name, on_progress=on_download)
-<<<<<<< ours
     texts = []
     for index, source in enumerate(sources):
         on_progress(index / len(sources))
@@ -122,19 +121,7 @@ def _transcribe(retranslation: Retranslation, lease: Lease) -> None:
             on_progress=_part_of(on_progress, index, len(sources)),
         )
         texts.append(text)
-=======
-    on_progress(0.0)
-    transcribed = ranges.transcribe_range(
-        engine,
-        samples,
-        origin=origin,
-        span=span,
-        language=retranslation.requested_language,
-        reference_words=_known_words(retranslation, span),
-        on_progress=on_progress,
-    )
     replaced = wait_out(lambda: _replaced_content(retranslation), unless=is_disk_full)
->>>>>>> theirs
     services.finish(
         lease=lease,
         retranslation=retranslation,

@@ -64,7 +64,9 @@ def loudness_where(
 ) -> tuple[float, float]:
     """Of the result, where one voice is heard, and where only the other one is."""
     is_heard = np.abs(heard) > HEARD
-    near = np.convolve(is_heard, np.ones(SAMPLE_RATE), "same") > 0.5
+    half = SAMPLE_RATE // 2
+    n_before = np.cumsum(np.pad(is_heard, (half, half)))
+    near = n_before[2 * half :] > n_before[: -2 * half]
     return rms(result[is_heard]), rms(result[(np.abs(silent) > HEARD) & ~near])
 
 
