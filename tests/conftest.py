@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.core.management import call_command
 from django.db import connection, connections
@@ -13,6 +14,8 @@ from tests import queued, scheduling
 from tests.service import NO_PROVIDER, ON_SERVERS, Service
 
 AUDIO = Path(__file__).parent / "audio"
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -200,6 +200,12 @@ class Segment(models.Model):
 
     class Meta:
         ordering = ("start", "id")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(start__gte=0, end__gte=models.F("start")),
+                name="segment_ends_after_it_starts",
+            ),
+        )
         indexes = (models.Index(fields=("job", "start", "id")),)
 
     def __str__(self) -> str:

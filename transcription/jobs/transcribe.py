@@ -19,7 +19,7 @@ from transcription.leasing.outages import wait_out
 from transcription.locks import lock_active_job
 from transcription.models import Chunk, Diarization, Job, Leased, Segment
 from transcription.recordings import StoredSamples, read_samples
-from transcription.speech import catalogue, segments
+from transcription.speech import catalogue, invariants, segments
 from transcription.speech.engines.base import (
     Audio,
     Span,
@@ -190,9 +190,11 @@ def finish_chunk(
 ) -> None:
     """Commit a chunk and its segments in one transaction, and complete the job if it was the last.
 
+    The segments are made to keep the invariants (speech/invariants.py), whatever engine they are from.
     Waits out an outage of the database. Raises LeaseLostError, and writes nothing, if the lease was lost.
     """
-    is_last = wait_out(lambda: _commit(lease, chunk, segments, engine, device))
+    settled = invariants.enforce(segments, Span(chunk.start, chunk.end))
+    is_last = wait_out(lambda: _commit(lease, chunk, settled, engine, device))
     if is_last:
         wait_out(lambda: advance(chunk.job_id))
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from transcription.speech import invariants
 from transcription.speech.engines.base import (
+    SAMPLE_RATE,
     Audio,
     OnProgress,
     Span,
@@ -48,7 +50,7 @@ def transcribe(
     """Transcribe the streams of `audio`.
 
     `speech` are all spans of speech in `audio`; all times are seconds from its start.
-    Returns segments ordered by start. Raises SpeechError.
+    Returns segments for which the invariants hold (invariants.py). Raises SpeechError.
     """
     segments = engine.transcribe(
         audio, streams, language=language, word_times=word_times, on_progress=on_progress
@@ -58,7 +60,8 @@ def transcribe(
         segments += engine.transcribe(audio, missed, language=language, word_times=word_times)
         segments.sort(key=lambda segment: segment.start)
     trimmed = (_trim_to_speech(segment, speech) for segment in segments)
-    return [phrase for segment in trimmed for phrase in _split_into_phrases(segment)]
+    phrases = [phrase for segment in trimmed for phrase in _split_into_phrases(segment)]
+    return invariants.enforce(phrases, Span(0.0, len(audio) / SAMPLE_RATE))
 
 
 def uncovered_speech(speech: Sequence[Span], segments: Sequence[TranscribedSegment]) -> list[Span]:

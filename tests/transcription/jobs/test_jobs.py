@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import Client, override_settings
 from django.utils import timezone
 
@@ -44,7 +44,7 @@ from transcription.locks import lock_active_job
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 from transcription.speech import audio
 from transcription.speech.chunks import plan
-from transcription.speech.engines.base import Span
+from transcription.speech.engines.base import Span, TranscribedSegment
 from transcription.speech.voice_activity import FRAME_SECONDS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both]
@@ -77,6 +77,29 @@ def test_a_job_is_not_completed_before_all_its_chunks_are_known() -> None:
     assert reload(job).status == Job.Status.RUNNING
     prepare.finish_preparation(lease=lease_of(stage), job=job, duration=10.0)
     assert reload(job).status == Job.Status.COMPLETED
+
+
+def test_whatever_an_engine_returns_a_chunk_s_segments_are_in_order_and_inside_it() -> None:
+    make_prepared_job(n_chunks=2)
+    claim_chunk()
+    chunk = claim_chunk()
+    times = ((15.0, 19.0, "Second."), (9.0, 15.5, "First."), (18.0, 25.0, "Third."), (1, 2, " "))
+    said = [
+        TranscribedSegment(start, end, text, (), -0.1, 0.0, 1.0, 0.0) for start, end, text in times
+    ]
+    transcribe.finish_chunk(
+        lease=lease_of(chunk), chunk=chunk, segments=said, engine="any", device="cpu"
+    )
+    found = list(chunk.segments.order_by("start"))
+    assert [segment.text for segment in found] == ["First.", "Second.", "Third."]
+    assert (found[0].start, found[-1].end) == (chunk.start, chunk.end) == (10.0, 20.0)
+    assert all(one.end <= following.start for one, following in pairwise(found))
+
+
+def test_the_database_takes_no_segment_that_ends_before_it_starts() -> None:
+    job = make_prepared_job(n_chunks=1)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        job.segments.create(chunk=job.chunks.get(), start=2.0, end=1.0, text="Back")
 
 
 # ---- Turns
@@ -376,7 +399,7 @@ def test_a_preparation_leaves_no_file_of_a_recording_deleted_meanwhile(
     monkeypatch: pytest.MonkeyPatch, audio_dir: Path, tmp_path: Path
 ) -> None:
     job = make_prepared_job(n_chunks=0, file=audio_dir / "jfk.flac")
-    decode: Callable[..., Iterator[npt.NDArray[np.int16]]] = audio.decode
+    decode: Callable[..., Iterator[npt.NDArray[np.int16]]] = audio.decode_channels
 
     def delete_meanwhile(file: Any, **limits: float) -> Iterator[npt.NDArray[np.int16]]:
         for n, samples in enumerate(decode(file, **limits)):
@@ -385,7 +408,7 @@ def test_a_preparation_leaves_no_file_of_a_recording_deleted_meanwhile(
                 retry_and_delete.delete_recording(recording_id=job.recording_id)
                 assert not list(tmp_path.rglob("*.*"))
 
-    monkeypatch.setattr(audio, "decode", delete_meanwhile)
+    monkeypatch.setattr(audio, "decode_channels", delete_meanwhile)
     assert prepare.prepare_next()
     assert not Recording.objects.exists()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
