@@ -93,7 +93,7 @@ def make_retranslation() -> Retranslation:
 
 
 KINDS = {
-    "prepare": Kind(make_preparation, tasks.prepare, (audio, "decode")),
+    "prepare": Kind(make_preparation, tasks.prepare, (audio, "probe")),
     "chunk": Kind(
         make_chunk,
         lambda: transcribe.transcribe_next(model_name="tiny.en"),
@@ -282,7 +282,7 @@ def stopped_in_the_midst(monkeypatch: pytest.MonkeyPatch, stopping: threading.Ev
 
     def decode(*_: Any, **__: Any) -> Iterator[Any]:
         stopping.set()
-        yield np.zeros(16_000, np.int16)
+        yield np.zeros((16_000, 1), np.int16)
 
     def load_engine(*, on_progress: Callable[[int, int], None], **_: Any) -> Any:
         stopping.set()
@@ -297,7 +297,9 @@ def stopped_in_the_midst(monkeypatch: pytest.MonkeyPatch, stopping: threading.Ev
         await asyncio.sleep(30)
         yield None
 
-    monkeypatch.setattr(audio, "decode", decode)
+    info = audio.AudioInfo("wav", "pcm_s16le", 1.0, (1,))
+    monkeypatch.setattr(audio, "probe", lambda _: info)
+    monkeypatch.setattr(audio, "decode_channels", decode)
     monkeypatch.setattr(retranslating, "load_engine", load_engine)
     monkeypatch.setattr(diarize, "load", load_diarizer)
     monkeypatch.setattr(loading, "open_model", open_model)

@@ -6,6 +6,7 @@ import numpy as np
 
 from transcription.speech import segments
 from transcription.speech.engines.base import (
+    SAMPLE_RATE,
     Audio,
     OnProgress,
     Span,
@@ -51,21 +52,24 @@ class ForgetfulEngine:
         self.asked.append(list(streams))
         first = len(self.asked) == 1
         return [
-            segment((stream.start, stream.start + 1 if first else stream.end, f" w{i}"))
+            segment((stream.start, stream.start + 1, f" w{i}"))
+            if first
+            else segment((stream.start, stream.end, f" missed{i}"))
             for i, stream in enumerate(streams)
         ]
 
 
 def transcribed(engine: ForgetfulEngine, speech: list[Span]) -> list[TranscribedSegment]:
     streams = [Span(speech[0].start, speech[-1].end)]
-    return segments.transcribe(engine, np.zeros(0, np.float32), streams, speech, language="en")
+    audio = np.zeros(round((speech[-1].end + 1.0) * SAMPLE_RATE), np.float32)
+    return segments.transcribe(engine, audio, streams, speech, language="en")
 
 
 def test_speech_that_was_passed_over_is_decoded_again_by_itself() -> None:
     engine = ForgetfulEngine()
     found = transcribed(engine, [Span(0.0, 8.0)])
     assert engine.asked[1] == [Span(0.75, 8.25)]
-    assert [(s.start, s.text) for s in found] == [(0.0, "w0"), (0.75, "w0")]
+    assert [(s.start, s.text) for s in found] == [(0.0, "w0"), (0.875, "missed0")]
 
 
 def test_what_was_decoded_whole_is_not_decoded_again() -> None:
