@@ -55,6 +55,21 @@ def write(
     return path
 
 
+def two_at_once(audio_dir: Path, target: Path) -> Path:
+    """A wav file of two people who speak at once, each on a channel, and softly on the other's."""
+    first = samples_of(audio_dir / "jfk.flac").astype(float)
+    second = samples_of(audio_dir / "2412-153948-0000.flac").astype(float)
+    second = np.pad(second, (0, max(0, len(first) - len(second))))[: len(first)]
+    second *= first.std() / second.std()
+    channels = np.stack([first + 0.03 * second, second + 0.03 * first], axis=1)
+    with wave.open(str(target), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(channels.clip(-32768, 32767).astype("<i2").tobytes())
+    return target
+
+
 def first_half(path: Path, target: Path) -> Path:
     """What is left of a file whose transfer broke off."""
     data = path.read_bytes()

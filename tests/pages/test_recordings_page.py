@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser import opened
+from tests.media import two_at_once
 from tests.service import Service
 
 pytestmark = [
@@ -40,6 +41,21 @@ async def test_files_are_sent_and_what_is_refused_says_why(
         await expect(page.locator(".segment.selected .said")).to_contain_text("fellow Americans")
         await page.go_back()
         await expect(page.locator("#q")).to_have_value("fellow Ameri")
+
+
+async def test_a_call_with_a_speaker_on_each_channel_has_both_complete(
+    service: Service, audio_dir: Path, tmp_path: Path
+) -> None:
+    async with opened(service.url) as page:
+        await page.goto("/app/")
+        await page.locator("#speakers").select_option("channels")
+        await page.locator("#files").set_input_files(two_at_once(audio_dir, tmp_path / "call.wav"))
+        await expect(page.locator(".upload .options")).to_contain_text("a speaker on each channel")
+        job = page.locator("[data-job]", has_text="call.wav").first
+        await expect(job.locator(".tag")).to_have_text("completed", timeout=DONE_MS)
+        result = service.result(str(await job.get_attribute("data-job")))
+    said = {segment["speaker"]: segment["text"] for segment in result["segments"]}
+    assert set(said) == {"SPEAKER_1", "SPEAKER_2"}
 
 
 async def test_a_recording_of_the_microphone_is_transcribed_and_deleted(service: Service) -> None:

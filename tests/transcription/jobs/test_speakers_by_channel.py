@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.test import Client, override_settings
 
-from tests.media import RATE, samples_of
+from tests.media import RATE, two_at_once
 from tests.rows import reload
 from tests.service import Service
 from tests.transcription.builders import MODEL
@@ -25,28 +24,9 @@ FIRST, SECOND = "ask what you can do for your country", "say nothing of my antec
 ONE, TWO = "SPEAKER_1", "SPEAKER_2"
 
 
-def write_wave(path: Path, channels: npt.NDArray[np.int16]) -> Path:
-    """A wav file; `channels` has the shape (n_samples, n_channels)."""
-    import wave
-
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(channels.astype("<i2").tobytes())
-    return path
-
-
 @pytest.fixture(scope="module")
 def call(audio_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two people who speak at once, each on a channel, and softly on the other's."""
-    first = samples_of(audio_dir / "jfk.flac").astype(float)
-    second = samples_of(audio_dir / "2412-153948-0000.flac").astype(float)
-    second = np.pad(second, (0, max(0, len(first) - len(second))))[: len(first)]
-    second *= first.std() / second.std()
-    channels = np.stack([first + 0.03 * second, second + 0.03 * first], axis=1)
-    path = tmp_path_factory.mktemp("call") / "call.wav"
-    return write_wave(path, channels.clip(-32768, 32767).astype(np.int16))
+    return two_at_once(audio_dir, tmp_path_factory.mktemp("call") / "call.wav")
 
 
 # ---- A real service
