@@ -35,7 +35,7 @@ def get_page(client: Client, path: str = APP, **query: str) -> str:
 
 def add_segment(job: Job, text: str) -> None:
     add_chunk(job, 0)
-    Segment.objects.filter(job=job).update(text=text, start=61.5)
+    Segment.objects.filter(job=job).update(text=text, start=61.5, end=65.0)
 
 
 def url_of(name: str, job: Job) -> str:
