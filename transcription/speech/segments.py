@@ -4,9 +4,11 @@ Whisper sometimes skips a sentence within a window, and its word times (dynamic 
 have no pauses: a word lasts until the next one starts. Voice activity detection corrects both.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Protocol
 
 from transcription.speech import invariants
 from transcription.speech.engines.base import (
@@ -20,7 +22,7 @@ from transcription.speech.engines.base import (
 )
 
 MISSED_SPEECH_SECONDS = 1.5
-"""Speech of at least this length that no segment covers is decoded again."""
+"""A stretch with at least so much speech that no segment covers is decoded again."""
 MISSED_MARGIN_SECONDS = 0.25
 TOLERANCE_SECONDS = 0.06
 """Two frames of voice activity detection, of 0.03 s each."""
@@ -35,6 +37,15 @@ PHRASE_PAUSE_SECONDS = 0.8
 LONG_PHRASE_SECONDS = 10.0
 LONG_PHRASE_PAUSE_SECONDS = 0.3
 """A pause of this length ends a phrase that is longer than LONG_PHRASE_SECONDS."""
+
+
+class Timed(Protocol):
+    """Whatever has a start and an end, in seconds."""
+
+    @property
+    def start(self) -> float: ...
+    @property
+    def end(self) -> float: ...
 
 
 def transcribe(
@@ -55,7 +66,10 @@ def transcribe(
     segments = engine.transcribe(
         audio, streams, language=language, word_times=word_times, on_progress=on_progress
     )
-    missed = uncovered_speech(speech, segments)
+    missed = [
+        Span(max(0.0, span.start - MISSED_MARGIN_SECONDS), span.end + MISSED_MARGIN_SECONDS)
+        for span in uncovered_speech(speech, segments, min_seconds=MISSED_SPEECH_SECONDS)
+    ]
     if missed:
         segments += engine.transcribe(audio, missed, language=language, word_times=word_times)
         segments.sort(key=lambda segment: segment.start)
@@ -64,22 +78,43 @@ def transcribe(
     return invariants.enforce(phrases, Span(0.0, len(audio) / SAMPLE_RATE))
 
 
-def uncovered_speech(speech: Sequence[Span], segments: Sequence[TranscribedSegment]) -> list[Span]:
-    """Find the speech of at least MISSED_SPEECH_SECONDS that no segment covers. Returns spans with a margin."""
-    gaps: list[Span] = []
-    for span in speech:
-        position = span.start
-        for segment in segments:
-            if segment.end <= position or segment.start >= span.end:
-                continue
-            gaps.append(Span(position, segment.start))
-            position = max(position, segment.end)
-        gaps.append(Span(position, span.end))
-    return [
-        Span(max(0.0, gap.start - MISSED_MARGIN_SECONDS), gap.end + MISSED_MARGIN_SECONDS)
-        for gap in gaps
-        if gap.duration >= MISSED_SPEECH_SECONDS
-    ]
+def uncovered_speech(
+    speech: Sequence[Span], segments: Iterable[Timed], *, min_seconds: float
+) -> Iterator[Span]:
+    """Yield stretches of speech that no segment covers, of at least `min_seconds` without their pauses.
+
+    Spans with only a short pause between them and no segment in it form one stretch. All are ordered by time.
+    """
+    first = 0
+    for gap in _gaps(segments):
+        while first < len(speech) and speech[first].end <= gap.start:
+            first += 1
+        stretch: list[Span] = []
+        for index in range(first, len(speech)):
+            if speech[index].start >= gap.end:
+                break
+            span = Span(max(speech[index].start, gap.start), min(speech[index].end, gap.end))
+            if stretch and span.start - stretch[-1].end >= PHRASE_PAUSE_SECONDS:
+                yield from _if_long(stretch, min_seconds)
+                stretch = []
+            stretch.append(span)
+        yield from _if_long(stretch, min_seconds)
+
+
+def _gaps(segments: Iterable[Timed]) -> Iterator[Span]:
+    """Yield the gaps between segments, before the first and after the last."""
+    position = 0.0
+    for segment in segments:
+        if segment.start > position:
+            yield Span(position, segment.start)
+        position = max(position, segment.end)
+    yield Span(position, math.inf)
+
+
+def _if_long(stretch: Sequence[Span], min_seconds: float) -> Iterator[Span]:
+    """Yield the stretch as one span if its speech is long enough."""
+    if stretch and sum(span.duration for span in stretch) >= min_seconds:
+        yield Span(stretch[0].start, stretch[-1].end)
 
 
 def _trim_to_speech(segment: TranscribedSegment, speech: Sequence[Span]) -> TranscribedSegment:

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from transcription.models import Job, Segment
 from transcription.speech.engines.base import COMPRESSION_RATIO_THRESHOLD, LOGPROB_THRESHOLD, Span
-from transcription.speech.segments import PHRASE_PAUSE_SECONDS
+from transcription.speech.segments import uncovered_speech
 from transcription.transcript.speaker_split import is_edited
 
 REPETITION = "repetition"
@@ -97,7 +97,7 @@ def _find_in_channel(
     ]
     suspects += [
         Suspect(None, span.start, span.end, (SPEECH_WITHOUT_TEXT,), channel)
-        for span in _speech_without_text(speech, segments)
+        for span in uncovered_speech(speech, segments, min_seconds=MIN_LOST_SPEECH_SECONDS)
     ]
     return suspects
 
@@ -222,40 +222,3 @@ def _segments_in_silence(segments: Sequence[Segment], speech: Sequence[Span]) ->
             seconds += min(segment.end, span.end) - max(segment.start, span.start)
         if seconds < MIN_SPEECH_SHARE * (segment.end - segment.start):
             yield segment
-
-
-def _speech_without_text(speech: Sequence[Span], segments: Sequence[Segment]) -> Iterator[Span]:
-    """Yield stretches of speech that no segment covers and that are long enough to contain words.
-
-    Spans with only a short pause between them and no segment in it form one stretch.
-    """
-    first = 0
-    for gap in _gaps(segments):
-        while first < len(speech) and speech[first].end <= gap.start:
-            first += 1
-        stretch: list[Span] = []
-        for index in range(first, len(speech)):
-            if speech[index].start >= gap.end:
-                break
-            span = Span(max(speech[index].start, gap.start), min(speech[index].end, gap.end))
-            if stretch and span.start - stretch[-1].end >= PHRASE_PAUSE_SECONDS:
-                yield from _lost(stretch)
-                stretch = []
-            stretch.append(span)
-        yield from _lost(stretch)
-
-
-def _lost(stretch: Sequence[Span]) -> Iterator[Span]:
-    """Yield the stretch as one span if its speech is long enough."""
-    if sum(span.duration for span in stretch) >= MIN_LOST_SPEECH_SECONDS:
-        yield Span(stretch[0].start, stretch[-1].end)
-
-
-def _gaps(segments: Sequence[Segment]) -> Iterator[Span]:
-    """Yield the gaps between segments, before the first and after the last."""
-    position = 0.0
-    for segment in segments:
-        if segment.start - position >= MIN_LOST_SPEECH_SECONDS:
-            yield Span(position, segment.start)
-        position = max(position, segment.end)
-    yield Span(position, math.inf)

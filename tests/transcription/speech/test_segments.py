@@ -78,15 +78,24 @@ def test_what_was_decoded_whole_is_not_decoded_again() -> None:
     assert len(engine.asked) == 1
 
 
+def uncovered(speech: list[Span], told: list[TranscribedSegment]) -> list[Span]:
+    return list(segments.uncovered_speech(speech, told, min_seconds=1.5))
+
+
 def test_a_sentence_in_the_midst_that_no_segment_covers_is_found() -> None:
     told = [segment((0.0, 3.0, " one")), segment((7.0, 10.0, " two"))]
-    [missed] = segments.uncovered_speech([Span(0.0, 10.0)], told)
-    assert (missed.start, missed.end) == (2.75, 7.25)
+    assert uncovered([Span(0.0, 10.0)], told) == [Span(3.0, 7.0)]
 
 
 def test_silence_between_segments_is_not_missed_speech() -> None:
     told = [segment((0.0, 3.0, " one")), segment((7.0, 10.0, " two"))]
-    assert segments.uncovered_speech([Span(0.0, 3.1), Span(6.9, 10.0)], told) == []
+    assert uncovered([Span(0.0, 3.1), Span(6.9, 10.0)], told) == []
+
+
+def test_missed_speech_with_short_pauses_is_one_stretch() -> None:
+    told = [segment((0.0, 3.0, " one")), segment((9.0, 10.0, " two"))]
+    spoken = [Span(0.0, 3.0), Span(4.0, 4.9), Span(5.4, 6.1), Span(7.0, 8.2), Span(9.0, 10.0)]
+    assert uncovered(spoken, told) == [Span(4.0, 6.1)]
 
 
 def phrases(words: TranscribedSegment, speech: list[Span]) -> list[TranscribedSegment]:
