@@ -75,14 +75,18 @@ def probe_upload(upload: TemporaryUploadedFile) -> audio.AudioInfo:
 
 
 def require_channels(info: audio.AudioInfo) -> None:
-    """Raises ValidationError unless the file has two channels or tracks or more, each for a speaker."""
-    if sum(info.track_channels) < 2:
-        raise serializers.ValidationError(
-            {
-                "channels": "The recording has one channel, so speakers cannot be told apart by channel. "
-                "Leave channels out: they are told apart by their voices."
-            }
+    """Raises ValidationError unless the file has as many channels or tracks as can be a speaker each."""
+    n_channels = audio.n_speaker_channels(info.track_channels)
+    if n_channels < 2:
+        problem = (
+            "The recording has one channel, so speakers cannot be told apart by channel. "
+            "Leave channels out: they are told apart by their voices."
         )
+    elif n_channels > audio.MAX_SPEAKER_CHANNELS:
+        problem = f"The recording has {n_channels} channels; {audio.MANY_CHANNELS}"
+    else:
+        return
+    raise serializers.ValidationError({"channels": problem})
 
 
 def require_weights(model: catalogue.ModelInfo, *, role: str = SPEECH) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from transcription.models import Job, Recording
 from transcription.recordings import SamplesWriter
 from transcription.speech import audio
+from transcription.speech.audio import MANY_CHANNELS, MAX_SPEAKER_CHANNELS, NotAudioError
 from transcription.speech.channels import SeparateVoices, Separator, TrackMixer
 from transcription.speech.chunks import PlannedChunk, Planner
 from transcription.speech.engines.base import Span
@@ -48,8 +49,9 @@ class MixedSignal:
     def __init__(self, job: Job, track_channels: Sequence[int]) -> None:
         self._signal = _Signal(job.recording)
         self._mixer, self._track_mixer = Mixer(sum(track_channels)), TrackMixer(track_channels)
-        is_auto = job.channels == Job.Channels.AUTO
-        self._voices = SeparateVoices(self._track_mixer.n_channels) if is_auto else None
+        n_channels = self._track_mixer.n_channels
+        is_examined = job.channels == Job.Channels.AUTO and n_channels <= MAX_SPEAKER_CHANNELS
+        self._voices = SeparateVoices(n_channels) if is_examined else None
 
     @property
     def n_stored(self) -> int:
@@ -69,7 +71,10 @@ class MixedSignal:
 
 
 class SpeakerSignals:
-    """What each channel's speaker says, which is transcribed by itself; and all channels mixed, to be played."""
+    """What each channel's speaker says, which is transcribed by itself; and all channels mixed, to be played.
+
+    Raises NotAudioError if there are more than MAX_SPEAKER_CHANNELS.
+    """
 
     are_separate = True
 
@@ -77,6 +82,8 @@ class SpeakerSignals:
         self._mixer, self._writer = Mixer(sum(track_channels)), SamplesWriter(job.recording)
         self._track_mixer = TrackMixer(track_channels)
         n_channels = self._track_mixer.n_channels
+        if n_channels > MAX_SPEAKER_CHANNELS:
+            raise NotAudioError(f"it has {n_channels} channels; {MANY_CHANNELS}")
         self._separator = Separator(n_channels)
         self._signals = [_Signal(job.recording, channel) for channel in range(n_channels)]
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "MANY_CHANNELS",
+    "MAX_SPEAKER_CHANNELS",
     "AudioInfo",
     "DecoderLostError",
     "NotAudioError",
     "Pcm",
     "decode",
     "decode_channels",
+    "n_speaker_channels",
     "probe",
     "read_all",
     "to_float",
@@ -32,6 +35,14 @@ Pcm: TypeAlias = "npt.NDArray[np.int16]"
 """Mono samples at 16 kHz as 16-bit integers: shape (n_samples,)."""
 
 MAX_SECONDS = 24 * 3600.0
+MAX_SPEAKER_CHANNELS = 16
+"""Of a recording whose channels hold a speaker each: each costs memory and time of its own."""
+MANY_CHANNELS = f"at most {MAX_SPEAKER_CHANNELS} can be a speaker each. Send it with channels=mix."
+
+
+def n_speaker_channels(track_channels: Sequence[int]) -> int:
+    """How many channels may hold a speaker each: the tracks, or the channels of the only one."""
+    return track_channels[0] if len(track_channels) == 1 else len(track_channels)
 
 
 def probe(source: Path | BinaryIO) -> AudioInfo:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from transcription.speech.audio import n_speaker_channels
 from transcription.speech.engines.base import SAMPLE_RATE, Audio
 from transcription.speech.mixing import (
     FORGET,
@@ -64,7 +65,7 @@ class TrackMixer:
 
     def __init__(self, track_channels: Sequence[int]) -> None:
         """`track_channels`: the number of channels of each track."""
-        self.n_channels = track_channels[0] if len(track_channels) == 1 else len(track_channels)
+        self.n_channels = n_speaker_channels(track_channels)
         self._mixers = [Mixer(n_channels) for n_channels in track_channels]
         self._splits = np.cumsum(track_channels)[:-1]
 

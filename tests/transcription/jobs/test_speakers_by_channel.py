@@ -1,5 +1,6 @@
 """channels=speakers: each channel's speaker is transcribed by itself, from the upload to export and retranslation."""
 
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,20 @@ def test_what_channels_cannot_do_is_a_400(
     assert answer.status_code == 400
     assert why in answer.json()["detail"]
     assert not Job.objects.exists()
+
+
+@pytest.mark.django_db
+def test_channels_of_a_whole_desk_are_no_speakers_each(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "desk.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(17)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(bytes(2 * 17 * RATE))
+    with path.open("rb") as upload:
+        answer = client.post("/api/transcribe/", {"file": upload, "channels": "speakers"})
+    assert answer.status_code == 400
+    assert "17 channels; at most 16" in answer.json()["detail"]
 
 
 # ---- Rows
