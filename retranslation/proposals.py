@@ -32,6 +32,10 @@ MARGIN_SECONDS = 0.5
 CHANGED_SINCE = (
     "This part of the transcript was changed since it was retranslated: retranslate it again."
 )
+WHOSE_CLIP = (
+    "The job's channels are its speakers, and the clip does not say whose it is: "
+    "send it with the segment_id of one of that speaker's segments."
+)
 NO_JOB = "This is a clip without a job_id: there is no transcript to put it into."
 
 STATE_MESSAGES = {
@@ -195,21 +199,25 @@ def _plan(job: Job, retranslation: Retranslation) -> list[Change]:
     """The changes that accepting a retranslation would make to the segments as they are. Raises ConflictError."""
     span = Span(retranslation.start, retranslation.end)
     chunks = list(job.chunks.defer("streams", "speech").order_by("index"))
+    if retranslation.channel is not None:
+        chunks = [chunk for chunk in chunks if chunk.channel == retranslation.channel]
     _check_transcribed(job, chunks, span)
     segments = list(overlapping_segments(job, retranslation).order_by("start", "pk"))
     words = [{name: word[name] for name in word if name != CHANNEL} for word in retranslation.words]
     for segment in segments:
         if _is_of_segment(retranslation, segment):
             return plan_changes.plan_segment(span=span, words=words, segment=segment)
-    is_by_channel = all(CHANNEL in word for word in retranslation.words)  # else it is a clip
-    if job.channels != Job.Channels.SPEAKERS or not is_by_channel:
+    if job.channels != Job.Channels.SPEAKERS:
         return plan_changes.plan_range(
             span=span, words=words, segments=segments, chunks=chunks, turns=_turns(job)
         )
+    if not all(CHANNEL in word for word in retranslation.words):
+        raise ConflictError(WHOSE_CLIP)
     channel_of = {chunk.pk: chunk.channel for chunk in chunks}
     return [
         change
         for channel in channels_of(retranslation)
+        if channel is not None  # there is no speech at all
         for change in _plan_channel(
             span,
             [
@@ -259,7 +267,10 @@ def _check_transcribed(job: Job, chunks: Sequence[Chunk], span: Span) -> None:
         chunk.state != Leased.State.DONE and chunk.start < span.end and chunk.end > span.start
         for chunk in chunks
     )
-    known_until = max((chunk.end for chunk in chunks), default=0.0)
+    ends: dict[int | None, float] = {}
+    for chunk in chunks:
+        ends[chunk.channel] = max(ends.get(chunk.channel, 0.0), chunk.end)
+    known_until = min(ends.values(), default=0.0)  # of each channel
     preparing = job.stages.filter(kind=Stage.Kind.PREPARE).exclude(state=Leased.State.DONE)
     if is_unfinished or (known_until < span.end and preparing.exists()):
         raise ConflictError(plan_changes.NOT_TRANSCRIBED_YET)

@@ -307,11 +307,11 @@ def recover() -> None:
     """Requeue retranslations of dead workers, wake workers, delete expired rows, and clips of no row. Idempotent."""
     leases.release_rows_of_dead_workers(Retranslation)
     leases.fail_exhausted(Retranslation, on_exhausted=on_exhausted)
-    if n := claimable_requests().count():
-        wake_workers(n=n)
-    # Otherwise the batches' own message is still queued, or its task is running.
-    if not wakeups.queue_length(INTERACTIVE) and claimable_in_batches().exists():
-        wake_batch_worker()
+    if wakeups.may_be_lost(INTERACTIVE):
+        if n := claimable_requests().count():
+            wake_workers(n=n)
+        if claimable_in_batches().exists():
+            wake_batch_worker()
     # Retranslations of a job are deleted with it; these are of clips alone.
     leases.past_retention(Retranslation.objects.filter(job=None)).delete()
     sweep(CLIPS, rows=Retranslation.objects.exclude(clip=""), delete=default_storage.delete)

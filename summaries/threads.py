@@ -1,8 +1,8 @@
 """Threads of an interactive worker process that make summaries.
 
 A summary may wait minutes for its provider, and meanwhile the worker must prepare uploads; so summaries are made in
-threads beside its queue tasks. The threads are daemons, which end with the process: recovery then requeues what they
-held, and the next attempt resumes after what was saved.
+threads beside its queue tasks. A process that is told to stop waits for them: they put what they hold back into the
+queue. After a kill recovery does that, and the next attempt resumes after what was saved.
 """
 
 import logging

@@ -19,6 +19,7 @@ __all__ = (
     "SegmentEdit",
     "Stage",
     "Worker",
+    "speaker_of_channel",
 )
 
 
@@ -172,7 +173,11 @@ class Chunk(Leased):
     @property
     def channel_speaker(self) -> str | None:
         """The label of the speaker whose channel it is; None if the channels are mixed."""
-        return None if self.channel is None else f"SPEAKER_{self.channel + 1}"
+        return None if self.channel is None else speaker_of_channel(self.channel)
+
+
+def speaker_of_channel(channel: int) -> str:
+    return f"SPEAKER_{channel + 1}"
 
 
 class Segment(models.Model):

@@ -15,6 +15,7 @@ from transcription.leasing.registry import SPEECH
 from transcription.models import Job
 from transcription.serializers import ACCEPTED_FILES
 from transcription.speech import audio, catalogue, fetching, weights
+from transcription.speech.media import messages
 
 
 class TooLarge(exceptions.APIException):
@@ -82,6 +83,8 @@ def require_channels(info: audio.AudioInfo) -> None:
             "The recording has one channel, so speakers cannot be told apart by channel. "
             "Leave channels out: they are told apart by their voices."
         )
+    elif len(info.track_channels) > messages.MAX_TRACKS:
+        problem = f"The recording has {n_channels} tracks; {audio.MANY_CHANNELS}"
     elif n_channels > audio.MAX_SPEAKER_CHANNELS:
         problem = f"The recording has {n_channels} channels; {audio.MANY_CHANNELS}"
     else:

@@ -52,10 +52,11 @@ def sweep(folder: str, *, rows: "QuerySet[Any]", delete: Callable[[str], None]) 
     if not names:
         return
     database_id, now = _database()
-    if not _is_owned_by(database_id):
+    without_row = list(_without_row(names, rows))
+    if not _is_owned_by(database_id, may_own=len(without_row) < len(names)):
         _warn_of_another_database()
         return
-    old = [name for name in _without_row(names, rows) if _is_older(name, now - MIN_AGE)]
+    old = [name for name in without_row if _is_older(name, now - MIN_AGE)]
     for name in _without_row(old, rows):
         try:
             delete(name)
@@ -127,16 +128,18 @@ def _database() -> tuple[str, datetime]:
     return first_applied_at.isoformat(), now
 
 
-def _is_owned_by(database_id: str) -> bool:
-    """Whether the storage belongs to the database: to the first one that sweeps it."""
+def _is_owned_by(database_id: str, *, may_own: bool) -> bool:
+    """Whether the storage belongs to the database: to the first one that sweeps it and knows something in it."""
+    if not may_own and not default_storage.exists(OWNER):
+        return False
     return recordings.read_or_save(OWNER, database_id) == database_id
 
 
 @cache
 def _warn_of_another_database() -> None:
     _logger.warning(
-        "Files that no row names are not deleted: %s belongs to another database. If that one is no more in use, "
-        "delete the file %s there.",
+        "Files that no row names are not deleted: %s belongs to another database, or nothing in it is known to this "
+        "one. If that other one is no more in use, delete the file %s there, if there is one.",
         settings.TRANSCRIBER_FILES_DIR,
         OWNER,
     )

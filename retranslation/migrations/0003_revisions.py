@@ -1,4 +1,5 @@
 from django.db import migrations, models
+from django.db.models import Q
 
 
 def number_former_rows(apps, schema_editor):
@@ -14,15 +15,15 @@ def number_former_rows(apps, schema_editor):
     Retranslation = apps.get_model('retranslation', 'Retranslation')
 
     accepted = Retranslation.objects.filter(decision='accepted', job__isnull=False, decided_at__isnull=False)
-    job_ids = set(Edit.objects.values_list('job', flat=True)) | set(accepted.values_list('job', flat=True))
-    for job in Job.objects.filter(pk__in=job_ids).only('run', 'started_at').iterator():
+    changed = Q(pk__in=Edit.objects.values('job')) | Q(pk__in=accepted.values('job'))
+    for job in Job.objects.filter(changed).only('run', 'started_at').iterator():
         done = []
         latest = None
         for pk, at in Edit.objects.filter(job=job).order_by('pk').values_list('pk', 'created_at'):
             latest = at if latest is None else max(latest, at)
             done.append((latest, Edit, pk))
         for pk, at in accepted.filter(job=job).order_by('decided_at').values_list('pk', 'decided_at'):
-            if job.run == 1 or job.started_at is None or at >= job.started_at:
+            if job.run == 1 or (job.started_at is not None and at >= job.started_at):
                 done.append((at, Retranslation, pk))
         done.sort(key=lambda one: one[0])  # stable: edits stay in their order
         for revision, (_, model, pk) in enumerate(done, 1):

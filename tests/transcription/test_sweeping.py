@@ -58,6 +58,7 @@ def is_there(recording: Recording) -> bool:
 
 @pytest.mark.django_db
 def test_files_that_no_row_names_are_swept() -> None:
+    make_recording(days_old=2)
     lost = f"recordings/{uuid4()}"
     paths = [store(f"{lost}/{name}", days_old=2) for name in ("original.flac", "samples-00000.s16")]
     empty = Path(default_storage.path(f"recordings/{uuid4()}"))
@@ -152,9 +153,21 @@ def test_files_of_another_database_are_left_alone(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.django_db
+def test_a_database_that_knows_nothing_there_sweeps_nothing() -> None:
+    """The files are of a service that never swept, and this database is a fresh one."""
+    paths = [store(f"recordings/{uuid4()}/original.flac", days_old=300) for _ in range(3)]
+    recovery.recover()
+    assert all(path.exists() for path in paths)
+    make_recording(days_old=0)
+    recovery.recover()
+    assert not any(path.exists() for path in paths)
+
+
+@pytest.mark.django_db
 def test_a_long_sweep_is_not_repeated_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "CHEAP_SECONDS", 0.0)
     monkeypatch.setattr(sweeping, "MAX_SHARE", 1e-6)
+    make_recording(days_old=2)
     paths = [store(f"recordings/{uuid4()}/original.flac", days_old=2)]
     recovery.recover()
     paths.append(store(f"recordings/{uuid4()}/original.flac", days_old=2))

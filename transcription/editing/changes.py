@@ -192,7 +192,10 @@ def _with_present_speakers(job: Job, changes: Sequence[Change], *, since: int) -
         if not after or "speaker" not in after:
             return change
         if before is None:
-            merged = job.segments.filter(start__lt=after["start"], end__gt=after["end"])
+            channel = job.chunks.values_list("channel", flat=True).get(pk=after["chunk_id"])
+            merged = job.segments.filter(
+                start__lt=after["start"], end__gt=after["end"], chunk__channel=channel
+            )
             if diarization is None:
                 merged = merged.filter(pk__in=_merged_pks(job, since))
             if merged.exclude(pk__in=changed).exists():

@@ -23,7 +23,7 @@ from transcription.editing.changes import (
     fields_of,
 )
 from transcription.locks import lock_job
-from transcription.models import Diarization, Edit, Job, Segment, SegmentEdit
+from transcription.models import Diarization, Edit, Job, Segment, SegmentEdit, speaker_of_channel
 from transcription.transcript.word_alignment import shown_words
 
 Kind = Edit.Kind
@@ -115,7 +115,8 @@ def split(*, segment_id: int, position: int, was: Seen, done_by: str) -> Edited:
             raise ConflictError(
                 "A segment of one word cannot be split. Edit its text, or reload it if it was longer."
             )
-        following = _segments_after(job.segments.all(), segment).first()
+        of_channel = job.segments.filter(chunk__channel=segment.chunk.channel)
+        following = _segments_after(of_channel, segment).first()
         left, right = split_merge.split_fields(
             segment, words, cut, next_start=following.start if following else None
         )
@@ -193,9 +194,15 @@ def _speaker_names(job: Job, name: str, new_name: str) -> tuple[dict[str, str], 
     diarization = Diarization.objects.filter(job=job).only("exclusive", "names").first()
     if diarization is None:
         return {}, {}
-    labels = {turn[2] for turn in diarization.exclusive}
+    labels = {turn[2] for turn in diarization.exclusive} | _channel_speakers(job)
     renamed = sorted(label for label in labels if diarization.names.get(label, label) == name)
     return dict.fromkeys(renamed, name), dict.fromkeys(renamed, new_name)
+
+
+def _channel_speakers(job: Job) -> set[str]:
+    """The labels of the speakers whose channels have chunks; none if the channels are mixed."""
+    channels = job.chunks.order_by().values_list("channel", flat=True).distinct()
+    return {speaker_of_channel(channel) for channel in channels if channel is not None}
 
 
 def _rename_speakers(job: Job, before: dict[str, str], after: dict[str, str]) -> None:

@@ -24,6 +24,7 @@ from transcription.recordings import delete_files
 from transcription.speech import audio
 from transcription.speech.chunks import PlannedChunk
 from transcription.speech.engines.base import SAMPLE_RATE, Span
+from transcription.speech.media.messages import MAX_TRACKS
 from transcription.wake import wake_preparers, wake_speech_workers
 
 ROUNDING_SECONDS = 0.001
@@ -76,7 +77,7 @@ def _prepare(job: Job, lease: Lease) -> None:
     max_seconds = settings.TRANSCRIBER_MAX_DURATION_HOURS * 3600.0
     with job.recording.file.open("rb") as opened:
         file = cast("BinaryIO", opened)
-        track_channels = audio.probe(file).track_channels
+        track_channels = audio.probe(file).track_channels[:MAX_TRACKS]
         for block in audio.decode_channels(
             file, max_seconds=max_seconds, is_surround_mixed=not is_by_channel
         ):
@@ -205,6 +206,14 @@ def _add_chunks(lease: Lease, job: Job, planned: Sequence[PlannedChunk], first_i
             ],
             ignore_conflicts=True,
         )
+        if job.channels == Job.Channels.SPEAKERS:  # their names are kept from now on
+            defaults = {
+                "engine": Diarization.CHANNELS,
+                "turns": [],
+                "exclusive": [],
+                "centroids": {},
+            }
+            Diarization.objects.get_or_create(job=job, defaults=defaults)
         Job.objects.filter(pk=job.pk, served_at=None).update(
             message=status.WAITING, updated_at=Now()
         )

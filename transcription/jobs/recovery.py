@@ -12,7 +12,7 @@ from transcription.jobs.retry_and_delete import expire_jobs
 from transcription.jobs.transcribe import claimable_chunks
 from transcription.leasing import leases, workers
 from transcription.leasing.registry import INTERACTIVE, SPEECH
-from transcription.leasing.wakeups import queue_length
+from transcription.leasing.wakeups import may_be_lost, queue_length
 from transcription.locks import lock_active_job
 from transcription.models import Chunk, Job, Leased, Recording, Stage
 from transcription.sweeping import sweep_recordings, sweep_uploads
@@ -36,7 +36,7 @@ def recover() -> None:
                 "Job %s could not be completed; the next recovery tries.", job_id, exc_info=True
             )
     workers.forget_dead()
-    if not queue_length(INTERACTIVE) and claimable_preparations().exists():
+    if may_be_lost(INTERACTIVE) and claimable_preparations().exists():
         wake_preparers()
     n_claimable = claimable_chunks().count() + claimable_diarizations().count()
     if n_claimable and not queue_length(SPEECH):

@@ -217,9 +217,13 @@ class OnExhausted(Protocol):
 def release_rows_of_dead_workers(model: type[Leased]) -> int:
     """Release what processes on this machine held that have died, before their leases expire; returns how many."""
     held_here = model._default_manager.filter(
-        state=Leased.State.DOING, worker__startswith=f"{_machine()}/"
+        state=Leased.State.DOING, worker__startswith=name_prefix()
     )
-    workers = {worker for worker in held_here.values_list("worker", flat=True) if _is_dead(worker)}
+    workers = {
+        worker
+        for worker in held_here.values_list("worker", flat=True)
+        if is_process_dead(worker.rpartition("/")[0])
+    }
     return held_here.filter(worker__in=workers).update(state=Leased.State.TODO, lease_until=None)
 
 
@@ -274,6 +278,11 @@ def _machine() -> str:
     return f"{machine_name()}:{installed}:{namespace}"
 
 
+def name_prefix() -> str:
+    """What the names of all processes of this machine begin with."""
+    return f"{_machine()}/"
+
+
 def machine_name() -> str:
     return socket.gethostname()[:100]
 
@@ -304,8 +313,9 @@ def _start_time(pid: int) -> str:
         return f"{process.create_time():.0f}"
 
 
-def _is_dead(worker: str) -> bool:
-    _machine_name, pid, started, _claim = worker.rsplit("/", 3)
+def is_process_dead(name: str) -> bool:
+    """Whether a process of this machine has ended; `name` is what `process_name` was in it."""
+    _machine_name, pid, started = name.rsplit("/", 2)
     try:
         is_zombie = psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
         return is_zombie or _start_time(int(pid)) != started

@@ -13,7 +13,7 @@ from django.db import transaction
 from django_q.brokers import get_broker
 from django_q.tasks import async_task
 
-from transcription.leasing import registry
+from transcription.leasing import registry, workers
 
 MAX_QUEUED = 64
 """A message makes its worker look for all work there is, so more messages than workers serve no purpose."""
@@ -40,6 +40,11 @@ def wake_workers(task: str, *, n: int = 1) -> None:
 def queue_length(cluster: str) -> int:
     """The number of messages that no worker has fetched yet."""
     return int(get_broker(cluster).queue_size())
+
+
+def may_be_lost(cluster: str) -> bool:
+    """Whether so few messages are queued that waiting work may have none; then more do not pile up."""
+    return queue_length(cluster) <= workers.alive().filter(role=cluster).count()
 
 
 def wake_group(group: str, *, message_type: str) -> None:

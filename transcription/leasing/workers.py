@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from django.conf import settings
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from transcription.leasing import leases
@@ -97,8 +97,14 @@ def may_work_here(*, role: str) -> bool:
 
 
 def forget_dead() -> None:
-    """Delete workers without a heartbeat for an hour."""
-    Worker.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
+    """Delete workers of this machine that are dead, and all without a heartbeat for an hour."""
+    dead = [name for name in _names_here() if leases.is_process_dead(name)]
+    Worker.objects.filter(Q(seen_at__lt=Now() - FORGOTTEN_AFTER) | Q(pk__in=dead)).delete()
+
+
+def _names_here() -> list[str]:
+    here = Worker.objects.filter(pk__startswith=leases.name_prefix())
+    return list(here.values_list("pk", flat=True))
 
 
 def secret_id() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 from transcription.speech.engines.base import Audio
 from transcription.speech.media import decoder_process
 from transcription.speech.media.decoder_process import DecoderLostError
-from transcription.speech.media.messages import AudioInfo, NotAudioError
+from transcription.speech.media.messages import MAX_TRACKS, AudioInfo, NotAudioError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,10 @@ Pcm: TypeAlias = "npt.NDArray[np.int16]"
 MAX_SECONDS = 24 * 3600.0
 MAX_SPEAKER_CHANNELS = 16
 """Of a recording whose channels hold a speaker each: each costs memory and time of its own."""
-MANY_CHANNELS = f"at most {MAX_SPEAKER_CHANNELS} can be a speaker each. Send it with channels=mix."
+MANY_CHANNELS = (
+    f"at most {MAX_SPEAKER_CHANNELS} channels, or {MAX_TRACKS} tracks, can be a speaker each. "
+    "Send it with channels=mix."
+)
 
 
 def n_speaker_channels(track_channels: Sequence[int]) -> int:

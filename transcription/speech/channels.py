@@ -50,8 +50,8 @@ INDEPENDENT_SHARE = 0.35
 """A channel has a voice of its own where no other one explains more of its power,"""
 OWN_LEVEL = 10 ** (10 / 20)
 """or where it is so much louder than all others."""
-SAME_POWER = 10 ** (1.0 / 10)
-"""Of two copies with nearly the same power the first channel stays."""
+PREFERENCE = 10 ** (0.3 / 10)
+"""Each channel counts for 0.3 dB more than the next one: of copies with nearly the same power the first one stays."""
 MAX_COMPARED = 4
 """Each channel is compared with so many of the loudest others, or dozens of channels would take minutes."""
 MIN_SEPARATE_SECONDS = 1.0
@@ -181,6 +181,7 @@ def _compare(block: Channels) -> _Comparison:
     whole = [_whitened(channel) for channel in block.T]
     powers = [_average(np.abs(own) ** 2) for own in spectra]
     totals = np.stack([power.sum(axis=1) for power in powers])
+    preferred = totals * PREFERENCE ** -np.arange(len(totals), dtype=float)[:, None]
     loudest = np.argsort(-totals.sum(axis=1), kind="stable")
     explained, is_copy = np.zeros(totals.shape), np.zeros(totals.shape, bool)
     is_loudest = np.ones(totals.shape, bool)
@@ -191,9 +192,7 @@ def _compare(block: Channels) -> _Comparison:
                 cross = np.abs(_average(own * _later(spectra[other], lag).conj())) ** 2
                 power = (cross / (_later(powers[other], lag) + 1e-3)).sum(axis=1)
                 share = np.maximum(share, power / (totals[channel] + 1e-3))
-            is_softer = totals[channel] * SAME_POWER < totals[other]
-            if other < channel:
-                is_softer |= totals[channel] < totals[other] * SAME_POWER
+            is_softer = preferred[channel] < preferred[other]
             is_copy[channel] |= is_softer & (share > COPY_SHARE)
             is_loudest[channel] &= totals[channel] > totals[other] * OWN_LEVEL**2
             explained[channel] = np.maximum(explained[channel], share)

@@ -11,6 +11,10 @@ from math import isfinite
 
 from transcription.speech.engines.base import Span, TranscribedSegment, Word
 
+MIN_OVERLAP_SECONDS = 0.05
+MIN_OVERLAP_SHARE = 0.5
+"""Of the shorter word: so much two equal words overlap at least that are one word, decoded twice."""
+
 
 def enforce(segments: Iterable[TranscribedSegment], span: Span) -> list[TranscribedSegment]:
     """The segments of a chunk so that the invariants hold; `span` is the chunk's. Idempotent.
@@ -72,7 +76,10 @@ def _without_repeated_words(segments: Sequence[TranscribedSegment]) -> list[Tran
 
 
 def _is_same(word: Word, other: Word) -> bool:
-    if min(word.end, other.end) <= max(word.start, other.start):
+    """Whether a word was decoded twice: what is said again comes after, though times are off by some hundredths."""
+    overlap = min(word.end, other.end) - max(word.start, other.start)
+    shorter = min(word.end - word.start, other.end - other.start)
+    if overlap < max(MIN_OVERLAP_SECONDS, MIN_OVERLAP_SHARE * shorter):
         return False
     text = normalized(word.text)
     return bool(text) and text == normalized(other.text)

@@ -5,6 +5,7 @@ between words, preferably after punctuation, and where the speaker changes.
 """
 
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,6 +22,8 @@ MIN_CUE_MS = 500
 """Minimum display time even if it delays the next cue, as with words of no duration or overlapping speakers."""
 MIN_PAUSE_MS = 1_500
 """A pause of this length ends the cue."""
+MIN_OVERLAP_MS = 1_000
+"""Speakers who overlap for longer take turns in the cues."""
 PUNCTUATION = tuple(".,;:!?…。、，！？；：،؟؛।")
 CLOSING_MARKS = "\"'”’»)]」』）"
 """These may follow the punctuation at the end of a clause."""
@@ -69,8 +72,7 @@ def make_cues(segments: Iterable[Segment], *, with_names: bool = False) -> list[
     """
     cues: list[Cue] = []
     speaker: str | None = None
-    for segment in segments:
-        words = list(_words(segment))
+    for segment, words in _runs(list(segments)):
         if with_names and segment.speaker and segment.speaker != speaker:
             words = _prepend_name(words, segment.speaker)
         if words:
@@ -82,6 +84,26 @@ def make_cues(segments: Iterable[Segment], *, with_names: bool = False) -> list[
             for group in _group_into_cues(pieces)
         ]
     return _schedule(cues)
+
+
+def _runs(segments: Sequence[Segment]) -> list[tuple[Segment, list[_Word]]]:
+    """The segments' words in order of time: a segment is cut where another one starts well before its end."""
+    starts = sorted(round(1000 * segment.start) for segment in segments)
+    runs: list[tuple[Segment, list[_Word]]] = []
+    for segment in segments:
+        words = list(_words(segment))
+        if not words:
+            continue
+        first = bisect_right(starts, words[0].start)
+        end = bisect_left(starts, words[-1].end - MIN_OVERLAP_MS)
+        for cut in starts[first:end]:
+            n_before = sum(word.start < cut for word in words)
+            if 0 < n_before < len(words):
+                runs.append((segment, words[:n_before]))
+                words = words[n_before:]
+        runs.append((segment, words))
+    # At the same moment, who starts to speak comes before who goes on.
+    return sorted(runs, key=lambda run: (run[1][0].start, -round(1000 * run[0].start)))
 
 
 def _words(segment: Segment) -> Iterator[_Word]:

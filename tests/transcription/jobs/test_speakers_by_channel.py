@@ -12,11 +12,14 @@ from django.core.files.storage import default_storage
 from django.test import Client, override_settings
 
 from tests.media import RATE, two_at_once
+from tests.retranslation.builders import accept, make_proposal
 from tests.rows import reload
 from tests.service import Service
-from tests.transcription.builders import MODEL
-from transcription.jobs import lifecycle, prepare
-from transcription.models import Diarization, Job, Leased, Recording, Stage
+from tests.transcription.builders import MODEL, add_segment
+from transcription.editing import services
+from transcription.editing.changes import ConflictError
+from transcription.jobs import lifecycle, prepare, transcribe
+from transcription.models import Diarization, Job, Leased, Recording, Segment, Stage
 from transcription.recordings import read_samples
 from transcription.speech.engines.base import Span
 from transcription.transcript.suspects import find_suspects
@@ -230,3 +233,50 @@ def test_silence_of_one_speaker_hides_no_missing_text_of_the_other(prepared: Job
     assert suspects
     assert {suspect.channel for suspect in suspects} == {1}
     assert {suspect.reasons for suspect in suspects} == {("speech_without_text",)}
+
+
+def add_said(job: Job, channel: int, text: str, start: float) -> Segment:
+    chunk = job.chunks.filter(channel=channel).order_by("index").first()
+    assert chunk is not None
+    return add_segment(chunk, text, start, speaker=(ONE, TWO)[channel])
+
+
+@pytest.mark.django_db
+def test_a_segment_is_split_where_it_is_cut_whoever_else_speaks_meanwhile(prepared: Job) -> None:
+    Job.objects.filter(pk=prepared.pk).update(status=Job.Status.COMPLETED)
+    long = add_said(prepared, 0, "one two three four five six seven", 1.0)
+    add_said(prepared, 1, "yes", 3.0)
+    services.split(segment_id=long.pk, position=len("one two three four five"), was={}, done_by="")
+    parts = prepared.segments.filter(speaker=ONE).order_by("start")
+    assert [(part.start, part.end) for part in parts] == [(1.0, 6.0), (6.0, 8.0)]
+
+
+@pytest.mark.django_db
+def test_a_name_given_while_it_is_prepared_is_kept(prepared: Job) -> None:
+    """The turns are known at the end of the preparation alone."""
+    Diarization.objects.filter(job=prepared).update(turns=[], exclusive=[])
+    Job.objects.filter(pk=prepared.pk).update(status=Job.Status.CANCELLED)
+    add_said(prepared, 0, "hello", 1.0)
+    services.rename(job_id=prepared.pk, name=ONE, new_name="Anna", done_by="")
+    prepare._save_speakers(prepared)
+    chunk = prepared.chunks.filter(channel=0).first()
+    assert chunk is not None
+    assert transcribe._speaker(chunk) == "Anna"
+
+
+@pytest.mark.django_db
+def test_a_range_of_a_recording_without_speech_has_no_text(prepared: Job) -> None:
+    prepared.chunks.all().delete()
+    Job.objects.filter(pk=prepared.pk).update(status=Job.Status.COMPLETED)
+    row = make_proposal(reload(prepared), 0.0, 5.0, "")
+    assert accept(row)["decision"] == "accepted"
+
+
+@pytest.mark.django_db
+def test_a_clip_has_to_say_whose_it_is(prepared: Job) -> None:
+    prepared.chunks.update(state=Leased.State.DONE)
+    Job.objects.filter(pk=prepared.pk).update(status=Job.Status.COMPLETED)
+    add_said(prepared, 0, "hello there", 1.0)
+    row = make_proposal(reload(prepared), 1.0, 3.0, "hello you")
+    with pytest.raises(ConflictError, match="whose it is"):
+        accept(row)

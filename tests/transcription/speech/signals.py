@@ -68,11 +68,13 @@ def words(engine: SpeechEngine, samples: npt.NDArray[np.floating]) -> list[str]:
     return re.findall(r"[a-z']+", " ".join(segment.text for segment in found).lower())
 
 
-def write_tracks(path: Path, *tracks: Signal, languages: tuple[str, ...] = ()) -> Path:
+def write_tracks(
+    path: Path, *tracks: Signal, languages: tuple[str, ...] = (), layout: str = "mono"
+) -> Path:
     with av.open(str(path), "w") as container:
         streams = []
         for number in range(len(tracks)):
-            stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+            stream = container.add_stream("aac", rate=SAMPLE_RATE, layout=layout)
             if languages:
                 stream.metadata["language"] = languages[number]
             streams.append(stream)

@@ -119,6 +119,15 @@ def test_what_is_the_same_on_two_channels_stays_on_the_first(
     assert not second[SAMPLE_RATE:].any()
 
 
+@pytest.mark.parametrize("step", [0, 0.8, -0.8, 3])
+def test_of_three_channels_with_one_voice_one_is_left(
+    voices: tuple[Signal, Signal], step: float
+) -> None:
+    voice = voices[0]
+    channels = separated(*(voice * decibels(number * step) for number in range(3)))
+    assert sum(rms(channel[SAMPLE_RATE:]) > 0.5 * rms(voice) for channel in channels) == 1
+
+
 def test_a_soft_voice_is_raised(voices: tuple[Signal, Signal]) -> None:
     loud, soft = separated(voices[0], decibels(-40) * voices[1])
     assert 0.3 < rms(soft) / rms(loud) < 3
@@ -149,6 +158,16 @@ def test_each_track_is_one_speaker(voices: tuple[Signal, Signal], tmp_path: Path
     assert rms(first - second) > 0.5 * rms(first)
     assert np.allclose(second, voices[1], atol=1e-3)
     assert np.allclose(np.abs(first), np.abs(voices[0]), atol=1e-3)
+
+
+def test_a_track_without_a_packet_keeps_its_width(
+    voices: tuple[Signal, Signal], tmp_path: Path
+) -> None:
+    voice = voices[0][: 5 * SAMPLE_RATE]
+    path = write_tracks(tmp_path / "cut.mkv", voice, voice[:0], layout="stereo")
+    assert audio.probe(path).track_channels == (2, 2)
+    [block] = audio.decode_channels(path)
+    assert block.shape[1] == 4
 
 
 def test_surround_sound_stays_apart_where_it_is_asked_for(

@@ -56,7 +56,8 @@ def check(segments: Sequence[TranscribedSegment], span: Span = CHUNK) -> None:
 def _repeated(segment: TranscribedSegment, following: TranscribedSegment) -> bool:
     return any(
         word.text.strip() == other.text.strip()
-        and min(word.end, other.end) > max(word.start, other.start)
+        and min(word.end, other.end) - max(word.start, other.start)
+        > max(0.1, 0.6 * min(word.end - word.start, other.end - other.start))
         for word in segment.words
         for other in following.words
     )
@@ -81,6 +82,11 @@ def test_a_word_that_was_decoded_again_stands_once() -> None:
 def test_a_word_that_was_said_twice_stands_twice() -> None:
     segments = [said("no", 10.0), said("no", 11.0), said("No never", 12.0)]
     assert enforce(segments, CHUNK) == segments
+
+
+def test_a_word_said_again_is_kept_though_its_time_is_a_little_off() -> None:
+    segments = [said("Oh no", 10.0), said("no never", 11.98)]
+    assert texts(enforce(segments, CHUNK)) == ["Oh no", "no never"]
 
 
 def test_what_was_decoded_twice_as_a_whole_stands_once() -> None:

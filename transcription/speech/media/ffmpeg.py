@@ -19,7 +19,13 @@ from av.packet import Packet
 
 from transcription.speech.engines.base import SAMPLE_RATE
 from transcription.speech.media import formats
-from transcription.speech.media.messages import MAX_CHANNELS, MAX_TRACKS, AudioInfo, NotAudioError
+from transcription.speech.media.messages import (
+    MAX_CHANNELS,
+    MAX_DECLARED_TRACKS,
+    MAX_TRACKS,
+    AudioInfo,
+    NotAudioError,
+)
 
 Channels: TypeAlias = "npt.NDArray[np.int16]"
 """Samples at 16 kHz as 16-bit integers: shape (n_samples, n_channels)."""
@@ -75,7 +81,7 @@ def probe(file: BinaryIO) -> AudioInfo:
             container.format.name,
             tracks[0].codec_context.name,
             None if _is_length_guessed(container.format.name, file) else _length(container, tracks),
-            tuple(max(track.channels, 1) for track in _read_tracks(container, tracks)),
+            tuple(_declared_channels(track) for track in _of_first_language(container, tracks)),
         )
 
 
@@ -162,7 +168,7 @@ def decode(
     """
     tracks = [
         _Buffered(_Track(file, index, max_seconds=max_seconds, is_surround_mixed=is_surround_mixed))
-        for index in _tracks_of(file)
+        for index in _tracks_of(file)[:MAX_TRACKS]
     ]
     while True:
         blocks = [track.read(BLOCK_SAMPLES) for track in tracks]
@@ -173,13 +179,13 @@ def decode(
 
 
 def _tracks_of(file: BinaryIO) -> list[int]:
-    """The indexes of the audio streams that are read."""
+    """The indexes of the audio streams of the first language."""
     with _open(file) as container:
-        return [track.index for track in _read_tracks(container, _audio(container))]
+        return [track.index for track in _of_first_language(container, _audio(container))]
 
 
-def _read_tracks(container: InputContainer, tracks: list[AudioStream]) -> list[AudioStream]:
-    """Those audio streams that are read: of several languages only the first one's."""
+def _of_first_language(container: InputContainer, tracks: list[AudioStream]) -> list[AudioStream]:
+    """Those of the tracks that are of the first one's language, or of an unknown one."""
     if container.format.name not in formats.WITH_TRACKS:
         return tracks[:1]
     languages = [track.language or UNKNOWN for track in tracks]
@@ -187,7 +193,11 @@ def _read_tracks(container: InputContainer, tracks: list[AudioStream]) -> list[A
         track
         for track, language in zip(tracks, languages, strict=True)
         if language in (languages[0], UNKNOWN) or languages[0] == UNKNOWN
-    ][:MAX_TRACKS]
+    ][:MAX_DECLARED_TRACKS]
+
+
+def _declared_channels(track: AudioStream) -> int:
+    return min(max(track.channels, 1), MAX_CHANNELS)
 
 
 class _Track:
@@ -201,6 +211,7 @@ class _Track:
         self._max_seconds = max_seconds
         self._is_surround_mixed = is_surround_mixed
         self._size = file.seek(0, os.SEEK_END)
+        self.n_declared = 1
         self._n_decoded = self._n_silent = 0
         self._position = 0
         """Where in the file the packets read so far end, or a little before."""
@@ -247,6 +258,9 @@ class _Track:
         """
         with _open(self._file) as container:
             [stream] = [one for one in _audio(container) if one.index == self._index]
+            self.n_declared = _declared_channels(stream)
+            if self._is_surround_mixed and 2 < self.n_declared <= MAX_MIXED_CHANNELS:
+                self.n_declared = 1
             yield container, stream, 0
             is_ogg = container.format.name == "ogg"
         while is_ogg and (begin := _next_link(self._file, self._position + 1)) is not None:
@@ -300,17 +314,19 @@ class _Buffered:
     """A track from which any number of samples can be read."""
 
     def __init__(self, track: _Track) -> None:
+        self._track = track
         self._blocks = track.blocks()
-        self._pending = np.zeros((0, 1), np.int16)
+        self._pending: Channels | None = None
 
     def read(self, n_samples: int) -> Channels:
         """So many samples of the track, or what is left of it; shape (n_samples, n_channels)."""
-        parts = [self._pending] if len(self._pending) else []
-        n_read = len(self._pending)
+        parts = [] if self._pending is None else [self._pending]
+        n_read = sum(map(len, parts))
         while n_read < n_samples and (block := next(self._blocks, None)) is not None:
             parts.append(block)
             n_read += len(block)
-        joined = np.concatenate(parts) if parts else self._pending
+        # A track without a single frame is silent, on as many channels as it declares.
+        joined = np.concatenate(parts or [np.zeros((0, self._track.n_declared), np.int16)])
         self._pending = joined[n_samples:]
         return joined[:n_samples]
 

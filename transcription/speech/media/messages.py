@@ -38,6 +38,7 @@ CHANNELS: Final = struct.Struct("<H")
 MAX_CHANNELS: Final = 64
 """Of all tracks together: the most that FFmpeg resamples."""
 MAX_TRACKS: Final = 8
+MAX_DECLARED_TRACKS: Final = 1000
 MAX_SAMPLES_BYTES: Final = 2 * 16_000 * 10 * MAX_CHANNELS
 """The most samples that one message holds: ten seconds of them."""
 
@@ -69,7 +70,7 @@ class AudioInfo:
     codec: str
     duration: float | None
     track_channels: tuple[int, ...]
-    """The number of channels of each track that is read, as the file declares them."""
+    """The number of channels of each track of the first language, as the file declares them; MAX_TRACKS are read."""
 
 
 def ready_body(process_id: int, *, is_confined: bool) -> bytes:
@@ -100,7 +101,7 @@ def read_info(body: bytes) -> AudioInfo:
     ):
         raise ValueError("a duration that is no positive number of seconds")
     tracks = fields["track_channels"]
-    if not isinstance(tracks, list) or not 0 < len(tracks) <= MAX_TRACKS:
+    if not isinstance(tracks, list) or not 0 < len(tracks) <= MAX_DECLARED_TRACKS:
         raise ValueError("tracks that no file may have")
     if not all(type(n_channels) is int and n_channels > 0 for n_channels in tracks):
         raise ValueError("numbers of channels that are none")

@@ -129,7 +129,7 @@ function offerRestore({ id, field }, message = "Your text was not saved.") {
     const segment = transcript.get(id);
     if (!segment) return notice(`The segment was removed. Your text was: ${field.value}`);
     await edit(segment);
-    if (open?.id !== id) return;
+    if (open?.id !== id) return offerRestore({ id, field }, message);
     open.field.value = field.value;
     resizeField();
   };
