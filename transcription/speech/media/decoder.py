@@ -61,15 +61,20 @@ def _answer(
         _send(service, messages.INFO, messages.info_body(ffmpeg.probe(file)))
         return
     for block in ffmpeg.decode(file, max_seconds=max_seconds, is_surround_mixed=is_surround_mixed):
-        data = block.astype("<i2", copy=False).tobytes()
-        _send(service, messages.SAMPLES, messages.samples_body(block.shape[1], data))
+        samples = np.ascontiguousarray(block, "<i2")
+        _send(service, messages.SAMPLES, messages.CHANNELS.pack(block.shape[1]), samples.data)
     _send(service, messages.DONE)
 
 
-def _send(service: socket.socket, kind: bytes, body: bytes = b"") -> None:
-    if kind != messages.SAMPLES:
-        body = body[: messages.MAX_TEXT_BYTES]
-    service.sendall(messages.HEADER.pack(kind, len(body)) + body)
+def _send(
+    service: socket.socket, kind: bytes, body: bytes = b"", rest: memoryview | None = None
+) -> None:
+    """Send a message. `rest` belongs to its body: samples are not copied to be joined with what is before them."""
+    body = body[: messages.MAX_TEXT_BYTES]
+    n_rest = 0 if rest is None else rest.nbytes
+    service.sendall(messages.HEADER.pack(kind, len(body) + n_rest) + body)
+    if rest is not None:
+        service.sendall(rest)
 
 
 def _import_lazy_modules() -> None:
@@ -82,7 +87,7 @@ def _import_lazy_modules() -> None:
     frame.sample_rate = 8000
     for resampled in ffmpeg.new_resampler(layout="mono").resample(frame):
         resampled.to_ndarray()
-    np.zeros(1, np.int16).astype("<i2").tobytes()
+    np.ascontiguousarray(np.zeros(1, np.int16), "<i2")
     try:
         raise ValueError
     except ValueError:

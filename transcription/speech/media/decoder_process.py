@@ -64,7 +64,7 @@ def probe(file: BinaryIO) -> AudioInfo:
 
 def decode(
     file: BinaryIO, *, max_seconds: float, is_surround_mixed: bool = True
-) -> Iterator[tuple[int, bytes]]:
+) -> Iterator[tuple[int, memoryview]]:
     """Have a decoder process decode a file: yields the number of channels, and interleaved samples of all of them.
 
     The samples are at 16 kHz, 16 bits, little-endian. The number of channels stays the same.
@@ -130,7 +130,7 @@ class _Decoder:
         except OSError as error:
             raise DecoderLostError(f"The decoder process was lost: {error}") from error
 
-    def receive(self) -> tuple[bytes, bytes]:
+    def receive(self) -> tuple[bytes, bytearray]:
         """The next message's kind and body, of a length that is allowed for its kind.
 
         Raises NotAudioError or DecoderLostError if the decoder says so, or ended.
@@ -147,12 +147,13 @@ class _Decoder:
             raise self.broken(body.decode(errors="replace"))
         return kind, body
 
-    def _read(self, n_bytes: int) -> bytes:
-        data = bytearray()
+    def _read(self, n_bytes: int) -> bytearray:
+        data = bytearray(n_bytes)
+        left = memoryview(data)
         n_waits = 0  # waits are counted, not seconds: a service that is suspended, or a laptop asleep, does not wait
-        while len(data) < n_bytes:
+        while left:
             try:
-                part = self._socket.recv(n_bytes - len(data))
+                n_read = self._socket.recv_into(left)
             except TimeoutError:
                 n_waits += 1
                 if n_waits >= STALL_SECONDS:
@@ -162,10 +163,10 @@ class _Decoder:
                 continue
             except OSError as error:
                 raise DecoderLostError(f"The decoder process was lost: {error}") from error
-            if not part:
+            if not n_read:
                 raise self._reason_of_end()
-            data += part
-        return bytes(data)
+            left = left[n_read:]
+        return data
 
     def _reason_of_end(self) -> Exception:
         status = self._exit_status()
@@ -213,7 +214,7 @@ def _warn_of_open_system_calls() -> None:
     )
 
 
-def _reason(body: bytes) -> str:
+def _reason(body: bytearray) -> str:
     """What a decoder says of its file, as people may be shown it."""
     text = body.decode(errors="replace")[:MAX_REASON]
     return "".join(character if character.isprintable() else " " for character in text)

@@ -77,7 +77,7 @@ def ready_body(process_id: int, *, is_confined: bool) -> bytes:
     return _READY_BODY.pack(process_id, is_confined)
 
 
-def read_ready(body: bytes) -> tuple[int, bool]:
+def read_ready(body: bytearray) -> tuple[int, bool]:
     """The decoder's process id, and whether its system calls are limited."""
     process_id, is_confined = _READY_BODY.unpack(body)
     return process_id, is_confined
@@ -87,7 +87,7 @@ def info_body(info: AudioInfo) -> bytes:
     return json.dumps(asdict(info)).encode()
 
 
-def read_info(body: bytes) -> AudioInfo:
+def read_info(body: bytearray) -> AudioInfo:
     """The AudioInfo of a message. Raises ValueError if it holds anything else."""
     fields = json.loads(body)
     if not isinstance(fields, dict) or set(fields) != set(AudioInfo.__slots__):
@@ -108,16 +108,12 @@ def read_info(body: bytes) -> AudioInfo:
     return AudioInfo(container, codec, None if duration is None else float(duration), tuple(tracks))
 
 
-def samples_body(n_channels: int, samples: bytes) -> bytes:
-    return CHANNELS.pack(n_channels) + samples
-
-
-def read_samples(body: bytes) -> tuple[int, bytes]:
+def read_samples(body: bytearray) -> tuple[int, memoryview]:
     """The number of channels and the interleaved samples of a message. Raises ValueError if they do not fit."""
     if len(body) <= CHANNELS.size:
         raise ValueError("samples without a sample")
     [n_channels] = CHANNELS.unpack_from(body)
-    samples = body[CHANNELS.size :]
+    samples = memoryview(body)[CHANNELS.size :]
     if not 0 < n_channels <= MAX_CHANNELS or len(samples) % (2 * n_channels):
         raise ValueError(f"{len(samples)} bytes of {n_channels} channels")
     return n_channels, samples

@@ -269,6 +269,9 @@ def lying_program(code: str) -> str:
         def send(kind, body=b"", length=None):
             service.sendall(messages.HEADER.pack(kind, len(body) if length is None else length) + body)
 
+        def samples(n_channels, data):
+            return messages.CHANNELS.pack(n_channels) + data
+
         def lie(given):
             global service
             service = given
@@ -281,7 +284,7 @@ def lying_program(code: str) -> str:
     return f"code = {textwrap.dedent(code)!r}\n" + textwrap.dedent(program)
 
 
-BLOCK = "messages.samples_body(1, bytes(640_000))"
+BLOCK = "samples(1, bytes(640_000))"
 
 
 @pytest.mark.parametrize(
@@ -289,13 +292,13 @@ BLOCK = "messages.samples_body(1, bytes(640_000))"
     [
         "send(b'?')",
         "send(messages.SAMPLES, length=2**32 - 1)",
-        "send(messages.SAMPLES, messages.samples_body(1, b'123'))",
-        "send(messages.SAMPLES, messages.samples_body(2, b'12'))",
-        "send(messages.SAMPLES, messages.samples_body(0, b'12'))",
-        "send(messages.SAMPLES, messages.samples_body(65, b'12' * 65))",
-        "send(messages.SAMPLES, messages.samples_body(1, b''))",
+        "send(messages.SAMPLES, samples(1, b'123'))",
+        "send(messages.SAMPLES, samples(2, b'12'))",
+        "send(messages.SAMPLES, samples(0, b'12'))",
+        "send(messages.SAMPLES, samples(65, b'12' * 65))",
+        "send(messages.SAMPLES, samples(1, b''))",
         "send(messages.SAMPLES)",
-        "for n in (1, 2): send(messages.SAMPLES, messages.samples_body(n, b'1234'))",
+        "for n in (1, 2): send(messages.SAMPLES, samples(n, b'1234'))",
         "send(messages.INFO, b'{}')",
         "send(messages.DONE, b'more')",
         "send(messages.READY)",
