@@ -1,4 +1,4 @@
-"""`python -m bench [speech] [service] [retranslation] [diarization] [scale]`: run benchmarks, print and save results.
+"""`python -m bench [NAME …]`: run the benchmarks of BENCHMARKS, or those named, print and save results.
 
 The results are saved in bench/results/.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import diarization, retranslation, scale, service, speech
+from bench import decoding, diarization, retranslation, scale, service, speech
 
 RESULTS = Path(__file__).parent / "results"
 EXTENSIONS = ("avx2", "avx512f", "avx512_vnni", "amx_bf16", "amx_int8")
@@ -97,6 +97,7 @@ def print_diarization(figures: dict[str, Any]) -> None:
 
 BENCHMARKS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "speech": (speech.measure, print_speech),
+    "decoding": (decoding.measure, print_service),
     "service": (service.measure, print_service),
     "retranslation": (retranslation.measure, print_service),
     "diarization": (diarization.measure, print_diarization),
