@@ -105,7 +105,7 @@ def transcribed(path: Path) -> Job:
 @pytest.mark.slow
 def test_clean_read_speech_has_under_three_per_cent(service: Service, reading: Path) -> None:
     job_id = service.upload(reading)
-    assert service.finished(job_id)["status"] == "completed"
+    assert service.finished(job_id, seconds=300)["status"] == "completed"
     answer = service.client.get(f"{STATUS_PATH}/{job_id}")
     assert answer.status_code == 200
     document = answer.json()

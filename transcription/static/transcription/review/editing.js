@@ -215,7 +215,14 @@ async function splitHere(editor) {
   const index = before.replace(/\s+/g, " ").trimStart().length;
   if (isChanged(editor) && !(await saveText(editor))) return;
   const { id } = editor;
-  await restructure(editor, () => edits.split(transcript.get(id), index), () => transcript.after(transcript.get(id)));
+  await restructure(editor, () => edits.split(transcript.get(id), index), () => nextOfSpeaker(transcript.get(id)));
+}
+
+/** The next segment of the same speaker: another one may speak meanwhile. */
+function nextOfSpeaker(segment) {
+  let next = transcript.after(segment);
+  while (next && next.speaker !== segment.speaker) next = transcript.after(next);
+  return next;
 }
 
 async function merge(editor, by) {
