@@ -62,9 +62,11 @@ class MixedSignal:
         return self._voices is not None and self._voices.were_heard
 
     def feed(self, block: Channels) -> Iterator[PlannedChunk]:
-        if self._voices is not None and self._voices.has_to_hear:
-            self._voices.hear(self._track_mixer.mix(block))
-        return self._signal.feed(self._mixer.mix(block))
+        mixed = self._mixer.mix(block)
+        voices = self._voices
+        if voices is not None and voices.has_to_hear and not self._mixer.is_one_scene:
+            voices.hear(self._track_mixer.mix(block))
+        return self._signal.feed(mixed)
 
     def finish(self, duration: float) -> Iterator[PlannedChunk]:
         return self._signal.finish(duration)

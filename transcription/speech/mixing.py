@@ -54,7 +54,7 @@ class Mixer:
         if block.shape[1] == 1:
             return block[:, 0]
         self._products = FORGET * self._products + _products(block)
-        if self._is_one_scene():
+        if self.is_one_scene:
             self._gains = None
             return to_pcm(block.mean(axis=1, dtype=np.float32))
         return self._share(block)
@@ -67,8 +67,9 @@ class Mixer:
         correlations: Floats = self._products / np.outer(norms, norms)
         return correlations
 
-    def _is_one_scene(self) -> bool:
-        """Whether all channels hold much the same at much the same level."""
+    @property
+    def is_one_scene(self) -> bool:
+        """Whether all channels of the last blocks hold much the same at much the same level."""
         powers = np.diag(self._products) + FLOOR
         spread = 10 * np.log10(powers.max() / powers.min())
         return bool(self._correlations().min() > SAME_CORRELATION and spread < SAME_LEVEL_DB)
