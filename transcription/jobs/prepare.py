@@ -28,6 +28,8 @@ from transcription.speech.media.messages import MAX_TRACKS
 from transcription.wake import wake_preparers, wake_speech_workers
 
 ROUNDING_SECONDS = 0.001
+GRACE_SECONDS = 10.0
+"""How long a preparation goes on in a process that is to stop: one of some hours ends within it."""
 
 
 def prepare_next() -> bool:
@@ -43,6 +45,7 @@ def prepare_next() -> bool:
         wake=wake_preparers,
         message=lambda error: f"The recording could not be read: {error}",
         can_retry=lambda error: not isinstance(error, audio.NotAudioError),
+        grace_seconds=GRACE_SECONDS,
     )
     if not Recording.objects.filter(pk=job.recording_id).exists():
         delete_files(job.recording)  # samples that were written while it was being deleted

@@ -1,5 +1,6 @@
 """Transcription of chunks: claim one, transcribe it, commit it with its segments. `speech_worker` decides when."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 
@@ -95,7 +96,7 @@ def transcribe_chunk(chunk: Chunk) -> None:
         wake=wake_speech_workers,
         message=lambda error: f"Chunk {chunk.index + 1} failed: {error}",
         can_retry=lambda error: not isinstance(error, SpeechError) or error.can_retry,
-        finish_before_stop=True,
+        grace_seconds=math.inf,
     )
 
 

@@ -24,7 +24,7 @@ def run(
     wake: Callable[[], None],
     message: Callable[[Exception], str] = str,
     can_retry: Callable[[Exception], bool],
-    finish_before_stop: bool = False,
+    grace_seconds: float = 0.0,
 ) -> Outcome:
     """Run `act` on a claimed row while its job is active; see `leasing.work.run`.
 
@@ -46,5 +46,5 @@ def run(
         on_wait=lambda reason: set_message(job_id=job.pk, message=reason),
         reason_files_missing=lambda: reason_files_missing(is_here=is_stored(job.recording)),
         condition=active_job_filter,
-        finish_before_stop=finish_before_stop,
+        grace_seconds=grace_seconds,
     )

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -60,7 +61,7 @@ class Lease:
     columns and subqueries, never a join: Django would move the whole WHERE clause of the renewal into a subquery,
     and PostgreSQL does not check that again after it has waited for a concurrent commit.
 
-    `stopping` is the event that tells this process to stop; None for work that is finished first.
+    `stopping` is the event that tells this process to stop, after which the work may go on for `grace_seconds`.
     """
 
     def __init__(
@@ -69,11 +70,14 @@ class Lease:
         *,
         condition: Callable[[], Q],
         stopping: threading.Event | None = None,
+        grace_seconds: float = 0.0,
     ) -> None:
         self.row = row
         self.progress: int | None = None
         self._condition = condition
         self._stopping = stopping
+        self._grace_seconds = grace_seconds
+        self._stop_at: float | None = None
         self._lost = threading.Event()
 
     def check(self) -> None:
@@ -81,7 +85,10 @@ class Lease:
         if self._lost.is_set():
             raise LeaseLostError
         if self._stopping is not None and self._stopping.is_set():
-            raise StoppingError
+            now = time.monotonic()
+            self._stop_at = now + self._grace_seconds if self._stop_at is None else self._stop_at
+            if now >= self._stop_at:
+                raise StoppingError
 
     def release(self, *, reason: str = "", counts: bool = False) -> bool:
         """Put the work back into the queue. False if the lease was lost.
@@ -194,10 +201,14 @@ def claim(candidates: "QuerySet[Row]") -> Row | None:
 
 @contextmanager
 def keep_renewed(
-    row: Leased, *, condition: Callable[[], Q], stopping: threading.Event | None = None
+    row: Leased,
+    *,
+    condition: Callable[[], Q],
+    stopping: threading.Event | None = None,
+    grace_seconds: float = 0.0,
 ) -> Iterator[Lease]:
     """Renew the lease on the claimed `row` while the block runs; see `Lease` for the arguments."""
-    lease = Lease(row, condition=condition, stopping=stopping)
+    lease = Lease(row, condition=condition, stopping=stopping, grace_seconds=grace_seconds)
     _renewer.add(lease)
     try:
         yield lease

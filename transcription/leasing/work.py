@@ -41,16 +41,17 @@ def run(
     on_wait: Callable[[str], None] = lambda _: None,
     reason_files_missing: Callable[[], str | None] = lambda: None,
     condition: Callable[[], Q] = Q,
-    finish_before_stop: bool = False,
+    grace_seconds: float = 0.0,
 ) -> Outcome:
     """Run `act` on a claimed row, whose lease is renewed meanwhile.
 
     `name` is the work's in the log; `wake` wakes a worker for it; `on_failure` saves that it failed, and must be
     idempotent; `on_wait` shows a user what it waits for. `reason_files_missing` says why only another machine may
-    see files that `act` did not find, None if they are lost. `condition`, `finish_before_stop`: see `Lease`.
+    see files that `act` did not find, None if they are lost. `condition`, `grace_seconds`: see `Lease`.
     """
-    stopping = None if finish_before_stop else workers.stopping
-    with leases.keep_renewed(row, condition=condition, stopping=stopping) as lease:
+    with leases.keep_renewed(
+        row, condition=condition, stopping=workers.stopping, grace_seconds=grace_seconds
+    ) as lease:
         try:
             act(lease)
         except LeaseLostError:

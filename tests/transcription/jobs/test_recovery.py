@@ -98,16 +98,16 @@ def test_a_killed_cluster_is_replaced_and_goes_on(
     assert_not_done_again(gated_service, job_id, before)
 
 
-def test_a_service_stopped_while_it_prepares_counts_no_attempt(
-    gated_service: Service, gate: Gate, reading: Path
+def test_a_service_stopped_while_it_prepares_finishes_that_first(
+    gated_service: Service, gate: Gate, clip: Path
 ) -> None:
-    job_id = gated_service.upload(reading)
-    wait_for(lambda: preparation(gated_service)[0] == "doing", what="the start of the preparation")
+    job_id = gated_service.upload(clip)
+    wait_for(lambda: preparation(gated_service)[0] != "todo", what="the start of the preparation")
     gated_service.stop()
-    assert preparation(gated_service) == ("todo", 0)
+    assert preparation(gated_service) == ("done", 1)
     gate.open()
     gated_service.start()
-    assert spoken(completed(gated_service, job_id)) == undisturbed(gated_service, reading)
+    assert spoken(completed(gated_service, job_id)) == undisturbed(gated_service, clip)
     assert preparation(gated_service) == ("done", 1)
 
 

@@ -29,7 +29,7 @@ from tests.summaries.builders import request_summary
 from tests.transcription.jobs.builders import make_prepared_job
 from tests.waiting_engine import WaitingEngine
 from transcription import tasks
-from transcription.jobs import diarize, retry_and_delete, transcribe
+from transcription.jobs import diarize, prepare, retry_and_delete, transcribe
 from transcription.jobs.status import status_document
 from transcription.leasing import outages, wakeups, work, workers
 from transcription.leasing.leases import MAX_ATTEMPTS
@@ -298,6 +298,7 @@ def stopped_in_the_midst(monkeypatch: pytest.MonkeyPatch, stopping: threading.Ev
         yield None
 
     info = audio.AudioInfo("wav", "pcm_s16le", 1.0, (1,))
+    monkeypatch.setattr(prepare, "GRACE_SECONDS", 0.0)
     monkeypatch.setattr(audio, "probe", lambda _: info)
     monkeypatch.setattr(audio, "decode_channels", decode)
     monkeypatch.setattr(retranslating, "load_engine", load_engine)
