@@ -48,13 +48,15 @@ def sweep(folder: str, *, rows: "QuerySet[Any]", delete: Callable[[str], None]) 
     began = time.monotonic()
     if began < _not_before.get(folder, began):
         return
-    names = _list(folder)
+    names = [name for name in _list(folder) if _id_in(name)]
     if not names:
         return
     database_id, now = _database()
     without_row = list(_without_row(names, rows))
-    if not _is_owned_by(database_id, may_own=len(without_row) < len(names)):
-        _warn_of_another_database()
+    owner = _owner(database_id, may_own=len(without_row) < len(names))
+    if owner != database_id:
+        if owner is not None:
+            _warn_of_another_database()
         return
     old = [name for name in without_row if _is_older(name, now - MIN_AGE)]
     for name in _without_row(old, rows):
@@ -128,18 +130,23 @@ def _database() -> tuple[str, datetime]:
     return first_applied_at.isoformat(), now
 
 
-def _is_owned_by(database_id: str, *, may_own: bool) -> bool:
-    """Whether the storage belongs to the database: to the first one that sweeps it and knows something in it."""
+def _owner(database_id: str, *, may_own: bool) -> str | None:
+    """The id of the database that the storage belongs to: the first one that sweeps it and knows something in it.
+
+    None if it belongs to none yet, or another process is writing its id just now.
+    """
     if not may_own and not default_storage.exists(OWNER):
-        return False
-    return recordings.read_or_save(OWNER, database_id) == database_id
+        return None
+    with suppress(OSError):
+        return recordings.read_or_save(OWNER, database_id)
+    return None
 
 
 @cache
 def _warn_of_another_database() -> None:
     _logger.warning(
-        "Files that no row names are not deleted: %s belongs to another database, or nothing in it is known to this "
-        "one. If that other one is no more in use, delete the file %s there, if there is one.",
+        "Files that no row names are not deleted: %s belongs to another database. If that one is no more in use, "
+        "delete the file %s there.",
         settings.TRANSCRIBER_FILES_DIR,
         OWNER,
     )

@@ -56,5 +56,5 @@ def test_however_many_listen_the_database_is_asked_as_often(
         listened = crowd.listen(service, n_listeners=n_listeners)
         counts[n_listeners] = postgres.n_transactions() - before
         assert {len(arrived) for arrived in listened.arrived} == {N_SEGMENTS}
-    assert counts[10] > 10 * committing.N_CHUNKS, "nothing was counted"
+    assert counts[10] > 3 * committing.N_CHUNKS, "nothing was counted"
     assert counts[N_LISTENERS] - counts[10] < N_LISTENERS / 10
