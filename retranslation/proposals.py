@@ -238,9 +238,7 @@ def _plan_channel(
     chunks: Sequence[Chunk],
 ) -> list[Change]:
     """The changes of the segments of one channel, whose speaker is known without any confidence."""
-    names = Diarization.objects.filter(job=chunks[0].job_id).values_list("names", flat=True).first()
-    label = str(chunks[0].channel_speaker)
-    turn = Turn(span.start, span.end, str((names or {}).get(label, label)))
+    turn = Turn(span.start, span.end, str(chunks[0].find_speaker()))
     planned = plan_changes.plan_range(
         span=span, words=words, segments=segments, chunks=chunks, turns=[turn]
     )

@@ -175,6 +175,14 @@ class Chunk(Leased):
         """The label of the speaker whose channel it is; None if the channels are mixed."""
         return None if self.channel is None else speaker_of_channel(self.channel)
 
+    def find_speaker(self) -> str | None:
+        """What the speaker of its channel is called by now; None if the channels are mixed."""
+        label = self.channel_speaker
+        if label is None:
+            return None
+        names = Diarization.objects.filter(job=self.job_id).values_list("names", flat=True).first()
+        return str((names or {}).get(label, label))
+
 
 def speaker_of_channel(channel: int) -> str:
     return f"SPEAKER_{channel + 1}"

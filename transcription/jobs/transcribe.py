@@ -18,7 +18,7 @@ from transcription.leasing import leases
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import wait_out
 from transcription.locks import lock_active_job
-from transcription.models import Chunk, Diarization, Job, Leased, Segment
+from transcription.models import Chunk, Job, Leased, Segment
 from transcription.recordings import StoredSamples, read_samples
 from transcription.speech import catalogue, invariants, segments
 from transcription.speech.engines.base import (
@@ -210,7 +210,7 @@ def _commit(
             state=Leased.State.DONE, progress=100, finished_at=Now(), lease_until=None, error=""
         ):
             raise LeaseLostError
-        speaker = _speaker(chunk)
+        speaker = chunk.find_speaker()
         Segment.objects.bulk_create(_row(chunk, segment, speaker) for segment in segments)
         progress = status.measure_progress(job)
         Job.objects.filter(pk=job.pk).update(
@@ -222,15 +222,6 @@ def _commit(
         )
         wake_listeners(job.pk)
     return not progress.n_unfinished
-
-
-def _speaker(chunk: Chunk) -> str | None:
-    """What the speaker of the chunk's channel is called by now; None if the channels are mixed."""
-    label = chunk.channel_speaker
-    if label is None:
-        return None
-    names = Diarization.objects.filter(job=chunk.job_id).values_list("names", flat=True).first()
-    return str((names or {}).get(label, label))
 
 
 def _row(chunk: Chunk, segment: TranscribedSegment, speaker: str | None) -> Segment:

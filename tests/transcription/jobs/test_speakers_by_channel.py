@@ -18,7 +18,7 @@ from tests.service import Service
 from tests.transcription.builders import MODEL, add_segment
 from transcription.editing import services
 from transcription.editing.changes import ConflictError
-from transcription.jobs import lifecycle, prepare, transcribe
+from transcription.jobs import lifecycle, prepare
 from transcription.models import Diarization, Job, Leased, Recording, Segment, Stage
 from transcription.recordings import read_samples
 from transcription.speech.engines.base import Span
@@ -261,7 +261,7 @@ def test_a_name_given_while_it_is_prepared_is_kept(prepared: Job) -> None:
     prepare._save_speakers(prepared)
     chunk = prepared.chunks.filter(channel=0).first()
     assert chunk is not None
-    assert transcribe._speaker(chunk) == "Anna"
+    assert chunk.find_speaker() == "Anna"
 
 
 @pytest.mark.django_db
