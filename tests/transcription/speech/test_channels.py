@@ -264,9 +264,13 @@ def test_two_who_speak_at_once_are_complete_and_nobody_speaks_twice(
         voice + decibels(level) * room(other, seed=seed) + noise(n, level=-75, seed=seed)
         for voice, other, seed in ((*at_once, 1), (*at_once[::-1], 2))
     ]
-    for voice, result in zip(at_once, separated(*channels), strict=True):
+    for voice, channel, result in zip(at_once, channels, separated(*channels), strict=True):
         spoken = words(engine, voice)
-        compared = jiwer.process_words(" ".join(spoken), " ".join(words(engine, result)))
-        assert compared.deletions <= 0.03 * len(spoken)
-        assert compared.insertions <= 0.06 * len(spoken)  # of 0.6 that come over from the other
-        assert compared.substitutions <= 0.15 * len(spoken)
+        before, after = (
+            jiwer.process_words(" ".join(spoken), " ".join(words(engine, samples)))
+            for samples in (channel, result)
+        )
+        assert after.deletions <= 0.05 * len(spoken)
+        assert after.substitutions <= 0.2 * len(spoken)
+        # Of what comes over from the other one little is left: a decoder mishears what it cannot hear well.
+        assert after.insertions <= 0.25 * before.insertions + 0.05 * len(spoken)
