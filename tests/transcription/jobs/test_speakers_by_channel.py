@@ -24,7 +24,7 @@ from transcription.recordings import read_samples
 from transcription.speech.engines.base import Span
 from transcription.transcript.suspects import find_suspects
 
-FIRST, SECOND = "ask what you can do for your country", "say nothing of my antecedents"
+FIRST, SECOND = "what you can do for your country", "i will say nothing"
 ONE, TWO = "SPEAKER_1", "SPEAKER_2"
 
 
@@ -53,7 +53,7 @@ def test_two_who_speak_at_once_are_both_complete(service: Service, job_id: str) 
     result = service.result(job_id)
     assert FIRST in said_by(result, ONE)
     assert SECOND in said_by(result, TWO)
-    assert result["text"].lower().count("fellow") == 1
+    assert result["text"].lower().count(SECOND) == 1
     assert {segment["speaker"] for segment in result["segments"]} == {ONE, TWO}
     assert {segment["speaker_confidence"] for segment in result["segments"]} == {None}
     starts = [segment["start"] for segment in result["segments"]]
@@ -116,7 +116,7 @@ def test_a_range_is_retranslated_on_each_channel_and_a_segment_on_its_own(
 
     segment = next(s for s in before["segments"] if s["speaker"] == TWO)
     one = retranslate(str(segment["id"]), segment["start"], segment["end"])
-    assert "fellow" not in one["text"]
+    assert "ask" not in one["text"]
     assert one["speaker"] == TWO
 
 
@@ -126,7 +126,7 @@ def test_exports_have_both_speakers(service: Service, job_id: str) -> None:
         export = service.client.get(f"/api/transcribe/export/{job_id}?format={name}").text
         assert ONE in export
         assert TWO in export
-        assert "fellow" in export
+        assert "ask" in export
 
 
 @pytest.mark.slow
