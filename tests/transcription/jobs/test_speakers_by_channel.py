@@ -252,9 +252,15 @@ def test_a_segment_is_split_where_it_is_cut_whoever_else_speaks_meanwhile(prepar
 
 
 @pytest.mark.django_db
-def test_a_name_given_while_it_is_prepared_is_kept(prepared: Job) -> None:
+def test_a_name_given_while_it_is_prepared_is_kept(
+    prepared: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The turns are known at the end of the preparation alone."""
-    Diarization.objects.filter(job=prepared).update(turns=[], exclusive=[])
+    Diarization.objects.filter(job=prepared).delete()
+    prepared.chunks.all().delete()
+    prepared.stages.update(state=Leased.State.TODO)
+    monkeypatch.setattr(prepare, "finish_preparation", lambda **_: None)
+    assert prepare.prepare_next()
     Job.objects.filter(pk=prepared.pk).update(status=Job.Status.CANCELLED)
     add_said(prepared, 0, "hello", 1.0)
     services.rename(job_id=prepared.pk, name=ONE, new_name="Anna", done_by="")
@@ -262,6 +268,21 @@ def test_a_name_given_while_it_is_prepared_is_kept(prepared: Job) -> None:
     chunk = prepared.chunks.filter(channel=0).first()
     assert chunk is not None
     assert chunk.find_speaker() == "Anna"
+
+
+@pytest.mark.django_db
+def test_a_segment_comes_back_though_others_were_merged_meanwhile(prepared: Job) -> None:
+    """They are of another speaker: nothing of it is in them."""
+    Job.objects.filter(pk=prepared.pk).update(status=Job.Status.COMPLETED)
+    before = add_said(prepared, 1, "one two three", 1.0)
+    removed = add_said(prepared, 0, "yes", 3.0)
+    after = add_said(prepared, 1, "four five", 4.0)
+    edit = services.remove(segment_id=removed.pk, was={}, done_by="").edit
+    services.merge(segment_id=before.pk, next_id=after.pk, was={}, next_was={}, done_by="")
+    assert edit is not None
+    services.undo(job_id=prepared.pk, edit_id=edit.pk, done_by="")
+    spoken = list(prepared.segments.order_by("start").values_list("text", flat=True))
+    assert spoken == ["one two three four five", "yes"]
 
 
 @pytest.mark.django_db

@@ -14,9 +14,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from transcription.jobs import lifecycle, recovery, transcribe
-from transcription.leasing import leases
+from transcription.leasing import leases, workers
 from transcription.leasing.leases import Lease, LeaseLostError
-from transcription.models import Chunk, Job, Leased, Recording, Segment
+from transcription.models import Chunk, Job, Leased, Recording, Segment, Worker
 from transcription.speech.engines.base import TranscribedSegment
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both]
@@ -242,3 +242,14 @@ def test_work_that_cannot_succeed_ends_the_job_at_once(job: Job) -> None:
     lifecycle.fail_work(lease=lease_of(claim()), job_id=job.pk, error="No weights", can_retry=False)
     job.refresh_from_db()
     assert (job.status, job.message) == (Job.Status.FAILED, "No weights")
+
+
+def test_a_dead_worker_of_this_machine_is_forgotten_at_once() -> None:
+    """Its last heartbeat is a moment old; those of other machines cannot be looked at."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    alive, elsewhere = leases.process_name(), f"elsewhere/{ended.pid}/1"
+    for name in (alive, f"{leases.name_prefix()}{ended.pid}/1", elsewhere):
+        Worker.objects.create(pk=name, started_at=timezone.now(), seen_at=timezone.now())
+    workers.forget_dead()
+    assert set(Worker.objects.values_list("pk", flat=True)) == {alive, elsewhere}

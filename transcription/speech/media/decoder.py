@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import av  # before the limits: afterwards nothing can be imported
 import numpy as np
 
-from transcription.speech.media import ffmpeg, limits, messages, spawner
+from transcription.speech.media import ffmpeg, limits, messages, resampling, spawner
 
 MAX_REQUEST_BYTES = 1024
 
@@ -85,7 +85,7 @@ def _import_lazy_modules() -> None:
             importlib.import_module(module.name)
     frame: Any = av.AudioFrame(format="s16", layout="mono", samples=16)
     frame.sample_rate = 8000
-    for resampled in ffmpeg.new_resampler(layout="mono").resample(frame):
+    for resampled in resampling.new_resampler(layout="mono").resample(frame):
         resampled.to_ndarray()
     np.ascontiguousarray(np.zeros(1, np.int16), "<i2")
     try:

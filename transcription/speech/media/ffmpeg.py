@@ -6,13 +6,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, TypeAlias, cast
+from typing import BinaryIO, cast
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
@@ -26,9 +24,7 @@ from transcription.speech.media.messages import (
     AudioInfo,
     NotAudioError,
 )
-
-Channels: TypeAlias = "npt.NDArray[np.int16]"
-"""Samples at 16 kHz as 16-bit integers: shape (n_samples, n_channels)."""
+from transcription.speech.media.resampling import Channels, Resampler, is_surround
 
 BLOCK_SAMPLES = 10 * SAMPLE_RATE
 MAX_GAP_SECONDS = 3600
@@ -37,8 +33,6 @@ MAX_TOTAL_GAP_SECONDS = 4 * 3600
 """Of all gaps together: a small file must not decode to days of silence."""
 MIN_SAMPLE_RATE = 4000
 MAX_SAMPLE_RATE = 768_000
-MAX_MIXED_CHANNELS = 8
-"""The most of a layout that FFmpeg mixes by what each channel is for (centre, rear)."""
 UNKNOWN = "und"
 """FFmpeg's name for the language of a track that has none."""
 PROBE_PACKETS = 100
@@ -218,15 +212,15 @@ class _Track:
 
     def blocks(self) -> Iterator[Channels]:
         """Yield what each frame holds, and the silence before it."""
-        resampler: _Resampler | None = None
+        resampler: Resampler | None = None
         for frame, time in self._frames():
             gap = self._gap_before(time)
             frame.pts = None  # or the resampler would fill the gap a second time
             if resampler is None:
-                resampler = _Resampler(frame, is_surround_mixed=self._is_surround_mixed)
+                resampler = Resampler(frame, is_surround_mixed=self._is_surround_mixed)
             elif not resampler.takes(frame):  # in radio streams and concatenated files
                 yield from self._counted(resampler.end())
-                resampler = _Resampler(
+                resampler = Resampler(
                     frame,
                     is_surround_mixed=self._is_surround_mixed,
                     n_channels=resampler.n_channels,
@@ -259,7 +253,7 @@ class _Track:
         with _open(self._file) as container:
             [stream] = [one for one in _audio(container) if one.index == self._index]
             self.n_declared = _declared_channels(stream)
-            if self._is_surround_mixed and 2 < self.n_declared <= MAX_MIXED_CHANNELS:
+            if self._is_surround_mixed and is_surround(self.n_declared):
                 self.n_declared = 1
             yield container, stream, 0
             is_ogg = container.format.name == "ogg"
@@ -415,53 +409,3 @@ def _packets(container: InputContainer, *streams: AudioStream) -> "Iterator[Pack
         yield from cast("Iterator[Packet[AudioStream]]", container.demux(*streams))
     except (av.error.FFmpegError, IndexError):
         return  # PyAV raises IndexError where a stream begins in the middle
-
-
-class _Resampler:
-    """Makes 16-bit samples at 16 kHz of frames that have one sample rate, one layout and one sample format.
-
-    The channels stay apart, unless surround sound is to be mixed, as FFmpeg does by what each channel is for.
-    """
-
-    def __init__(
-        self, first: AudioFrame, *, is_surround_mixed: bool, n_channels: int | None = None
-    ) -> None:
-        """`n_channels`: as many as the frames before had, if there were any."""
-        n_own = first.layout.nb_channels
-        is_surround = 2 < n_own <= MAX_MIXED_CHANNELS and not first.layout.name.endswith(
-            " channels"
-        )
-        is_mixed = (is_surround and is_surround_mixed) or n_channels not in (None, n_own)
-        self._format = _format(first)
-        self._n_resampled = 1 if is_mixed else n_own
-        self.n_channels = n_channels or self._n_resampled
-        self._resampler = new_resampler(layout="mono" if is_mixed else None)
-
-    def takes(self, frame: AudioFrame) -> bool:
-        return _format(frame) == self._format
-
-    def resample(self, frame: AudioFrame | None) -> list[Channels]:
-        """The frame's samples, as far as they are complete; None gives the rest. Nothing if they make no sense."""
-        try:
-            resampled = self._resampler.resample(frame)
-        except av.error.FFmpegError:
-            return []
-        return [self._channels(one) for one in resampled]
-
-    def end(self) -> list[Channels]:
-        return self.resample(None)
-
-    def _channels(self, frame: AudioFrame) -> Channels:
-        samples = frame.to_ndarray().reshape(-1, self._n_resampled).astype(np.int16, copy=False)
-        if self._n_resampled == self.n_channels:
-            return samples
-        return np.repeat(samples[:, :1], self.n_channels, axis=1)
-
-
-def _format(frame: AudioFrame) -> tuple[int, str, str]:
-    return frame.sample_rate, frame.layout.name, frame.format.name
-
-
-def new_resampler(*, layout: str | None) -> AudioResampler:
-    """A resampler to 16-bit samples at 16 kHz. Without a `layout` the channels stay as they are, interleaved."""
-    return AudioResampler(format="s16", layout=layout, rate=SAMPLE_RATE)
