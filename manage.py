@@ -14,6 +14,9 @@ def main() -> None:
         import transcriber_site.settings  # noqa: F401  an invalid setting exits with one line, not a traceback
     except ImproperlyConfigured as error:
         sys.exit(f"Wrong setting: {error}")
+    import transcription.access
+
+    transcription.access.become_service()  # commands serve no requests
     execute_from_command_line(sys.argv)
 
 

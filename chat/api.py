@@ -17,6 +17,7 @@ from chat import serializers, services
 from chat.events import AnswerStream, encode_events
 from chat.llm import loading
 from chat.llm.base import Answer, LanguageModelError, Message, Question
+from transcription import access
 from transcription.parsers import JSON_BODY, JSONParser, takes_body
 from transcription.request_checks import validate
 from transcription.serializers import Problem
@@ -35,6 +36,8 @@ def models(request: Request) -> Response:
     return Response({"models": serializers.ModelShape(cards, many=True).data})
 
 
+@access.reads_only
+@access.open_to_chat_links
 @takes_body(JSON_BODY)
 @extend_schema(
     request=serializers.ChatRequest,

@@ -7,7 +7,6 @@ worker has finished it.
 import logging
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db.models import Q, QuerySet
@@ -28,6 +27,7 @@ from transcription.parsers import UPLOAD, MultiPartParser, NoForm, takes_body
 from transcription.recordings import has_samples
 from transcription.request_checks import (
     Conflict,
+    find,
     find_job,
     not_completed_message,
     probe_upload,
@@ -279,10 +279,7 @@ def _decide(
 
 
 def _find_retranslation(retranslation_id: str) -> Retranslation:
-    try:
-        return Retranslation.objects.get(pk=UUID(retranslation_id))
-    except (ValueError, Retranslation.DoesNotExist):
-        raise Http404("Retranslation not found") from None
+    return find(Retranslation.objects.all(), retranslation_id, missing="Retranslation not found")
 
 
 # ---- Batches
@@ -327,10 +324,7 @@ def retranslate_suspects(request: Request) -> Response:
 @api_view(["GET", "HEAD"])
 def batch_status(request: Request, batch_id: str) -> Response:
     """The status of a background job, and its retranslations in order of time."""
-    try:
-        batch = Batch.objects.get(pk=UUID(batch_id))
-    except (ValueError, Batch.DoesNotExist):
-        raise Http404("Background job not found") from None
+    batch = find(Batch.objects.all(), batch_id, missing="Background job not found")
     return Response(
         {
             **_batch_document(batch),

@@ -2,8 +2,10 @@
 
 import uuid
 
+from django.conf import settings
 from django.db import models
 
+from transcription import access
 from transcription.models import Job, Leased
 
 
@@ -15,6 +17,17 @@ class Batch(models.Model):
     model_name = models.CharField(max_length=50)
     asked_by = models.CharField(max_length=150, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The person who asked for it; empty while there are no accounts.",
+    )
+
+    scope = access.OF_JOB
+    objects = access.ScopedManager()
 
     class Meta:
         ordering = ("-created_at",)
@@ -79,6 +92,17 @@ class Retranslation(Leased):
     revision = models.PositiveIntegerField(
         default=0, help_text="The job's, which accepting it made."
     )
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The person who asked for it; empty while there are no accounts.",
+    )
+
+    scope = access.Scope("job", "jobs", has_owner=True)
+    objects = access.ScopedManager()
 
     class Meta:
         ordering = ("-created_at",)
@@ -109,6 +133,9 @@ class SegmentChange(models.Model):
     )
     before = models.JSONField(null=True)
     after = models.JSONField(null=True)
+
+    scope = access.Scope("retranslation", "jobs__retranslations")
+    objects = access.ScopedManager()
 
     class Meta:
         ordering = ("pk",)

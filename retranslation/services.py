@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from retranslation import proposals
 from retranslation.models import Batch, Retranslation
+from transcription import access
 from transcription.leasing import leases, wakeups, workers
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import is_disk_full, wait_out
@@ -86,6 +87,7 @@ def _new_retranslation(job: Job | None, requested: RequestedRange) -> Retranslat
         model_name=requested.model_name,
         requested_language=requested.language or language,
         asked_by=requested.asked_by,
+        owner_id=access.owner_id(),
     )
 
 
@@ -118,7 +120,10 @@ def request_suspects(
     language = default_language(job, model_name)
     with transaction.atomic():
         lock_job(job.pk)
-        batch = Batch.objects.create(job=job, model_name=model_name, asked_by=asked_by)
+        owner = access.owner_id()
+        batch = Batch.objects.create(
+            job=job, model_name=model_name, asked_by=asked_by, owner_id=owner
+        )
         Retranslation.objects.bulk_create(
             Retranslation(
                 job=job,
@@ -131,6 +136,7 @@ def request_suspects(
                 model_name=model_name,
                 requested_language=language,
                 asked_by=asked_by,
+                owner_id=owner,
             )
             for suspect in suspects
         )
@@ -149,7 +155,8 @@ def default_language(job: Job, model_name: str) -> str:
 def unfinished(ids: Collection[UUID]) -> set[UUID]:
     """Those of the retranslations that wait or are being made."""
     active = (Leased.State.TODO, Leased.State.DOING)
-    rows = Retranslation.objects.filter(pk__in=ids, state__in=active)
+    with access.as_service():
+        rows = Retranslation.objects.filter(pk__in=ids, state__in=active)
     return set(rows.order_by().values_list("pk", flat=True))
 
 

@@ -3,10 +3,8 @@
 import asyncio
 import logging
 from typing import Any
-from uuid import UUID
 
 from asgiref.sync import async_to_sync
-from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.decorators import api_view, parser_classes
@@ -19,10 +17,11 @@ from chat.llm import loading
 from chat.llm.base import LanguageModelError, Style
 from summaries import serializers, services
 from summaries.models import Summary
+from transcription import access
 from transcription.jobs.status import API_STATUS_OF_STATE
 from transcription.models import Leased
 from transcription.parsers import JSON_BODY, JSONParser, takes_body
-from transcription.request_checks import validate
+from transcription.request_checks import find, validate
 from transcription.serializers import JobStatus, Problem, Started
 
 RESOLVE_SECONDS = 10.0
@@ -31,6 +30,7 @@ RESOLVE_SECONDS = 10.0
 _logger = logging.getLogger(__name__)
 
 
+@access.reads_only  # who may read a transcript may have it summarized
 @takes_body(JSON_BODY)
 @extend_schema(
     request=serializers.SummaryRequest,
@@ -113,7 +113,6 @@ def _status_document(summary: Summary) -> dict[str, Any]:
 
 
 def _find_summary(summary_id: str) -> Summary:
-    try:
-        return Summary.objects.defer("transcript", "partials").get(pk=UUID(summary_id))
-    except (ValueError, Summary.DoesNotExist):
-        raise Http404("Summary not found") from None
+    return find(
+        Summary.objects.defer("transcript", "partials"), summary_id, missing="Summary not found"
+    )

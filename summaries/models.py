@@ -2,9 +2,11 @@
 
 import uuid
 
+from django.conf import settings
 from django.db import models
 
 from chat.llm.base import Style
+from transcription import access
 from transcription.models import Job, Leased
 
 
@@ -47,6 +49,17 @@ class Summary(Leased):
     length = models.PositiveIntegerField(default=0, help_text="Words of the summary.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The person who asked for it; empty while there are no accounts.",
+    )
+
+    scope = access.Scope("transcription", "jobs", has_owner=True)
+    objects = access.ScopedManager()
 
     class Meta:
         ordering = ("-created_at",)

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from chat.llm.base import Passage, Style, Transcript
 from chat.llm.text import count_words, well_formed
 from summaries.models import Summary
+from transcription import access
 from transcription.leasing import leases, wakeups
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import is_disk_full, wait_out
@@ -51,6 +52,7 @@ def create_summary(
             style=style,
             max_length=max_length,
             message=WAITING,
+            owner_id=access.owner_id(),
         )
         wake_workers()
     return summary

@@ -14,6 +14,7 @@ django.setup(set_prefix=False)  # the imports below need the app registry
 from django.conf import settings  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
+from accounts.sockets import with_access  # noqa: E402
 from transcriber_site.bodies import UploadHandler  # noqa: E402
 from transcription.live.consumers import websocket_urlpatterns  # noqa: E402
 
@@ -32,7 +33,9 @@ class UnknownPathConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # chan
         await self.close()
 
 
-sockets = URLRouter([*websocket_urlpatterns, re_path("", UnknownPathConsumer.as_asgi())])
+sockets = with_access(
+    URLRouter([*websocket_urlpatterns, re_path("", UnknownPathConsumer.as_asgi())])
+)
 if not settings.CORS_ALLOW_ALL_ORIGINS:
     sockets = BrowserOriginValidator(sockets, settings.CORS_ALLOWED_ORIGINS)
 

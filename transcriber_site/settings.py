@@ -38,6 +38,7 @@ TRANSCRIBER_CORS_ORIGINS = env.origins("TRANSCRIBER_CORS_ORIGINS", "*")
 TRANSCRIBER_MAX_UPLOAD_BYTES = env.size("TRANSCRIBER_MAX_UPLOAD_BYTES", 2 * 1024**3)
 TRANSCRIBER_MAX_DURATION_HOURS = env.integer("TRANSCRIBER_MAX_DURATION_HOURS", 24, minimum=1)
 TRANSCRIBER_DISK_RESERVE_MB = env.integer("TRANSCRIBER_DISK_RESERVE_MB", 200, minimum=0)
+TRANSCRIBER_ACCOUNTS = env.choice("TRANSCRIBER_ACCOUNTS", "off", ["off", "required"])
 TRANSCRIBER_LOG_LEVEL = env.choice(
     "TRANSCRIBER_LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"]
 )
@@ -104,6 +105,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_q",
     "transcription",
+    "accounts",
     "summaries",
     "chat",
     "retranslation",
@@ -117,6 +119,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.AccessMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",

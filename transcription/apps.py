@@ -29,6 +29,9 @@ class TranscriptionConfig(AppConfig):
 
 
 def start_worker(**_: Any) -> None:
+    from transcription import access
+
+    access.become_service()
     registry.start_worker()
 
 

@@ -3,9 +3,12 @@
 import uuid
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import models
 
+from transcription import access
 from transcription.leasing.models import Leased, Worker
+from transcription.sharing.models import Share, ShareLink
 from transcription.speech.diarization.base import Turn
 
 __all__ = (
@@ -17,6 +20,8 @@ __all__ = (
     "Recording",
     "Segment",
     "SegmentEdit",
+    "Share",
+    "ShareLink",
     "Stage",
     "Worker",
     "speaker_of_channel",
@@ -43,6 +48,17 @@ class Recording(models.Model):
         help_text="Its channels or tracks hold a speaker each, as far as can be told.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The person who uploaded it; empty while there are no accounts.",
+    )
+
+    scope = access.ITSELF
+    objects = access.ScopedManager()
 
     class Meta:
         ordering = ("-created_at",)
@@ -113,6 +129,17 @@ class Job(models.Model):
     served_at = models.DateTimeField(
         null=True, blank=True, help_text="When a chunk was last taken: jobs take turns."
     )
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The person who started it; empty while there are no accounts.",
+    )
+
+    scope = access.OF_RECORDING
+    objects = access.ScopedManager()
 
     class Meta:
         ordering = ("-created_at",)
@@ -137,6 +164,9 @@ class Stage(Leased):
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="stages", db_index=False)
     kind = models.CharField(max_length=10, choices=Kind.choices)
 
+    scope = access.OF_JOB
+    objects = access.ScopedManager()
+
     class Meta:
         constraints = (
             models.UniqueConstraint(fields=("job", "kind"), name="one_stage_of_a_kind_per_job"),
@@ -159,6 +189,9 @@ class Chunk(Leased):
     channel = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="The speaker's, if channels are speakers; from 0."
     )
+
+    scope = access.OF_JOB
+    objects = access.ScopedManager()
 
     class Meta:
         ordering = ("job", "index")
@@ -211,6 +244,9 @@ class Segment(models.Model):
         help_text="Where speakers split a segment: its id, which the first part keeps.",
     )
 
+    scope = access.OF_JOB
+    objects = access.ScopedManager()
+
     class Meta:
         ordering = ("start", "id")
         constraints = (
@@ -247,6 +283,9 @@ class Diarization(models.Model):
         default=0, help_text="The job's when speakers were attributed: edits up to it came before."
     )
     created_at = models.DateTimeField(auto_now_add=True)
+
+    scope = access.OF_JOB
+    objects = access.ScopedManager()
 
     def __str__(self) -> str:
         return f"diarization of {self.job_id}"
@@ -290,6 +329,9 @@ class Edit(models.Model):
     undone_by = models.CharField(max_length=150, blank=True)
     undone_at = models.DateTimeField(null=True, blank=True)
 
+    scope = access.OF_JOB
+    objects = access.ScopedManager()
+
     class Meta:
         ordering = ("-pk",)
 
@@ -304,6 +346,9 @@ class SegmentEdit(models.Model):
     segment_pk = models.BigIntegerField(db_index=True)
     before = models.JSONField(null=True)
     after = models.JSONField(null=True)
+
+    scope = access.Scope("edit", "jobs__edits")
+    objects = access.ScopedManager()
 
     class Meta:
         ordering = ("pk",)

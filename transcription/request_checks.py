@@ -1,21 +1,25 @@
 """Request validation and error messages that the endpoints of several apps share."""
 
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth import get_user
+from django.core.exceptions import ObjectDoesNotExist
 from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.db.models import Model, QuerySet
 from django.http import Http404
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 
+from transcription import access
 from transcription.jobs.installed_models import list_models
 from transcription.leasing.registry import SPEECH
 from transcription.models import Job
 from transcription.serializers import ACCEPTED_FILES
 from transcription.speech import audio, catalogue, fetching, weights
 from transcription.speech.media import messages
+
+Row = TypeVar("Row", bound=Model)
 
 
 class TooLarge(exceptions.APIException):
@@ -40,10 +44,23 @@ def validate(serializer_class: type[serializers.Serializer[Any]], data: Any) -> 
 
 def find_job(job_id: str) -> Job:
     """Fetch a job with its recording. Raises Http404."""
+    return find(
+        Job.objects.select_related("recording"),
+        job_id,
+        missing="Transcription job not found or expired",
+    )
+
+
+def find(rows: QuerySet[Row], row_id: str, *, missing: str) -> Row:
+    """Fetch the row with this id. Raises Http404; PermissionDenied if it may be read, but is to be changed."""
     try:
-        return Job.objects.select_related("recording").get(pk=UUID(job_id))
-    except (ValueError, Job.DoesNotExist):
-        raise Http404("Transcription job not found or expired") from None
+        pk = UUID(row_id)
+        return rows.get(pk=pk)
+    except ValueError:
+        raise Http404(missing) from None
+    except ObjectDoesNotExist:
+        access.refuse_readers(rows.model, pk=pk)
+        raise Http404(missing) from None
 
 
 def require_one_file(request: Request) -> None:
@@ -110,7 +127,7 @@ def require_weights(model: catalogue.ModelInfo, *, role: str = SPEECH) -> None:
 
 def requester(request: Request) -> str:
     """The name of the logged-in user, else the client's address."""
-    user = get_user(request._request)  # from the session: API views do no authentication
+    user = access.person_of(request._request)
     if user.is_authenticated:
         return str(user.get_username())[:150]
     return str(request.META.get("REMOTE_ADDR") or "")

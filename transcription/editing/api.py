@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.db.models import Prefetch, prefetch_related_objects
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import api_view
@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 
+from transcription import access
 from transcription.editing import serializers, services
 from transcription.editing.changes import ConflictError
 from transcription.models import Edit, Job, Segment, SegmentEdit
@@ -22,9 +23,6 @@ from transcription.transcript.word_alignment import segment_with_words
 
 MAX_CHANGES = 20
 """Changes returned per edit: renaming a speaker changes thousands of segments, all in the same way."""
-FIRST_CHANGES = Prefetch(
-    "changes", SegmentEdit.objects.order_by("pk")[:MAX_CHANGES], to_attr="first_changes"
-)
 PUBLIC_FIELDS = ("start", "end", "text", "speaker")
 ERRORS: dict[int, Any] = dict.fromkeys((400, 404, 409), Problem)
 EDIT_RESPONSES: dict[int, Any] = {200: serializers.Edited, **ERRORS}
@@ -95,7 +93,7 @@ def list_edits(request: Request, job_id: str) -> Response:
     """List the edits of a transcript, or of one of its segments, newest first."""
     job, query = find_job(job_id), validate(serializers.EditsQuery, request.query_params)
     edits = services.history(job=job, segment_id=query.get("segment_id"))
-    page = edits.prefetch_related(FIRST_CHANGES)[: query["limit"]]
+    page = edits.prefetch_related(_first_changes())[: query["limit"]]
     documents = [_edit_document(edit) for edit in page]
     return Response({"edits": documents, "count": len(documents), "revision": job.revision})
 
@@ -117,6 +115,7 @@ def _edit(request: Request, service: Callable[..., services.Edited], **arguments
     except ConflictError as error:
         raise Conflict(str(error)) from error
     except Segment.DoesNotExist:
+        access.refuse_readers(Segment, pk=arguments.get("segment_id"))
         raise _segment_not_found() from None
     except Edit.DoesNotExist:
         raise Http404("Edit not found") from None
@@ -138,8 +137,13 @@ def _segment_not_found() -> Http404:
     return Http404("Segment not found: it was removed, or the job was restarted.")
 
 
+def _first_changes() -> "Prefetch[str, QuerySet[SegmentEdit], str]":
+    rows = SegmentEdit.objects.order_by("pk")[:MAX_CHANGES]
+    return Prefetch("changes", rows, to_attr="first_changes")
+
+
 def _with_changes(edit: Edit) -> Edit:
-    prefetch_related_objects([edit], FIRST_CHANGES)
+    prefetch_related_objects([edit], _first_changes())
     return edit
 
 

@@ -9,7 +9,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from transcription import recordings
+from transcription import access, recordings
 from transcription.jobs import status
 from transcription.jobs.attribute_speakers import attribute_speakers
 from transcription.leasing.leases import Lease
@@ -32,6 +32,7 @@ def create_job(
 ) -> Job:
     """Save a stored upload and its job in one transaction, and wake a worker. Deletes the files if that fails."""
     diarize = diarize and channels != Job.Channels.SPEAKERS  # then the channels tell who speaks
+    recording.owner_id = owner = access.owner_id()
     try:
         with transaction.atomic():
             recording.save(force_insert=True)
@@ -43,6 +44,7 @@ def create_job(
                 channels=channels,
                 diarize=diarize,
                 message=status.WAITING,
+                owner_id=owner,
                 **speaker_count_fields(count or SpeakerCount()),
             )
             Stage.objects.create(job=job, kind=Stage.Kind.PREPARE)

@@ -22,6 +22,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Now
 
+from transcription import access
 from transcription.leasing.work import WAITING_FOR_SPACE
 from transcription.locks import lock_active_job
 from transcription.models import Job, Leased, Stage
@@ -208,7 +209,9 @@ _IS_WAITING = Q(status__in=Job.ACTIVE, served_at=None, message=WAITING)
 """The same in a query."""
 
 
+@access.as_service()
 def _queue() -> "QuerySet[Job]":
+    """The jobs that wait for their first chunk, whoever they belong to."""
     return Job.objects.filter(status__in=Job.ACTIVE, served_at=None)
 
 

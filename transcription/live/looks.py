@@ -13,6 +13,7 @@ from django.db import Error as DatabaseFailure  # includes InterfaceError
 from django.db import connection, connections
 from django.db.models import OuterRef, QuerySet, Subquery
 
+from transcription import access
 from transcription.jobs import status as job_status
 from transcription.models import Chunk, Job, Leased, Segment
 from transcription.transcript.segments import segment_object
@@ -208,6 +209,7 @@ class Reader:
         return await self._call(lambda: look_at(job_ids))
 
     async def _call(self, read: Callable[[], Result]) -> Result:
+        @access.as_service()  # the feed serves all listeners; who may listen, its consumer has checked
         def read_again_if_lost() -> Result:
             try:
                 return read()

@@ -23,6 +23,7 @@ from tenacity import (
     wait_fixed,
 )
 
+from accounts.first_person import adopt_ownerless
 from transcriber_site.supervisor import Child, Supervisor
 from transcription.leasing.registry import INTERACTIVE, SPEECH
 
@@ -63,6 +64,8 @@ class Command(BaseCommand):
             if WEB in roles:
                 _check_port_free(host, port)
             _migrate_with_retry()
+            if settings.TRANSCRIBER_ACCOUNTS != "off":
+                adopt_ownerless()
             children, on_tick = _worker_children(roles), _do_nothing
             if WEB in roles:
                 _remove_incomplete_uploads()

@@ -1,0 +1,1 @@
+"""People's API tokens, limits and what they did."""
