@@ -10,6 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, connections
 
+from chat.llm import loading
 from tests import queued, scheduling
 from tests.service import NO_PROVIDER, ON_SERVERS, Service
 from transcription import access
@@ -79,6 +80,8 @@ def _no_provider(settings: Any) -> None:
     for name in NO_PROVIDER:
         setattr(settings, name, "")
     settings.TRANSCRIBER_LLM_CONTEXT_TOKENS = 0
+    # A provider of another test may have had the same port a moment ago, with other models.
+    loading._listings.clear()
 
 
 @pytest.fixture(scope="session")
