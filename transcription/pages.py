@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.middleware import HtmxDetails
 
+from transcription import access
 from transcription.jobs import lifecycle, retry_and_delete
 from transcription.jobs.installed_models import list_models
 from transcription.jobs.status import status_messages
@@ -183,7 +184,8 @@ def delete(request: HttpRequest, job_id: str) -> HttpResponse:
     """Delete a job with its results and its recording. Returns the list."""
     job = find_job(job_id)
     retry_and_delete.delete_job(job_id=job.pk)  # False, too, is fine: another request was first
-    return render(request, "transcription/_jobs.html", _list_context(request))
+    with access.reading():
+        return render(request, "transcription/_jobs.html", _list_context(request))
 
 
 def _render_row(request: HttpRequest, job_id: str) -> HttpResponse:

@@ -1,0 +1,154 @@
+"""Requests to every address that names something of somebody's: each first succeeds as the one it belongs to."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.accounts.world import World
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request. `{name}` in values stands for an id of the world's."""
+
+    view: str
+    method: str = "GET"
+    kwargs: JSON = field(default_factory=dict)
+    query: JSON = field(default_factory=dict)
+    body: Any = None
+    form: JSON | None = None
+    """Sent as a form instead of `body`."""
+    expected: tuple[int, ...] = (200,)
+    """The status codes of success."""
+    allowed_to_readers: bool = False
+    """Whether who may read the recording may send it, though its method is not safe."""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.view} {self.kwargs or self.query or self.body}"
+
+
+def filled(value: Any, ids: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {name: filled(inner, ids) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [filled(inner, ids) for inner in value]
+    return value.format(**ids) if isinstance(value, str) else value
+
+
+def cases(world: World) -> list[Case]:
+    word = world.canary
+    was = {"text": f"And then {word} fellow"}
+    second = {"text": f"Ask what {word}."}
+    of_job = [
+        Case(view, kwargs={"job_id": "{job}"})
+        for view in (
+            "transcription-status",
+            "transcription-result",
+            "transcription-suspects",
+            "transcription-debug",
+            "edits",
+            "review",
+            "job-row",
+            "audio",
+            "peaks",
+        )
+    ]
+    decisions = [
+        Case(f"retranslation-{name}", "POST", {"retranslation_id": f"{{{which}}}"})
+        for name, which in (("accept", "pending"), ("reject", "pending"), ("undo", "accepted"))
+    ]
+    return [
+        *of_job,
+        *decisions,
+        Case("transcription-result", kwargs={"job_id": "{job}"}, query={"words": "true"}),
+        *(
+            Case("transcription-export", kwargs={"job_id": "{job}"}, query={"format": name})
+            for name in ("srt", "vtt", "txt", "json", "docx", "csv")
+        ),
+        Case("transcription-diarize", "POST", {"job_id": "{job}"}),
+        Case("transcription-cancel", "POST", {"job_id": "{active}"}),
+        Case("transcription-delete", "DELETE", {"job_id": "{job}"}, expected=(204,)),
+        Case("segment", kwargs={"segment_id": "{segment}"}),
+        Case("segment", "PATCH", {"segment_id": "{segment}"}, body={"text": "New.", "was": was}),
+        Case("segment", "DELETE", {"segment_id": "{segment}"}, query={"was": was["text"]}),
+        Case(
+            "segment-split",
+            "POST",
+            {"segment_id": "{segment}"},
+            body={"position": 4, "was": was},
+        ),
+        Case(
+            "segment-merge",
+            "POST",
+            {"segment_id": "{segment}"},
+            body={"was": was, "next": {"id": "{second}", **second}},
+        ),
+        Case(
+            "rename-speaker",
+            "POST",
+            {"job_id": "{job}"},
+            body={"from": f"One {word}", "to": "Ann"},
+        ),
+        Case("undo-edit", "POST", {"job_id": "{job}", "edit_id": "{edit}"}),
+        Case("retry-job", "POST", {"job_id": "{failed}"}),
+        Case("cancel-job", "POST", {"job_id": "{active}"}),
+        Case("delete-job", "POST", {"job_id": "{job}"}),
+        Case(
+            "chat",
+            "POST",
+            body={"job_id": "{job}", "messages": [{"role": "user", "content": "Ask what?"}]},
+            allowed_to_readers=True,
+        ),
+        Case("summarize", "POST", body={"job_id": "{job}"}, allowed_to_readers=True),
+        Case("summary-status", kwargs={"job_id": "{summary}"}),
+        Case("summary-result", kwargs={"job_id": "{summary}"}),
+        Case("summary-result", kwargs={"job_id": "{own_summary}"}),
+        Case("retranslations", query={"job_id": "{job}"}),
+        Case("retranslations", query={"job_id": "{job}", "segment_id": "{segment}"}),
+        Case("retranslation", kwargs={"retranslation_id": "{pending}"}),
+        Case("retranslation", kwargs={"retranslation_id": "{clip}"}),
+        Case(
+            "retranslate-segment-from-full",
+            "POST",
+            query={"job_id": "{job}"},
+            body={"segment_id": "x", "start_time": 1, "end_time": 2, "model_name": "base"},
+            expected=(504,),  # the row is made, and no worker runs here
+        ),
+        Case(
+            "retranslate-segment",
+            "POST",
+            form={
+                "job_id": "{job}",
+                "segment_id": "x",
+                "start_time": "0",
+                "end_time": "10.9",
+                "model_name": "base",
+            },
+            expected=(504,),
+        ),
+        Case(
+            "retranslate-suspects",
+            "POST",
+            query={"job_id": "{job}", "model_name": "base"},
+        ),
+        Case("retranslate-suspects-status", kwargs={"batch_id": "{batch}"}),
+    ]
+
+
+LISTS = (
+    Case("transcription-jobs"),
+    Case("transcription-jobs", query={"limit": "500"}),
+    Case("retranslations"),
+    Case("retranslations", query={"segment_id": "{segment}"}),
+    Case("app"),
+)
+"""Lists: of what is their own for everybody."""
+
+WITHOUT_OBJECTS = {
+    "transcribe": "uploads make a job of one's own",
+    "transcription-models": "lists the installation's models",
+    "chat-models": "lists the provider's models",
+    "app-models": "lists the models that can be downloaded",
+}
+"""Views that name nothing of anybody's, with the reason."""
