@@ -12,7 +12,7 @@ from django.db import connection, connections
 
 from chat.llm import loading
 from tests import queued, scheduling
-from tests.service import NO_PROVIDER, ON_SERVERS, Service
+from tests.service import NO_PROVIDER, ON_SERVERS, OTHER_SITE, Service
 from transcription import access
 
 # What a test itself does to rows is not limited; the requests that it makes are.
@@ -103,8 +103,13 @@ def _static_files_are_found_when_asked_for(settings: Any) -> None:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """`manage.py serve` with a data folder of its own, for all tests that do it no harm."""
-    with Service(tmp_path_factory.mktemp("service")) as running:
+    """`manage.py serve` with a data folder of its own, for all tests that do it no harm.
+
+    One other site's pages may use it, so that tests see which answers these can read.
+    """
+    with Service(
+        tmp_path_factory.mktemp("service"), TRANSCRIBER_CORS_ORIGINS=OTHER_SITE
+    ) as running:
         yield running
 
 

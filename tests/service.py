@@ -25,6 +25,7 @@ from tests.servers import free_port
 ROOT = Path(__file__).parent.parent
 ON_SERVERS = bool(os.environ.get("REDIS_URL"))
 """Whether these are the tests on PostgreSQL and Redis: see on_servers.py."""
+OTHER_SITE = "https://notes.example.org"
 NO_PROVIDER = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "TRANSCRIBER_LLM_MODEL")
 Found = TypeVar("Found")
 

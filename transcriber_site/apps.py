@@ -7,3 +7,6 @@ class TranscriberSiteConfig(AppConfig):
 
     def ready(self) -> None:
         from transcriber_site import checks  # noqa: F401  registers the system checks
+        from transcriber_site.origins import connect_cors
+
+        connect_cors()

@@ -7,6 +7,7 @@ Any variable can instead be given as NAME_FILE, the path of a file with the valu
 
 import re
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -90,15 +91,31 @@ def items(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
 
 
-def origins(name: str, default: str = "") -> list[str]:
+def origins(
+    name: str, default: str = "", *, schemes: Sequence[str] = ("http", "https")
+) -> list[str]:
     """Web origins, each a scheme and a host: `https://notes.example.org`."""
     values = items(name, default)
     for origin in values:
-        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+        scheme, _, host = origin.partition("://")
+        if origin != "*" and not (scheme in schemes and re.fullmatch(r"[^/\s]+", host)):
             raise SettingError(
-                name, f"must list origins such as https://notes.example.org; {origin!r} is not one"
+                name,
+                f"must list origins such as https://notes.example.org ({', '.join(schemes)}); "
+                f"{origin!r} is not one",
             )
     return values
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """IP addresses, and networks of them: `192.0.2.7`, `10.0.0.0/8`."""
+    values = items(name)
+    try:
+        return [ip_network(value) for value in values]
+    except ValueError as error:
+        raise SettingError(
+            name, f"must list addresses or networks such as 192.0.2.7 or 10.0.0.0/8: {error}"
+        ) from error
 
 
 def url(name: str, schemes: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import uuid
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from twisted.web import http
 
 _HTTPChannel: Any = http.HTTPChannel  # it has types in part
@@ -42,10 +43,11 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
         what = "address of the request" if is_request_line else "request's header"
         detail = f"The {what} is longer than the {MAX_LINE_BYTES:,} bytes allowed. Shorten it."
         body = json.dumps({"detail": detail}).encode()
+        cors = "Access-Control-Allow-Origin: *\r\n" if settings.CORS_ALLOW_ALL_ORIGINS else ""
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nX-Request-ID: {uuid.uuid4().hex}\r\n"
-            "X-Process-Time-Ms: 0.0\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
+            f"X-Process-Time-Ms: 0.0\r\n{cors}Connection: close\r\n\r\n"
         )
         self.is_refused = True
         self.setRawMode()

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from csp.constants import NONE, SELF
 
-from transcriber_site import __version__, data_dir, env
+from transcriber_site import __version__, data_dir, env, hosts
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -32,9 +33,15 @@ REDIS_URL = env.url("REDIS_URL", ["redis", "rediss", "unix"])
 
 SECRET_KEY = env.text("TRANSCRIBER_SECRET_KEY") or data_dir.secret_key(TRANSCRIBER_DATA_DIR)
 DEBUG = env.flag("TRANSCRIBER_DEBUG", default=False)
-ALLOWED_HOSTS = env.items("TRANSCRIBER_ALLOWED_HOSTS", "*")
+TRANSCRIBER_ACCOUNTS = env.choice("TRANSCRIBER_ACCOUNTS", "off", ["off", "required"])
+TRANSCRIBER_OPEN = env.flag("TRANSCRIBER_OPEN", default=False)
+TRANSCRIBER_HTTPS = env.flag("TRANSCRIBER_HTTPS", default=False)
+TRANSCRIBER_PROXIES = env.networks("TRANSCRIBER_PROXIES")
+ALLOWED_HOSTS = hosts.allowed_hosts(env.items("TRANSCRIBER_ALLOWED_HOSTS"))
 CSRF_TRUSTED_ORIGINS = env.origins("TRANSCRIBER_CSRF_TRUSTED_ORIGINS")
-TRANSCRIBER_CORS_ORIGINS = env.origins("TRANSCRIBER_CORS_ORIGINS", "*")
+TRANSCRIBER_CORS_ORIGINS = env.origins(
+    "TRANSCRIBER_CORS_ORIGINS", schemes=["http", "https", "app", "capacitor"]
+)
 TRANSCRIBER_MAX_UPLOAD_BYTES = env.size("TRANSCRIBER_MAX_UPLOAD_BYTES", 2 * 1024**3)
 TRANSCRIBER_MAX_DURATION_HOURS = env.integer("TRANSCRIBER_MAX_DURATION_HOURS", 24, minimum=1)
 TRANSCRIBER_DISK_RESERVE_MB = env.integer("TRANSCRIBER_DISK_RESERVE_MB", 200, minimum=0)
@@ -98,6 +105,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "corsheaders",
+    "csp",
     "channels",
     "django_htmx",
     "rest_framework",
@@ -113,8 +121,10 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "transcriber_site.middleware.RequestTrace",
-    "corsheaders.middleware.CorsMiddleware",  # outermost but one: error responses get CORS headers too
+    "transcriber_site.admission.Admission",
+    "corsheaders.middleware.CorsMiddleware",  # outside of the others: errors get CORS headers too
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -157,6 +167,36 @@ TIME_ZONE = "UTC"  # like the log
 USE_I18N = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CSRF_FAILURE_VIEW = "transcriber_site.errors.csrf_failure"
+
+# ---- What browsers are told
+
+# Scripts and styles are files of ours: no text that somebody uploaded or said can become one.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],  # those in the style sheet of the API's documentation
+        "media-src": [SELF, "blob:"],  # what was just recorded, before it is uploaded
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"  # with no-referrer, forms of our own would come from "null"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TRANSCRIBER_HTTPS
+SECURE_SSL_REDIRECT = TRANSCRIBER_HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^health(/|$)"]  # asked by probes beside the service, without a proxy
+SECURE_HSTS_SECONDS = 365 * 86400 if TRANSCRIBER_HTTPS else 0
+SILENCED_SYSTEM_CHECKS = [
+    # Other services on subdomains, and the browsers' own list: both are for the domain's owner to decide.
+    "security.W005",
+    "security.W021",
+]
+if not TRANSCRIBER_HTTPS and TRANSCRIBER_ACCOUNTS == "off":
+    # On loopback, without accounts, there is neither a password nor a network that could read one.
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008", "security.W012", "security.W016"]
 
 CORS_ALLOW_ALL_ORIGINS = "*" in TRANSCRIBER_CORS_ORIGINS
 CORS_ALLOWED_ORIGINS = [origin for origin in TRANSCRIBER_CORS_ORIGINS if origin != "*"]

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from transcriber_site import views
 from transcription.urls import page_urlpatterns
@@ -12,7 +12,7 @@ urlpatterns = [
     path("health", views.health, name="health"),
     path("health/ready", views.ready, name="ready"),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api/transcribe/", include("transcription.urls")),
     path("api/chat/", include("chat.urls")),
     path("api/summary/", include("summaries.urls")),

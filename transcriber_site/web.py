@@ -14,9 +14,10 @@ slow client.
 import asyncio
 import gc
 import io
+import os
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
@@ -26,11 +27,14 @@ from urllib.parse import unquote_to_bytes
 
 from autobahn.websocket.protocol import PreparedMessage
 from daphne import http_protocol, ws_protocol
-from daphne.cli import CommandLineInterface
+from daphne.cli import DEFAULT_HOST, DEFAULT_PORT, CommandLineInterface
+from daphne.endpoints import build_endpoint_description_strings
 from daphne.server import Server
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from twisted.internet.interfaces import ISSLTransport
 
+from transcriber_site import admission, callers, exposure
 from transcriber_site.bodies import BodyOnDisk, Message, Receive
 from transcriber_site.body_limits import BodyLimit, body_limit
 from transcriber_site.http_channel import Channel
@@ -94,6 +98,18 @@ class WebRequest(Producer, http_protocol.WebRequest):  # type: ignore[misc]  # d
         root = self.requestHeaders.getRawHeaders("daphne-root-path", [self.server.root_path])[0]
         path = unquote_to_bytes(uri.partition(b"?")[0]).decode(errors="replace")
         self.limit = body_limit(method.decode("latin-1"), path.removeprefix(root))
+        self._check_caller(method.decode("latin-1"))
+
+    def _check_caller(self, method: str) -> None:
+        """Reject the body of a request that Django's middleware will refuse, whatever is in it."""
+        caller = callers.from_connection(
+            self.requestHeaders.getAllRawHeaders(),
+            is_encrypted=bool(self.isSecure()),
+            peer=getattr(self.channel.getPeer(), "host", None),
+            listens_on=getattr(self.channel.getHost(), "host", None),
+        )
+        if refusal := admission.refusal(caller, method=method):
+            self._reject(SuspiciousOperation(refusal.detail))
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name
         super().gotLength(0)
@@ -233,6 +249,10 @@ class WebServer(Server):  # type: ignore[misc]
                 length = str(body.seek(0, io.SEEK_END)).encode()
                 scope["headers"] = [*scope["headers"], (b"content-length", length)]
             scope["transcriber.body_rejection"] = protocol.rejection
+        else:
+            # daphne does not say how a socket's client is connected.
+            is_encrypted = ISSLTransport.providedBy(protocol.transport)
+            scope["scheme"] = "wss" if is_encrypted else "ws"
         return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
@@ -243,6 +263,24 @@ class WebServer(Server):  # type: ignore[misc]
 
 class CommandLine(CommandLineInterface):  # type: ignore[misc]
     server_class = WebServer
+
+    def run(self, args: Sequence[str]) -> None:
+        """Start, unless what is asked for would open the service to others without accounts."""
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcriber_site.settings")
+        asked = self.parser.parse_args(args)
+        if asked.proxy_headers:
+            sys.exit(
+                "--proxy-headers believes whoever sends such headers. Set TRANSCRIBER_PROXIES instead."
+            )
+        listens_on = build_endpoint_description_strings(
+            host=asked.host or DEFAULT_HOST,
+            port=asked.port or DEFAULT_PORT,
+            unix_socket=asked.unix_socket,
+        )
+        for endpoint in [*listens_on, *asked.socket_strings]:
+            if reason := exposure.endpoint_refusal(endpoint):
+                sys.exit(reason)
+        super().run(args)
 
 
 def _with_body_on_disk(application: Application) -> Application:
@@ -258,5 +296,7 @@ if __name__ == "__main__":
 
     http_protocol.WebRequest = web.WebRequest
     http_protocol.HTTPFactory.protocol = Channel
+    # HTTP/1.1 over TLS too: Channel speaks no other version.
+    http_protocol.HTTPFactory.acceptableProtocols = lambda _: [b"http/1.1"]
     ws_protocol.WebSocketFactory.protocol = web.WebSocket
     web.CommandLine.entrypoint()

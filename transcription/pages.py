@@ -50,24 +50,12 @@ STATUS_FILTERS: dict[str, tuple[str, tuple[Job.Status, ...]]] = {
     "failed": ("Failed", (Job.Status.FAILED,)),
     "cancelled": ("Cancelled", (Job.Status.CANCELLED,)),
 }
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data:",
-        "media-src 'self' blob:",
-        "connect-src 'self' ws: wss:",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "frame-ancestors 'none'",
-    )
-)
 View = Callable[..., HttpResponse]
 
 
 def page(view: View) -> View:
-    """Decorate a view of a whole page: set a Content-Security-Policy, make the browser revalidate its
-    cached copy, and answer an unknown job with an HTML page."""
+    """Decorate a view of a whole page: make the browser revalidate its cached copy, and answer an unknown job with
+    an HTML page."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -75,7 +63,6 @@ def page(view: View) -> View:
             response = view(request, *args, **kwargs)
         except Http404:
             response = job_not_found(request)
-        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         response["Cache-Control"] = "no-cache, private"
         return response
 

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+from typing import Any
 
 import pytest
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent
@@ -59,8 +60,9 @@ handler500 = "transcriber_site.errors.server_error"
 
 
 @pytest.fixture(autouse=True)
-def _failing_views(settings: object) -> None:
-    settings.ROOT_URLCONF = __name__  # type: ignore[attr-defined]
+def _failing_views(settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+    settings.CORS_ALLOWED_ORIGINS = ["https://notes.example.org"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_an_error_is_answered_as_json_with_one_detail(
     assert response.status_code == status
     assert list(response.json()) == ["detail"]
     assert text in response.json()["detail"]
-    assert response["Access-Control-Allow-Origin"] == "*"
+    assert response["Access-Control-Allow-Origin"] == "https://notes.example.org"
     assert response["X-Request-ID"] == "trace-7"
     assert response["X-Process-Time-Ms"]
 

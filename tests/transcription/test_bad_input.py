@@ -18,13 +18,13 @@ import pytest
 
 from tests import UNKNOWN_ID
 from tests.media import first_half, noise, samples_of, silence, write
-from tests.service import Service, wait_for
+from tests.service import OTHER_SITE, Service, wait_for
 from transcription.speech.catalogue import MODELS
 
 pytestmark = pytest.mark.slow
 
 UPLOAD = "/api/transcribe/"
-ORIGIN = {"Origin": "https://notes.example.org"}
+ORIGIN = {"Origin": OTHER_SITE}
 MEGABYTE = 1024**2
 File = tuple[str, bytes, str]
 
@@ -69,7 +69,7 @@ def refused(answer: httpx.Response, status: int) -> str:
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"].startswith("application/json")
     assert answer.headers["X-Request-ID"]
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["Access-Control-Allow-Origin"] == OTHER_SITE
     body = answer.json()
     assert list(body) == ["detail"]
     assert isinstance(body["detail"], str)
@@ -420,7 +420,8 @@ def small_disk(folder: Path) -> Iterator[None]:
 def crowded_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose disk has room for a short recording and not for a long one."""
     folder = tmp_path_factory.mktemp("crowded") / "data"
-    with small_disk(folder), Service(folder, TRANSCRIBER_DISK_RESERVE_MB="0") as running:
+    settings = {"TRANSCRIBER_DISK_RESERVE_MB": "0", "TRANSCRIBER_CORS_ORIGINS": OTHER_SITE}
+    with small_disk(folder), Service(folder, **settings) as running:
         yield running
 
 

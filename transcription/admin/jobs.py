@@ -166,8 +166,8 @@ class JobAdmin(DeletableAdmin):
 
     @admin.display(description="progress", ordering="progress")
     def percent(self, job: Job) -> str:
-        bar = '<progress max="100" value="{0}" style="width: 5em" aria-hidden="true"></progress>'
-        return format_html(f'<span style="white-space: nowrap">{bar} {{0}} %</span>', job.progress)
+        bar = '<progress max="100" value="{0}" aria-hidden="true"></progress>'
+        return format_html(f'<span class="percent">{bar} {{0}} %</span>', job.progress)
 
     @admin.display(description="real-time factor", ordering=REAL_TIME_FACTOR)
     def real_time_factor(self, job: Job) -> str | None:
