@@ -3,6 +3,7 @@ import http.client
 import logging
 import os
 import socket
+import ssl
 import sys
 import time
 from argparse import ArgumentTypeError
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
@@ -24,6 +26,7 @@ from tenacity import (
 )
 
 from accounts.first_person import adopt_ownerless
+from transcriber_site import exposure, tls
 from transcriber_site.supervisor import Child, Supervisor
 from transcription.leasing.registry import INTERACTIVE, SPEECH
 
@@ -55,9 +58,18 @@ class Command(BaseCommand):
             metavar="ROLES",
             help=f"comma-separated roles to run here: {', '.join(ROLES)} (default: all)",
         )
+        parser.add_argument(
+            "--certificate", type=Path, help="PEM file of the certificate, to speak TLS; with --key"
+        )
+        parser.add_argument("--key", type=Path, help="PEM file of the certificate's private key")
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port, roles = options["host"], options["port"], options["only"]
+        endpoint = None
+        if WEB in roles:
+            if reason := exposure.bind_refusal(host):
+                raise CommandError(reason)
+            endpoint = _encrypted_endpoint(host, port, options["certificate"], options["key"])
         with ExitStack() as locks:
             for role in roles:
                 locks.enter_context(_role_lock(role, settings.TRANSCRIBER_DATA_DIR))
@@ -69,11 +81,21 @@ class Command(BaseCommand):
             children, on_tick = _worker_children(roles), _do_nothing
             if WEB in roles:
                 _remove_incomplete_uploads()
-                children.insert(0, _web_child(host, port))
-                on_tick = _StartMessage(host, port, self.stdout.write).write_when_up
+                children.insert(0, _web_child(host, port, endpoint))
+                self._say_how_to_begin()
+                on_tick = _StartMessage(
+                    host, port, self.stdout.write, is_encrypted=endpoint is not None
+                ).write_when_up
             else:
                 self.stdout.write(f"Transcriber runs {', '.join(roles)}")
             Supervisor(children).run(on_tick=on_tick)
+
+    def _say_how_to_begin(self) -> None:
+        if settings.TRANSCRIBER_ACCOUNTS != "off" and not get_user_model().objects.exists():
+            self.stdout.write(
+                "Nobody can sign in yet. Create the first person: python manage.py createsuperuser "
+                "(in a container: docker compose exec web python manage.py createsuperuser)"
+            )
 
 
 def _do_nothing() -> None:
@@ -90,19 +112,26 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _web_child(host: str, port: int) -> Child:
+def _encrypted_endpoint(
+    host: str, port: int, certificate: Path | None, key: Path | None
+) -> str | None:
+    """Where to listen with TLS; None without a certificate. Raises CommandError."""
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise CommandError("TLS needs both --certificate and --key.")
+    try:
+        return tls.endpoint(
+            host, port, certificate=certificate, key=key, folder=settings.TRANSCRIBER_DATA_DIR
+        )
+    except tls.CertificateError as error:
+        raise CommandError(str(error)) from None
+
+
+def _web_child(host: str, port: int, endpoint: str | None) -> Child:
+    where = ["--endpoint", endpoint] if endpoint else ["--bind", host, "--port", str(port)]
     command = [
-        *(
-            "-m",
-            "transcriber_site.web",
-            "--bind",
-            host,
-            "--port",
-            str(port),
-            "--verbosity",
-            "0",
-            "--no-server-name",
-        ),
+        *("-m", "transcriber_site.web", *where, "--verbosity", "0", "--no-server-name"),
         *("--websocket_timeout", "-1", "transcriber_site.asgi:application"),
     ]
     environment = {
@@ -130,8 +159,11 @@ def _worker_children(roles: Sequence[str]) -> list[Child]:
 class _StartMessage:
     """Writes the service's address once, as soon as it answers there."""
 
-    def __init__(self, host: str, port: int, write: Callable[[str], None]) -> None:
-        self._host, self._parse_port, self._write = host, port, write
+    def __init__(
+        self, host: str, port: int, write: Callable[[str], None], *, is_encrypted: bool = False
+    ) -> None:
+        self._host, self._port, self._write = host, port, write
+        self._is_encrypted = is_encrypted
         self._next_try = 0.0
         self._done = False
 
@@ -139,7 +171,7 @@ class _StartMessage:
         if self._done or time.monotonic() < self._next_try:
             return
         address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
-        client = http.client.HTTPConnection(address, self._parse_port, timeout=1)
+        client = self._connect(address)
         try:
             client.request("GET", "/health")
             # 400 if the address is not one of the allowed hosts: the service is up all the same.
@@ -150,7 +182,15 @@ class _StartMessage:
             client.close()
         if self._done:
             shown = f"[{address}]" if ":" in address else address
-            self._write(f"Transcriber is at http://{shown}:{self._parse_port}")
+            scheme = "https" if self._is_encrypted else "http"
+            self._write(f"Transcriber is at {scheme}://{shown}:{self._port}")
+
+    def _connect(self, address: str) -> http.client.HTTPConnection:
+        if not self._is_encrypted:
+            return http.client.HTTPConnection(address, self._port, timeout=1)
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is our own
+        return http.client.HTTPSConnection(address, self._port, timeout=1, context=context)
 
 
 @contextmanager
