@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
 from playwright.sync_api import sync_playwright
 
 LONGEST_MS = 10_000
@@ -29,9 +29,11 @@ def executable() -> str | None:
 
 
 @asynccontextmanager
-async def browser() -> AsyncIterator[Browser]:
+async def browser(*arguments: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=executable(), args=ARGUMENTS)
+        running = await playwright.chromium.launch(
+            executable_path=executable(), args=[*ARGUMENTS, *arguments]
+        )
         try:
             yield running
         finally:
@@ -68,13 +70,15 @@ class Watched:
         self.page = page
         self.complaints: list[str] = []
         self._host = urlsplit(url).netloc
-        page.on("console", lambda message: self._note_console(message.type, message.text))
+        page.on("console", self._note_console)
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         page.on("request", self._note_request)
 
-    def _note_console(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            self.complaints.append(f"{kind}: {text}")
+    def _note_console(self, message: ConsoleMessage) -> None:
+        """What a page's Content-Security-Policy forbids is an error there too."""
+        if message.type in ("error", "warning"):
+            where = message.location["url"]
+            self.complaints.append(f"{message.type}: {message.text} ({where})")
 
     def _note_request(self, request: Request) -> None:
         parts = urlsplit(request.url)
@@ -97,7 +101,7 @@ async def opened(url: str, *, but: str = "", **context: Any) -> AsyncIterator[Pa
             watched = Watched(page, url)
             yield page
             unexpected = [text for text in watched.complaints if not (but and but in text)]
-            assert unexpected == []
+            assert unexpected == [], unexpected
         finally:
             await profile.close()
 

@@ -82,6 +82,8 @@ class WebRequest(Producer, http_protocol.WebRequest):  # type: ignore[misc]  # d
     content: Any  # the file that the body is written to
     limit: BodyLimit | None = None
     """The largest body that the endpoint takes; None if the request has none."""
+    refusal: admission.Refusal | None = None
+    """Why the request will be refused, whatever is in its body."""
     rejection: Exception | None = None
     n_received = 0  # bytes
     n_checked = 0  # bytes for which there was space
@@ -98,23 +100,24 @@ class WebRequest(Producer, http_protocol.WebRequest):  # type: ignore[misc]  # d
         root = self.requestHeaders.getRawHeaders("daphne-root-path", [self.server.root_path])[0]
         path = unquote_to_bytes(uri.partition(b"?")[0]).decode(errors="replace")
         self.limit = body_limit(method.decode("latin-1"), path.removeprefix(root))
-        self._check_caller(method.decode("latin-1"))
+        self.refusal = self._find_refusal(method.decode("latin-1"))
 
-    def _check_caller(self, method: str) -> None:
-        """Reject the body of a request that Django's middleware will refuse, whatever is in it."""
+    def _find_refusal(self, method: str) -> admission.Refusal | None:
+        """Why Django's middleware will refuse the request, whatever is in its body."""
         caller = callers.from_connection(
             self.requestHeaders.getAllRawHeaders(),
             is_encrypted=bool(self.isSecure()),
             peer=getattr(self.channel.getPeer(), "host", None),
             listens_on=getattr(self.channel.getHost(), "host", None),
         )
-        if refusal := admission.refusal(caller, method=method):
-            self._reject(SuspiciousOperation(refusal.detail))
+        return admission.refusal(caller, method=method)
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name
         super().gotLength(0)
         if self.limit is None:
             return
+        if self.refusal is not None:
+            self._reject(SuspiciousOperation(self.refusal.detail))
         self._check_size(length or 0)
         if self.limit.is_upload:
             self._check_space(length or 0)
