@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -77,20 +78,30 @@ class Service:
     """`settings` are environment variables; `roles` are those of `serve --only`, all of them if empty.
 
     With the name of a `machine`, it has that as its host's, and sees no process but its own: as on another one.
+    `options` are further ones of `serve`; with the file of an `authority`, it speaks TLS with a certificate of that.
 
     In the tests on servers each service has a database of either for itself, unless `settings` name others.
     """
 
     def __init__(
-        self, data_dir: Path, *, roles: str = "", machine: str = "", **settings: str
+        self,
+        data_dir: Path,
+        *,
+        roles: str = "",
+        machine: str = "",
+        options: Sequence[str] = (),
+        authority: str = "",
+        **settings: str,
     ) -> None:
         self.data_dir = data_dir
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if authority else 'http'}://127.0.0.1:{self.port}"
+        self.options = options
+        self._verify = ssl.create_default_context(cafile=authority) if authority else True
         self.roles = roles
         self.machine = machine
         self.settings = settings
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        self.client = httpx.Client(base_url=self.url, timeout=60, verify=self._verify)
         self.process: subprocess.Popen[bytes] | None = None
         self._made: dict[str, str] = {}
 
@@ -132,6 +143,7 @@ class Service:
                 [
                     *_on_machine(self.machine),
                     *(sys.executable, "manage.py", "serve", "--port", str(self.port), *only),
+                    *self.options,
                 ],
                 cwd=ROOT,
                 env=self.environment(),
@@ -154,7 +166,7 @@ class Service:
         if self.process.poll() is not None:
             raise AssertionError(f"The service did not start:\n{self.log()}")
         try:
-            return httpx.get(f"{self.url}/health").status_code == 200
+            return httpx.get(f"{self.url}/health", verify=self._verify).status_code == 200
         except httpx.TransportError:
             return False
 

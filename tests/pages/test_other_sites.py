@@ -97,7 +97,7 @@ async ([url, method, kind, text, options]) => {
     }
 }
 """
-CORS = [
+CORS: list[dict[str, Any]] = [
     {"mode": "cors"},
     {"mode": "cors", "credentials": "include", "headers": {"Content-Type": "application/json"}},
     {"mode": "no-cors"},

@@ -18,7 +18,7 @@ from transcriber_site import checks, env
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_check(data_dir: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_check(data_dir: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `manage.py check` in a new process with these variables and no other settings."""
     inherited = {
         name: value
@@ -26,7 +26,7 @@ def run_check(data_dir: Path, **variables: str) -> subprocess.CompletedProcess[s
         if not name.startswith("TRANSCRIBER_") and name not in ("DATABASE_URL", "REDIS_URL")
     }
     return subprocess.run(
-        [sys.executable, "manage.py", "check"],
+        [sys.executable, "manage.py", "check", *options],
         cwd=ROOT,
         env={**inherited, "TRANSCRIBER_DATA_DIR": str(data_dir), **variables},
         capture_output=True,
@@ -54,6 +54,13 @@ def test_the_readme_documents_exactly_the_settings_that_exist() -> None:
         ("TRANSCRIBER_DEBUG", "perhaps", "true or false"),
         ("TRANSCRIBER_MAX_UPLOAD_BYTES", "2 pounds", "a number of bytes"),
         ("TRANSCRIBER_CORS_ORIGINS", "notes.example.org", "https://notes.example.org"),
+        ("TRANSCRIBER_CORS_ORIGINS", "file://notes", "http, https, app, capacitor"),
+        ("TRANSCRIBER_CORS_ORIGINS", "https://notes.example.org/page", "https://notes.example.org"),
+        ("TRANSCRIBER_CSRF_TRUSTED_ORIGINS", "app://notes", "(http, https)"),
+        ("TRANSCRIBER_ACCOUNTS", "on", "off, required"),
+        ("TRANSCRIBER_OPEN", "maybe", "true or false"),
+        ("TRANSCRIBER_PROXIES", "proxy.example.org", "192.0.2.7 or 10.0.0.0/8"),
+        ("TRANSCRIBER_PROXIES", "10.0.0.1/8", "has host bits set"),
         ("DATABASE_URL", "mongodb://somewhere/x", "postgres://"),
         ("REDIS_URL", "localhost:6379", "redis://"),
         ("OPENAI_BASE_URL", "localhost:11434/v1", "http://, https://"),
@@ -84,6 +91,33 @@ def test_incompatible_settings_are_an_error_with_an_id(tmp_path: Path) -> None:
     done = run_check(tmp_path, TRANSCRIBER_DEVICE="cpu", TRANSCRIBER_COMPUTE_TYPE="int8_float16")
     assert done.returncode != 0
     assert "transcriber.E002" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"TRANSCRIBER_ACCOUNTS": "required", "TRANSCRIBER_HTTPS": "true"},
+        {"TRANSCRIBER_CORS_ORIGINS": "app://notes,capacitor://localhost,https://a.example"},
+        {"TRANSCRIBER_PROXIES": "10.0.0.0/8, 192.0.2.7,2001:db8::/32"},
+    ],
+)
+def test_there_is_nothing_to_say_against_a_deployment(
+    tmp_path: Path, variables: dict[str, str]
+) -> None:
+    done = run_check(tmp_path, "--deploy", "--fail-level", "WARNING", **variables)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("shared_by", [{"ACCOUNTS": "required"}, {"OPEN": "true"}])
+def test_what_is_shared_without_encryption_is_pointed_out(
+    tmp_path: Path, shared_by: dict[str, str]
+) -> None:
+    variables = {f"TRANSCRIBER_{name}": value for name, value in shared_by.items()}
+    done = run_check(tmp_path, "--deploy", **variables)
+    assert "transcriber.W009" in done.stderr
+    assert "TRANSCRIBER_HTTPS=true" in done.stderr
+    assert "transcriber.W009" not in run_check(tmp_path, **variables).stderr
 
 
 def test_a_misspelt_setting_is_pointed_out(tmp_path: Path) -> None:
