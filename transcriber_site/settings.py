@@ -221,8 +221,8 @@ FILE_UPLOAD_TEMP_DIR = str(
     data_dir.create_folder(TRANSCRIBER_DATA_DIR / "uploads", variable="TRANSCRIBER_DATA_DIR")
 )
 FILE_UPLOAD_HANDLERS = ["transcription.parsers.UploadHandler"]
-FILE_UPLOAD_PERMISSIONS = 0o640
-FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o750
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 # For JSON bodies, such as the transcript of a day; TRANSCRIBER_MAX_UPLOAD_BYTES limits files.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024**2
 
@@ -230,6 +230,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024**2
 
 DATABASES: dict[str, Any] = {"default": dj_database_url.parse(DATABASE_URL)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    if DATABASES["default"]["NAME"] != ":memory:":
+        data_dir.protect_database(Path(DATABASES["default"]["NAME"]))
     DATABASES["default"]["OPTIONS"] = {
         # A deferred transaction that reads and then writes fails at once (SQLITE_BUSY) if another
         # one has written in between; an immediate one takes the write lock first, and waits for it.

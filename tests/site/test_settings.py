@@ -202,3 +202,78 @@ def test_files_may_lie_elsewhere(tmp_path: Path) -> None:
     done = run_check(tmp_path / "data", TRANSCRIBER_FILES_DIR="/proc/nowhere")
     assert done.returncode != 0
     assert "TRANSCRIBER_FILES_DIR must name a writable folder" in done.stderr
+
+
+# ---- Who can read what is stored
+
+LOOK_AT_MODES = """
+import os, stat, sys
+from pathlib import Path
+os.umask(0o022)
+import django
+django.setup()
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("CREATE TABLE IF NOT EXISTS note (text)")
+    cursor.execute("INSERT INTO note VALUES ('secret')")
+default_storage.save("recordings/one/original.flac", ContentFile(b"secret"))
+folder = Path(settings.TRANSCRIBER_DATA_DIR)
+for path in sorted([folder, *folder.rglob("*")]):
+    print(f"{stat.S_IMODE(path.stat().st_mode):04o} {path.relative_to(folder.parent)}")
+"""
+
+
+def modes(data_dir: Path) -> dict[str, str]:
+    """The modes of all that the service stores in a data folder, while it has its database open."""
+    environment = {
+        **os.environ,
+        "TRANSCRIBER_DATA_DIR": str(data_dir),
+        "DJANGO_SETTINGS_MODULE": "transcriber_site.settings",
+        "DATABASE_URL": "",
+        "TRANSCRIBER_SECRET_KEY": "",
+    }
+    command = [sys.executable, "-c", LOOK_AT_MODES]
+    lines = subprocess.check_output(command, cwd=ROOT, env=environment, text=True).splitlines()
+    return {name: mode for mode, name in (line.split(" ", 1) for line in lines)}
+
+
+def test_nobody_but_its_user_can_read_what_the_service_stores(tmp_path: Path) -> None:
+    found = modes(tmp_path / "data")
+    folders = {"data", "data/files", "data/uploads", "data/files/recordings"}
+    files = {
+        *(f"data/transcriber.sqlite3{suffix}" for suffix in ("", "-wal", "-shm")),
+        *("data/secret-key", "data/files/recordings/one/original.flac"),
+    }
+    assert {name for name, mode in found.items() if mode == "0700"} == {
+        *folders,
+        "data/files/recordings/one",
+    }
+    assert {name for name, mode in found.items() if mode == "0600"} == files
+    assert len(found) == len(folders) + 1 + len(files)
+
+
+def test_what_an_earlier_version_left_open_is_closed_at_the_start(tmp_path: Path) -> None:
+    modes(tmp_path / "data")
+    database = tmp_path / "data" / "transcriber.sqlite3"
+    for path in (tmp_path / "data", tmp_path / "data" / "files"):
+        path.chmod(0o755)
+    for suffix in ("", "-wal", "-shm"):
+        beside = database.with_name(database.name + suffix)
+        beside.touch()
+        beside.chmod(0o644)
+    assert run_check(tmp_path / "data").returncode == 0
+    for path in (tmp_path / "data", tmp_path / "data" / "files"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    for path in database.parent.glob("transcriber.sqlite3*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_a_folder_that_all_share_is_not_closed(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    assert run_check(tmp_path / "data", TRANSCRIBER_FILES_DIR=str(shared)).returncode == 0
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o1777
