@@ -27,6 +27,7 @@ from tenacity import (
 
 from accounts.first_person import adopt_ownerless
 from transcriber_site import exposure, tls
+from transcriber_site.backup.restoring import unfinished_restore
 from transcriber_site.supervisor import Child, Supervisor
 from transcription.leasing.registry import INTERACTIVE, SPEECH
 
@@ -75,6 +76,7 @@ class Command(BaseCommand):
                 locks.enter_context(_role_lock(role, settings.TRANSCRIBER_DATA_DIR))
             if WEB in roles:
                 _check_port_free(host, port)
+            check_restored()
             _migrate_with_retry()
             if settings.TRANSCRIBER_ACCOUNTS != "off":
                 adopt_ownerless()
@@ -220,6 +222,13 @@ def _check_port_free(host: str, port: int) -> None:
         raise CommandError(
             f"Cannot listen on {host}:{port}: {error.strerror}. Try another --host or --port."
         ) from None
+
+
+def check_restored() -> None:
+    """Raises CommandError if a restore was interrupted: the service would begin with half of it."""
+    folder = unfinished_restore()
+    if folder:
+        raise CommandError(f"A restore was interrupted. Go on with it: manage.py restore {folder}")
 
 
 def _migrate_with_retry() -> None:
