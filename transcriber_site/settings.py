@@ -28,6 +28,7 @@ DATABASE_URL = (
     or f"sqlite:///{TRANSCRIBER_DATA_DIR / 'transcriber.sqlite3'}"
 )
 REDIS_URL = env.url("REDIS_URL", ["redis", "rediss", "unix"])
+TRANSCRIBER_BACKUP_BEFORE_MIGRATION = env.flag("TRANSCRIBER_BACKUP_BEFORE_MIGRATION", default=True)
 
 # ---- Web
 
