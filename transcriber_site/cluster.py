@@ -21,6 +21,8 @@ import multiprocessing
 import os
 import queue
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +33,7 @@ from django_q.signals import post_execute_in_worker
 from django_q.signing import SignedPackage
 
 from transcriber_site.processes import forks_die_with_parent
+from transcription.leasing import schema
 
 NICENESS = {"interactive": 5, "speech": 10}
 """By cluster. Inference uses every core; a higher niceness keeps the web process responsive."""
@@ -39,11 +42,14 @@ _logger = logging.getLogger(__name__)
 
 
 class IdleBroker:
-    """A pusher's broker that fetches a task only when the cluster's worker is idle."""
+    """A pusher's broker that fetches a task only when the cluster's worker is idle, and may work."""
 
-    def __init__(self, broker: Any, is_idle: Any) -> None:
+    def __init__(
+        self, broker: Any, is_idle: Any, may_work: Callable[[], bool] = lambda: True
+    ) -> None:
         self._broker = broker
         self._is_idle = is_idle
+        self._may_work = may_work
         self.list_key = broker.list_key
 
     def dequeue(self) -> Any:
@@ -51,7 +57,10 @@ class IdleBroker:
             return None
         tasks = None
         try:
-            tasks = self._broker.dequeue()
+            if self._may_work():
+                tasks = self._broker.dequeue()
+            else:
+                time.sleep(Conf.POLL)  # the task is left to workers of the schema's version
         finally:
             if not tasks:
                 self._is_idle.release()
@@ -72,7 +81,7 @@ class Sentinel(django_q.cluster.Sentinel):  # type: ignore[misc]  # django_q is 
         super().start()
 
     def spawn_pusher(self) -> Any:
-        broker = IdleBroker(self.broker, self._is_idle)
+        broker = IdleBroker(self.broker, self._is_idle, schema.is_fit_by_now)
         return self.spawn_process(pusher, self.task_queue, self.event_out, broker)
 
     def _on_task_end(self, **_: Any) -> None:

@@ -12,6 +12,7 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
+from django.db import Error as DatabaseFailure
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -21,6 +22,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from transcriber_site.logs import request_id
+from transcription.leasing import schema
 from transcription.leasing.outages import DATABASE_ERRORS, is_disk_full
 from transcription.models import Job
 
@@ -105,7 +107,17 @@ def expected_error(exception: Exception) -> tuple[int, str] | None:
             return HTTPStatus.NOT_FOUND, "Transcription job not found or expired"
     if isinstance(exception, DATABASE_ERRORS) and "no such" not in str(exception):
         return HTTPStatus.SERVICE_UNAVAILABLE, _NO_DATABASE
+    if isinstance(exception, DatabaseFailure) and (problem := _schema_problem()):
+        return HTTPStatus.SERVICE_UNAVAILABLE, f"The service is being upgraded. {problem}"
     return None
+
+
+def _schema_problem() -> str:
+    """Why the database's schema is not the one that this process knows; empty if it is, or that cannot be told."""
+    try:
+        return schema.look().problem
+    except DatabaseFailure:
+        return ""
 
 
 def _too_large(exception: RequestDataTooBig) -> str:

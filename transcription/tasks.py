@@ -24,9 +24,12 @@ def work_on_speech() -> None:
 
 
 def on_worker_start() -> None:
-    """Handle SIGTERM, start heartbeats; in an interactive worker start the decoders' spawner and periodic recovery."""
+    """Handle SIGTERM, watch the database's schema, start heartbeats; in an interactive worker start the decoders'
+    spawner and periodic recovery.
+    """
     workers.stopping.clear()
     signal.signal(signal.SIGTERM, lambda *_: workers.stopping.set())
+    workers.watch_schema(on_fit=registry.recover_all)
     workers.repeat_until_stopping(
         lambda: workers.send_heartbeat(role=Conf.CLUSTER_NAME, capabilities=capabilities()),
         seconds=workers.HEARTBEAT_SECONDS,

@@ -144,7 +144,7 @@ def test_what_is_written_during_a_backup_waits_for_nothing_and_leaves_it_consist
             "second.flac",
         ]
         for recording in Recording.objects.all():
-            assert (other / "files" / recording.file.name).is_file()
+            assert (other / "files" / str(recording.file.name)).is_file()
 
 
 def test_a_writer_is_not_kept_waiting_by_a_backup(installation: Path, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_recordings_deleted_during_a_backup_are_deleted_in_what_is_restored(
 
 
 def test_files_that_were_lost_before_are_named(installation: Path, tmp_path: Path) -> None:
-    lost = Recording.objects.get(name="first.flac").file.name
+    lost = str(Recording.objects.get(name="first.flac").file.name)
     default_storage.delete(lost)
     assert f"Not in the backup, because it is lost: {lost}" in backup(tmp_path / "backups")
 
@@ -492,7 +492,7 @@ def test_an_interrupted_restore_goes_on_and_nothing_starts_meanwhile(
             raise OSError("the power failed")
 
         if where == "files":
-            copy_file = restoring.copy_file
+            copy_file = files.copy_file
             copied: list[Any] = []
 
             def copy_one(source: Path, target: Path) -> Any:

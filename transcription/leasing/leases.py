@@ -24,6 +24,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
+from transcription.leasing import schema
 from transcription.leasing.models import Leased
 
 Row = TypeVar("Row", bound=Leased)
@@ -170,10 +171,12 @@ def claimable() -> Q:
 
 
 def claim(candidates: "QuerySet[Row]") -> Row | None:
-    """Claim the first claimable row of `candidates`, in their order. None if there is none.
+    """Claim the first claimable row of `candidates`, in their order. None if there is none, or this process may not.
 
     Of the changed columns the returned row has `state`, `worker` and `attempts` up to date.
     """
+    if not schema.is_fit():
+        return None
     with transaction.atomic():  # on SQLite this takes the database's write lock
         waiting = candidates.filter(claimable())
         if connection.features.has_select_for_update_skip_locked:

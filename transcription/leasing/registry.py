@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from django.utils.module_loading import import_string
 
+from transcription.leasing import schema
+
 SPEECH = "speech"
 INTERACTIVE = "interactive"
 CLUSTERS = (SPEECH, INTERACTIVE)
@@ -55,7 +57,12 @@ def start_worker() -> None:
 
 
 def recover_all() -> None:
-    """Let each app recover its lost work. One that fails is logged and keeps no other from it."""
+    """Let each app recover its lost work. One that fails is logged and keeps no other from it.
+
+    Nothing is recovered while the database's schema is not that of this process.
+    """
+    if not schema.is_fit():
+        return
     for app, work in list(_apps.items()):
         try:
             import_string(work.recover)()

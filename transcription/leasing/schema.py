@@ -1,23 +1,23 @@
 """Whether the database's schema is that of this process's code: its migrations, compared with those applied.
 
 During an upgrade of several machines both differ for a while. Code that is older than the schema could write rows that
-break it, and code that is newer would read columns that are not there, so such a process takes no work. A worker
-looks every few seconds (`watch`); others look when it matters (`look`). Work asks `is_fit`, which costs nothing.
+break it, and code that is newer would read columns that are not there: such a process takes no work. A worker looks
+every few seconds (`workers.watch_schema`); others look when it matters (`look`). Asking `is_fit` costs nothing.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from django.db import Error as DatabaseFailure
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from transcription.leasing import workers
-
 LOOK_SECONDS = 5.0
-REPEAT_LOG_SECONDS = 60.0
+"""How often a worker looks: so long it may take work of another schema, which then goes back to the queue."""
 
 _logger = logging.getLogger(__name__)
 
@@ -90,43 +90,42 @@ def is_fit() -> bool:
     return not _seen.problem
 
 
-def problem() -> str:
-    """What the last look found; empty if this process may take work."""
-    return _seen.problem
+def seen() -> Schema:
+    """What the last look found."""
+    return _seen
 
 
-def is_too_old() -> bool:
-    return bool(_seen.unknown)
-
-
-def look_again() -> bool:
-    """Look now, and remember it; logs what changed. True if the schema fits."""
+def look_again(*, is_logged: bool = True) -> bool:
+    """Look now, remember it, and log what changed. True if the schema fits. Raises django.db.Error."""
     global _seen
     before, _seen = _seen, look()
-    if _seen.problem != before.problem:
-        if _seen.problem:
-            _logger.error("This worker takes no work. %s", _seen.problem)
-        else:
-            _logger.info("The database's schema is the one that this worker knows: it takes work.")
+    if is_logged and _seen.problem != before.problem:
+        log()
     return not _seen.problem
 
 
-def watch(*, on_fit: Callable[[], object]) -> None:
-    """Look now and every LOOK_SECONDS, until this process is to stop; call `on_fit` when the schema comes to fit.
+def log() -> None:
+    if _seen.problem:
+        _logger.error("This worker takes no work. %s", _seen.problem)
+    else:
+        _logger.info("The database's schema is the one that this worker knows: it takes work.")
 
-    A look that fails, because the database does not answer, changes nothing.
+
+_looked_at = -LOOK_SECONDS
+
+
+def is_fit_by_now() -> bool:
+    """The same as `is_fit`, by a look at most every LOOK_SECONDS; a database that does not answer changes nothing.
+
+    For a process that looks by itself, without `workers.watch_schema`; it keeps no connection.
     """
-
-    def look_and_tell() -> None:
-        was_fit = is_fit()
-        if look_again() and not was_fit:
-            on_fit()
-
-    try:
-        look_again()
-    except Exception as error:
-        _logger.warning("The database's schema could not be looked at: %r", error)
-        connection.close()
-    workers.repeat_until_stopping(
-        look_and_tell, seconds=LOOK_SECONDS, delay=LOOK_SECONDS, name="schema"
-    )
+    global _looked_at
+    if time.monotonic() - _looked_at >= LOOK_SECONDS:
+        _looked_at = time.monotonic()
+        try:
+            look_again(is_logged=False)
+        except DatabaseFailure:
+            _logger.debug("The database's schema could not be looked at.", exc_info=True)
+        finally:
+            connection.close()
+    return is_fit()

@@ -1,7 +1,7 @@
 """Runs one claimed piece of work of any kind, and decides what becomes of it if it does not end.
 
-Only an error of the work itself is a failure. If this process is to stop, or in an outage, the work goes back to the
-queue.
+Only an error of the work itself is a failure. If this process is to stop, in an outage, or if the database was migrated
+by a newer version meanwhile, the work goes back to the queue.
 """
 
 import logging
@@ -9,10 +9,11 @@ from collections.abc import Callable
 from enum import Enum
 from functools import partial
 
+from django.db import Error as DatabaseFailure
 from django.db import connection
 from django.db.models import Q
 
-from transcription.leasing import leases, workers
+from transcription.leasing import leases, schema, workers
 from transcription.leasing.leases import Lease, LeaseLostError, StoppingError
 from transcription.leasing.models import Leased
 from transcription.leasing.outages import DATABASE_ERRORS, is_disk_full, wait_out
@@ -61,6 +62,10 @@ def run(
             _save(name, partial(_release, lease, wake))
             return Outcome.RETURNED
         except Exception as error:
+            if _is_of_another_schema():
+                _logger.warning("%s goes back to the queue, for a newer version: %r", name, error)
+                _save(name, partial(_release, lease, wake))
+                return Outcome.RETURNED
             reason = reason_to_wait(error, reason_files_missing)
             if reason is not None:
                 return _wait(lease, reason, name=name, on_wait=on_wait, wake=wake)
@@ -70,6 +75,14 @@ def run(
                 return Outcome.RETURNED
             _save(name, partial(on_failure, lease, error))
     return Outcome.ENDED
+
+
+def _is_of_another_schema() -> bool:
+    """Whether the error may come from a migration that this process's code does not know."""
+    try:
+        return not schema.look_again()
+    except DatabaseFailure:  # it is down
+        return False
 
 
 def reason_to_wait(

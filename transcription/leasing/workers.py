@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,16 +11,20 @@ from typing import Any
 
 import psutil
 from django.conf import settings
+from django.db import Error as DatabaseFailure
 from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from transcription.leasing import leases
+from transcription.leasing import leases, schema
 from transcription.leasing.models import Worker
 
 HEARTBEAT_SECONDS = 15.0
 ALIVE_WITHIN = timedelta(minutes=1)
 FORGOTTEN_AFTER = timedelta(hours=1)
+TOO_OLD = " (old)"
+"""Follows the role of a worker that is older than the schema: it serves no queue, and counts for none."""
+SCHEMA_LOG_SECONDS = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -60,8 +65,43 @@ def repeat_until_stopping(
     threading.Thread(target=run, name=name, daemon=True).start()
 
 
+def watch_schema(*, on_fit: Callable[[], object]) -> None:
+    """Look at the schema now and every few seconds until this process is to stop; call `on_fit` when it comes to fit.
+
+    While it does not, the log says so once a minute. A look that fails, as the database is down, changes nothing.
+    """
+    logged_at = time.monotonic()
+
+    def look() -> None:
+        nonlocal logged_at
+        was_fit = schema.is_fit()
+        is_fit = schema.look_again()
+        if is_fit and not was_fit:
+            on_fit()
+        if was_fit or is_fit:
+            logged_at = time.monotonic()
+        elif time.monotonic() - logged_at >= SCHEMA_LOG_SECONDS:
+            logged_at = time.monotonic()
+            schema.log()
+
+    try:
+        schema.look_again()
+    except DatabaseFailure as error:
+        _logger.warning("The database's schema could not be looked at: %s", error)
+        connection.close()
+    seconds = schema.LOOK_SECONDS
+    repeat_until_stopping(look, seconds=seconds, delay=seconds, name="schema")
+
+
 def send_heartbeat(*, role: str, capabilities: Capabilities) -> None:
-    """Save that this process is alive, which queue it serves (`role`), and what it has."""
+    """Save that this process is alive, which queue it serves (`role`), and what it has.
+
+    A worker that waits for a migration sends none: the table may not be there yet.
+    """
+    if schema.seen().unknown:
+        role += TOO_OLD
+    elif schema.seen().missing:
+        return
     name = leases.process_name()
     values: dict[str, Any] = {
         "machine": leases.machine_name(),

@@ -29,6 +29,7 @@ from accounts.first_person import adopt_ownerless
 from transcriber_site import exposure, tls
 from transcriber_site.backup.restoring import unfinished_restore
 from transcriber_site.supervisor import Child, Supervisor
+from transcription.leasing import schema
 from transcription.leasing.registry import INTERACTIVE, SPEECH
 
 WEB = "web"
@@ -262,11 +263,22 @@ def _migrate() -> None:
         if shared:
             cursor.execute("SELECT pg_advisory_lock(%s)", [_MIGRATION_LOCK])
         try:
+            _check_not_newer()
             call_command("migrate", interactive=False, verbosity=0)
         finally:
             if shared:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATION_LOCK])
     connection.close()
+
+
+def _check_not_newer() -> None:
+    """Raises CommandError if a newer version has migrated the database: this one would write wrong rows."""
+    unknown = schema.look().unknown
+    if unknown:
+        raise CommandError(
+            f"The database was migrated by a newer version (migration {unknown[0]}). Start that version here too; "
+            "to go back to this one, restore a backup that it made."
+        )
 
 
 def _is_shared() -> bool:

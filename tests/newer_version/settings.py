@@ -1,0 +1,5 @@
+"""The settings of tests' services with the engine that waits, of a later version."""
+
+from tests.waiting_settings import *  # noqa: F403
+
+MIGRATION_MODULES = {"transcription": "tests.newer_version.migrations"}
