@@ -2,4 +2,5 @@
 
 from tests.waiting_settings import *  # noqa: F403
 
-MIGRATION_MODULES = {"transcription": "tests.newer_version.migrations"}
+MIGRATION_MODULES = {"transcription": "tests.newer_version.later_migrations"}
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.newer_version.apps.NewerVersionConfig"]  # noqa: F405

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 from transcription import migrations as present
 
-LATEST = sorted(module.name for module in pkgutil.iter_modules(present.__path__))[-1]
+LATEST = max(module.name for module in pkgutil.iter_modules(present.__path__))
 
 
 class Migration(migrations.Migration):
@@ -14,6 +14,8 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField(
-            "segment", "transcribed_by", models.CharField(max_length=20, default="nobody")
+            "segment",
+            "transcribed_by",
+            models.CharField(max_length=20, default="an earlier version"),
         ),
     ]
