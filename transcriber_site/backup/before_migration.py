@@ -31,8 +31,10 @@ def copy_before_migration(*, using: str, plan: list[Any], **_: Any) -> None:
     connection = connections[using]
     if not plan or not settings.TRANSCRIBER_BACKUP_BEFORE_MIGRATION:
         return
-    if connection.vendor != databases.SQLITE or connection.is_in_memory_db():
+    if connection.vendor != databases.SQLITE:
         return
+    if not Path(connection.settings_dict["NAME"]).is_file():
+        return  # a test's, in memory
     if not connection.introspection.table_names():
         return  # a new installation
     try:

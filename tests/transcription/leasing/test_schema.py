@@ -132,8 +132,13 @@ def test_it_fetches_no_task() -> None:
 
 def test_who_looks_by_himself_looks_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[bool] = []
-    monkeypatch.setattr(schema, "look", lambda: looked.append(True) or schema.FITS)
-    monkeypatch.setattr(schema.connection, "close", lambda: None)
+
+    def look() -> schema.Schema:
+        looked.append(True)
+        return schema.FITS
+
+    monkeypatch.setattr(schema, "look", look)
+    monkeypatch.setattr(connection, "close", lambda: None)
     assert all(schema.is_fit_by_now() for _ in range(5))
     assert looked == [True]
     monkeypatch.setattr(schema, "_looked_at", time.monotonic() - schema.LOOK_SECONDS)
@@ -146,7 +151,7 @@ def test_a_database_that_is_down_changes_nothing(monkeypatch: pytest.MonkeyPatch
         raise OperationalError("the server closed the connection")
 
     monkeypatch.setattr(schema, "look", refuse)
-    monkeypatch.setattr(schema.connection, "close", lambda: None)
+    monkeypatch.setattr(connection, "close", lambda: None)
     assert schema.is_fit_by_now()
     monkeypatch.setattr(schema, "_seen", schema.Schema(unknown=("a.b",)))
     monkeypatch.setattr(schema, "_looked_at", -schema.LOOK_SECONDS)
