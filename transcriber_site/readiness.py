@@ -37,15 +37,15 @@ class Readiness:
 
 def check_readiness() -> Readiness:
     readiness = Readiness()
-    _check_database(readiness)
-    _check_queue(readiness)
-    _check_disk(readiness)
-    if readiness.parts["database"]["answers"] and _check_schema(readiness):
-        _check_workers(readiness)
+    check_database(readiness)
+    check_queue(readiness)
+    check_disk(readiness)
+    if readiness.parts["database"]["answers"] and check_schema(readiness):
+        check_workers(readiness)
     return readiness
 
 
-def _check_schema(readiness: Readiness) -> bool:
+def check_schema(readiness: Readiness) -> bool:
     """Whether the schema is the one that this process knows; if not, other tables cannot be read safely."""
     problem = schema.look().problem
     if problem:
@@ -53,7 +53,7 @@ def _check_schema(readiness: Readiness) -> bool:
     return not problem
 
 
-def _check_database(readiness: Readiness) -> None:
+def check_database(readiness: Readiness) -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -64,7 +64,7 @@ def _check_database(readiness: Readiness) -> None:
         readiness.parts["database"] = {"kind": connection.vendor, "answers": True}
 
 
-def _check_queue(readiness: Readiness) -> None:
+def check_queue(readiness: Readiness) -> None:
     kind = "redis" if settings.REDIS_URL else "database"
     try:
         waiting = {role: int(get_broker(role).queue_size()) for role in ROLES}
@@ -75,7 +75,7 @@ def _check_queue(readiness: Readiness) -> None:
         readiness.parts["queue"] = {"kind": kind, "answers": True, "waiting": waiting}
 
 
-def _check_disk(readiness: Readiness) -> None:
+def check_disk(readiness: Readiness) -> None:
     readiness.parts["disk"] = []
     folders = (settings.TRANSCRIBER_DATA_DIR, settings.TRANSCRIBER_FILES_DIR)
     devices = set()
@@ -97,7 +97,7 @@ def _check_disk(readiness: Readiness) -> None:
             )
 
 
-def _check_workers(readiness: Readiness) -> None:
+def check_workers(readiness: Readiness) -> None:
     """Check the workers with a heartbeat within the last minute.
 
     Only those that share this process's secret key and files count.

@@ -92,7 +92,7 @@ def answer(path: str) -> Any:
 
     response = Client(headers={"host": "localhost"}).get(path)
     assert response.status_code == 200, (path, response.content)
-    content = b"".join(response) if response.streaming else response.content  # type: ignore[arg-type]
+    content = b"".join(response) if response.streaming else response.content
     is_json = response["Content-Type"].startswith("application/json")
     return json.loads(content) if is_json else content.decode()
 
