@@ -155,11 +155,21 @@ class Service:
 
     def run(self, module: str, *arguments: str) -> str:
         """What `python -m module` writes in the environment of the service."""
+        done = self.attempt(module, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def attempt(
+        self, module: str, *arguments: str, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m module` in the environment of the service, which may fail."""
+        environment = {
+            "DJANGO_SETTINGS_MODULE": "transcriber_site.settings",
+            **self.environment(),
+            **variables,
+        }
         command = [sys.executable, "-m", module, *arguments]
-        environment = {"DJANGO_SETTINGS_MODULE": "transcriber_site.settings", **self.environment()}
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     def _is_healthy(self) -> bool:
         assert self.process is not None
