@@ -4,6 +4,7 @@ Each mutant is a copy of the project in which one place is changed: it reads all
 `transcription/access.py` is gone. The canary must fail for each, except where a reason stands here.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -110,7 +111,12 @@ def is_noticed(mutant: Mutant, copy: Path) -> bool:
     command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider"]
     try:
         run = subprocess.run(
-            [*command, CANARY], cwd=copy, capture_output=True, text=True, timeout=600
+            [*command, CANARY],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
     finally:
         target.write_text(source)
@@ -129,7 +135,9 @@ def main() -> int:
             shutil.copy2(ROOT / name, copy / name)
         for mutant in mutants():
             noticed = is_noticed(mutant, copy)
-            print("noticed " if noticed else "SURVIVES", mutant, flush=True)
+            verdict = "noticed " if noticed else "SURVIVES"
+            sys.stdout.write(f"{verdict} {mutant}\n")
+            sys.stdout.flush()
             survivors += [] if noticed else [mutant]
     return len(survivors)
 

@@ -35,7 +35,7 @@ def world(settings: Any) -> World:
 
 
 def names(person: User | None, **fields: Any) -> set[str]:
-    with access.acting_as(Access(user_id=person and person.pk, **fields)):
+    with access.acting_as(Access(user_id=None if person is None else person.pk, **fields)):
         return set(Recording.objects.values_list("name", flat=True))
 
 
