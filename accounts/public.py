@@ -6,6 +6,7 @@ PUBLIC = {
     "ready": "probes have no account; the details are for administrators",
     "schema": "describes the API, and holds nothing of anybody",
     "docs": "the same, for people",
+    "shared": "whoever has a share link's token may open it; it shows nothing to others",
     "admin:login": "leads to the sign-in page",
     "admin:jsi18n": "texts of the admin's scripts",
 }

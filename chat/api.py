@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import api_view, parser_classes
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -25,6 +26,7 @@ from transcription.serializers import Problem
 _logger = logging.getLogger(__name__)
 
 
+@access.open_to_chat_links
 @extend_schema(responses={200: serializers.ChatModels, 503: Problem})
 @api_view(["GET", "HEAD"])
 def models(request: Request) -> Response:
@@ -45,6 +47,7 @@ def models(request: Request) -> Response:
         200: serializers.ChatAnswer,
         (200, "text/event-stream"): OpenApiTypes.STR,
         400: Problem,
+        403: Problem,
         404: Problem,
         409: Problem,
         413: Problem,
@@ -58,6 +61,8 @@ def chat(request: Request) -> HttpResponseBase:
     # This view blocks its own thread. The call to the model runs in the event loop, which cancels it when the
     # client disconnects.
     data = validate(serializers.ChatRequest, request.data)
+    if access.is_link() and not data.get("job_id"):
+        raise PermissionDenied("A share link lets you ask about its recording: send its job_id.")
     question = Question(
         messages=tuple(Message(m["role"], m["content"]) for m in data["messages"]),
         transcript=services.transcript_of(data),

@@ -23,6 +23,7 @@ from rest_framework.settings import api_settings
 
 from transcriber_site.logs import request_id
 from transcription.leasing import schema
+from transcriber_site.logs import mask_links, request_id
 from transcription.leasing.outages import DATABASE_ERRORS, is_disk_full
 from transcription.models import Job
 
@@ -173,7 +174,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     message = exception.args[0] if exception.args else None
     return _json(
         HTTPStatus.NOT_FOUND,
-        message if isinstance(message, str) else f"There is nothing at {request.path}.",
+        message if isinstance(message, str) else f"There is nothing at {mask_links(request.path)}.",
     )
 
 

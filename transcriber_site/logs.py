@@ -1,4 +1,4 @@
-"""Log format: one line per record, with the id of its request."""
+"""Log format: one line per record, with the id of its request, and without what opens a share link."""
 
 import logging
 import re
@@ -10,7 +10,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 class LineFormatter(logging.Formatter):
-    """Formats time (UTC), level, logger, request id and message; escapes control characters."""
+    """Formats time (UTC), level, logger, request id and message; escapes control characters, masks share links."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -32,7 +32,15 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.request_id = request_id.get() or "-"
-        return _CONTROL.sub(_escaped, super().format(record))
+        return mask_links(_CONTROL.sub(_escaped, super().format(record)))
+
+
+def mask_links(text: str) -> str:
+    """The text without the tokens of share links: whoever has one may read the recording."""
+    return _LINK_TOKEN.sub(r"\1…", text)
+
+
+_LINK_TOKEN = re.compile(r"(/app/shared/+)[^\s/?#\"'<>]+")
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

@@ -180,6 +180,38 @@ def refuse_readers(model: type[models.Model], **lookup: Any) -> None:
         raise PermissionDenied("This recording is shared with you to be read, not to be changed.")
 
 
+def to_read() -> "_GeneratorContextManager[None]":
+    """Act as who asks, but to read alone: for what a request that changes something shows afterwards."""
+    return acting_as(replace(current(), changes=False))
+
+
+def can_change(row: models.Model) -> bool:
+    """Whether a row that was found may be changed too."""
+    access = current()
+    if access.sees_all or access.changes:
+        return True
+    with acting_as(replace(access, changes=True)):
+        return type(row)._default_manager.filter(pk=row.pk).exists()
+
+
+def is_owner(recording: Any) -> bool:
+    """Whether the recording belongs to who asks; while accounts are off, to anybody."""
+    access = current()
+    return access.sees_all or (access.user_id is not None and recording.owner_id == access.user_id)
+
+
+def refuse_but_owner(recording: Any, *, to: str) -> None:
+    """Raise PermissionDenied unless the recording belongs to who asks, such as `to` delete it."""
+    if not is_owner(recording):
+        raise PermissionDenied(f"Only its owner may {to} this recording.")
+
+
+def is_link() -> bool:
+    """Whether nobody is known who asks: what is shown is shown by share links alone."""
+    access = current()
+    return access.user_id is None and not access.sees_all
+
+
 # ---- Requests and views
 
 LINKS, CHAT_LINKS = "links", "chat links"

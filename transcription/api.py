@@ -21,7 +21,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from transcription import recordings, serializers
+from transcription import access, recordings, serializers
 from transcription.jobs import lifecycle
 from transcription.jobs.diarize import request_diarization
 from transcription.jobs.installed_models import list_models
@@ -117,6 +117,7 @@ def list_jobs(request: Request) -> Response:
     return Response({"jobs": documents, "count": len(documents)})
 
 
+@access.open_to_links
 @extend_schema(responses=serializers.JobStatus)
 @api_view(["GET", "HEAD"])
 def job_status(request: Request, job_id: str) -> Response:
@@ -147,17 +148,19 @@ def cancel(request: Request, job_id: str) -> Response:
     return Response(status_document(job))
 
 
-@extend_schema(responses={204: None, 404: serializers.Problem})
+@extend_schema(responses={204: None, 403: serializers.Problem, 404: serializers.Problem})
 @api_view(["DELETE"])
 def delete(request: Request, job_id: str) -> Response:
     """Delete a job with its transcript and its recording, even if it is in progress."""
     job = find_job(job_id)
+    access.refuse_but_owner(job.recording, to="delete")
     if not delete_job(job_id=job.pk):
         raise Http404("Transcription job not found or expired")
     _logger.info("Job %s: deleted by %s", job.pk, requester(request))
     return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+@access.open_to_links
 @extend_schema(
     parameters=[serializers.ResultQuery],
     responses={
@@ -208,6 +211,7 @@ class IgnoreAcceptHeader(BaseContentNegotiation):
         return renderer, renderer.media_type
 
 
+@access.open_to_links
 @extend_schema(
     parameters=[serializers.ExportQuery],
     responses={

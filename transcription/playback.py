@@ -13,7 +13,7 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
 from whitenoise.responders import StaticFile  # type: ignore[import-untyped]
 
-from transcription import recordings
+from transcription import access, recordings
 from transcription.models import Job, Recording
 from transcription.request_checks import find_job
 from transcription.speech.engines.base import SAMPLE_RATE
@@ -22,6 +22,7 @@ HEADER_BYTES = 44
 MAX_UINT32 = 2**32 - 1  # the header's largest size: 37 hours; beyond, players use Content-Length
 
 
+@access.open_to_links
 @require_safe
 def audio(request: HttpRequest, job_id: str) -> HttpResponseBase:
     """The recording as WAV, with support for byte ranges.
@@ -60,6 +61,16 @@ def audio(request: HttpRequest, job_id: str) -> HttpResponseBase:
     return _cached(request, response, etag=etag)
 
 
+@access.open_to_links
+@require_safe
+def playable(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Whether the recording is decoded, so that it can be played. Asked again and again while it is transcribed."""
+    job = find_job(job_id)
+    document = {"is_decoded": job.recording.duration is not None}
+    return JsonResponse(document, headers={"Cache-Control": "no-store"})
+
+
+@access.open_to_links
 @require_safe
 def peaks(request: HttpRequest, job_id: str) -> HttpResponseBase:
     """The waveform's peaks: one byte per 1/20 s, for as much of the recording as is prepared."""

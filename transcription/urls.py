@@ -2,6 +2,8 @@ from django.urls import path
 
 from transcription import api, pages, playback
 from transcription.editing import api as editing_api
+from transcription.sharing import api as sharing_api
+from transcription.sharing import pages as sharing_pages
 
 urlpatterns = [
     path("", api.start, name="transcribe"),
@@ -20,6 +22,10 @@ urlpatterns = [
     path("speakers/<str:job_id>", editing_api.rename_speaker, name="rename-speaker"),
     path("edits/<str:job_id>", editing_api.list_edits, name="edits"),
     path("edits/<str:job_id>/<int:edit_id>/undo", editing_api.undo, name="undo-edit"),
+    path("shares/<str:job_id>", sharing_api.shares, name="shares"),
+    path("shares/<str:job_id>/<int:share_id>", sharing_api.share, name="share"),
+    path("links/<str:job_id>", sharing_api.share_links, name="share-links"),
+    path("links/<str:job_id>/<uuid:link_id>", sharing_api.share_link, name="share-link"),
     path("debug/<str:job_id>", api.debug, name="transcription-debug"),
 ]
 
@@ -33,4 +39,6 @@ page_urlpatterns = [
     path("jobs/<str:job_id>/delete", pages.delete, name="delete-job"),
     path("jobs/<str:job_id>/audio", playback.audio, name="audio"),
     path("jobs/<str:job_id>/peaks", playback.peaks, name="peaks"),
+    path("jobs/<str:job_id>/playable", playback.playable, name="playable"),
+    path("shared/<str:token>", sharing_pages.open_link, name="shared"),
 ]
