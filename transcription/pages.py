@@ -21,9 +21,10 @@ from transcription import access
 from transcription.jobs import lifecycle, retry_and_delete
 from transcription.jobs.installed_models import list_models
 from transcription.jobs.status import status_messages
-from transcription.models import Job, Segment
+from transcription.models import Job, Segment, Share
 from transcription.request_checks import find_job
 from transcription.serializers import MAX_SPEAKERS, TranscriptionRequest
+from transcription.sharing import links, services
 from transcription.speech import catalogue, fetching
 from transcription.speech.diarization.loading import TAKE_A_COUNT
 from transcription.transcript import search
@@ -90,6 +91,12 @@ class Row:
     excerpts: Sequence[search.Excerpt]
     last_segment: int | None
     """The id of its last segment, if the job is active: its WebSocket starts after that."""
+    sharing: services.SharedByOther | None
+    """By whom the recording is shared with who asks, and as what; None if it is their own."""
+
+    @property
+    def can_change(self) -> bool:
+        return self.sharing is None or self.sharing.can_change
 
     @property
     def is_active(self) -> bool:
@@ -170,8 +177,10 @@ def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
 def delete(request: HttpRequest, job_id: str) -> HttpResponse:
     """Delete a job with its results and its recording. Returns the list."""
     job = find_job(job_id)
+    access.refuse_but_owner(job.recording, to="delete")
     retry_and_delete.delete_job(job_id=job.pk)  # False, too, is fine: another request was first
     with access.reading():
+    with access.to_read():
         return render(request, "transcription/_jobs.html", _list_context(request))
 
 
@@ -211,6 +220,7 @@ def _rows(jobs: Sequence[Job], *, text: str) -> list[Row]:
     last_segments: dict[UUID, int] = dict(segments.values_list("job").annotate(Max("pk")))
     excerpts = search.excerpts(text=text, jobs=jobs) if text else {}
     messages = status_messages(jobs)
+    shared = services.shared_by_others(jobs)
     return [
         Row(
             job,
@@ -218,6 +228,7 @@ def _rows(jobs: Sequence[Job], *, text: str) -> list[Row]:
             _whole_seconds(job.recording.known_duration),
             excerpts.get(job.pk, ()),
             last_segments.get(job.pk),
+            shared.get(job.pk),
         )
         for job in jobs
     ]
@@ -244,24 +255,35 @@ def _models(*, downloaded: bool) -> list[ModelChoice]:
 # ---- Review
 
 
+@access.open_to_links
 @page
 def review(request: HttpRequest, job_id: str) -> HttpResponse:
     """One job: play and correct its transcript."""
     job = find_job(job_id)
+    facts = _facts(request, job)
     context = {
         "job": job,
         "message": status_messages([job])[job.pk],
-        "facts": _facts(job),
+        "facts": facts,
         "modules": REVIEW_MODULES,
         "formats": [(name, FORMAT_TITLES[name]) for name in FORMATS],
         "max_speakers": MAX_SPEAKERS,
         "speeds": REVIEW_SPEEDS,
     }
+    if facts["can_share"]:
+        context |= {
+            "roles": Share.Role.choices,
+            "own_groups": services.own_groups(),
+            "link_days": links.DEFAULT_DAYS,
+            "max_link_days": links.MAX_DAYS,
+        }
     return render(request, "transcription/review.html", context)
 
 
-def _facts(job: Job) -> dict[str, Any]:
-    """The job's data for the page's scripts, embedded in the page as JSON."""
+def _facts(request: HttpRequest, job: Job) -> dict[str, Any]:
+    """The job's data for the page's scripts, embedded in the page as JSON, with what may be done to it."""
+    is_link, is_owner = access.is_link(), access.is_owner(job.recording)
+    chat_links = links.opened_recordings(request.COOKIES, for_chat=True) if is_link else ()
     return {
         "id": str(job.pk),
         "is_active": job.status in Job.ACTIVE,
@@ -273,4 +295,9 @@ def _facts(job: Job) -> dict[str, Any]:
         "model_name": job.model_name,
         "language": job.language,
         "takes_count": settings.TRANSCRIBER_DIARIZATION_ENGINE in TAKE_A_COUNT,
+        "can_change": access.can_change(job),
+        "can_share": is_owner and settings.TRANSCRIBER_ACCOUNTS != "off",
+        "can_chat": not is_link or job.recording_id in chat_links,
+        "is_owner": is_owner,
+        "is_link": is_link,
     }

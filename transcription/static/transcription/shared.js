@@ -8,7 +8,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Call the API and return the response's JSON. Throws ApiError with the service's error message. */
+/** Call the API and return the response's JSON, null if it has none. Throws ApiError with the service's error message. */
 export async function api(method, path, body) {
   const options = { method, headers: { "X-CSRFToken": csrfToken() } };
   if (body !== undefined) {
@@ -22,7 +22,7 @@ export async function api(method, path, body) {
     throw new ApiError(0, "The service cannot be reached. Is it running, and are you online?");
   }
   if (!response.ok) throw new ApiError(response.status, await detailOf(response));
-  return response.json();
+  return response.status === 204 ? null : response.json();
 }
 
 export async function detailOf(response) {

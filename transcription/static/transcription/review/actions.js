@@ -38,7 +38,7 @@ download.addEventListener("keydown", (event) => {
 document.addEventListener("click", ({ target }) => {
   if (!download.contains(target)) download.open = false;
 });
-byId("diarize").addEventListener("click", () => {
+byId("diarize")?.addEventListener("click", () => {
   showProblem(byId("diarize-problem"));
   dialog.showModal();
 });

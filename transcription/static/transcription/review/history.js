@@ -82,7 +82,7 @@ function entryElement(edit) {
   const segment = edit.changes.map(({ segment_id }) => transcript.get(segment_id)).find(Boolean);
   const buttons = element("div", { class: "fields" });
   if (segment) buttons.append(button(`Go to ${clock(segment.start)}`, () => goToSegment(segment)));
-  if (!edit.undone_at) buttons.append(button("Undo", () => undoEntry(edit)));
+  if (!edit.undone_at && facts.can_change) buttons.append(button("Undo", () => undoEntry(edit)));
   item.append(buttons);
   return item;
 }

@@ -30,18 +30,20 @@ const KEYS = {
   j: () => skip(-STEP),
   k: pauseAndResetSpeed,
   l: faster,
-  n: (event) => stepSuspects(event.shiftKey ? -1 : 1),
-  s: onSelected(chooseSpeaker),
-  r: onSelected(retranslate),
-  Enter: onSelected((segment) => edit(segment)),
   "?": () => byId("keys-dialog").showModal(),
 };
+if (!facts.is_link) KEYS.n = (event) => stepSuspects(event.shiftKey ? -1 : 1);
+if (facts.can_change) {
+  KEYS.s = onSelected(chooseSpeaker);
+  KEYS.r = onSelected(retranslate);
+  KEYS.Enter = onSelected((segment) => edit(segment));
+}
 
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.isComposing || event.altKey) return;
   if (event.target.closest(TEXT_FIELDS) || document.querySelector("dialog[open]")) return;
   if (event.ctrlKey || event.metaKey) {
-    if (event.key.toLowerCase() !== "z" || event.shiftKey) return;
+    if (event.key.toLowerCase() !== "z" || event.shiftKey || !facts.can_change) return;
     event.preventDefault();
     edits.undoLatest();
     return;
@@ -78,7 +80,7 @@ list.addEventListener("click", (event) => {
 list.addEventListener("dblclick", (event) => {
   const segment = segmentOf(event.target);
   const text = event.target.closest(".said");
-  if (!segment || !text || event.target.closest(".editor")) return;
+  if (!segment || !text || event.target.closest(".editor") || !facts.can_change) return;
   const caret = caretIn(textOf(event.target.closest(".segment")), event);
   getSelection().removeAllRanges();
   edit(segment, caret ?? segment.text.length);

@@ -84,7 +84,7 @@ function updateItem(item, segment) {
   play.setAttribute("aria-label", `${from}, play from here`);
   const name = segment.speaker ?? "No speaker";
   speaker.lastElementChild.textContent = name;
-  speaker.setAttribute("aria-label", `${name}, change the speaker`);
+  if (facts.can_change) speaker.setAttribute("aria-label", `${name}, change the speaker`);
   item.style.setProperty("--own", `var(${colourOf(segment.speaker)})`);
   showMarks(item, segment);
   if (locked.has(segment.id)) return;

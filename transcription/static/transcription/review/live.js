@@ -60,8 +60,8 @@ async function pollDecoded() {
   if (facts.is_decoded || performance.now() - polledAt < POLL_MS) return;
   polledAt = performance.now();
   try {
-    const { stages } = await api("GET", `/api/transcribe/debug/${facts.id}`);
-    facts.is_decoded ||= stages.some(({ kind, state }) => kind === "prepare" && state === "done");
+    const { is_decoded } = await api("GET", `/app/jobs/${facts.id}/playable`);
+    facts.is_decoded ||= is_decoded;
   } catch {
     return; // polled again on the next status
   }
@@ -78,7 +78,9 @@ async function onEnd(reason) {
   if (reason === "not_found") {
     facts.status = "deleted";
     byId("failure").hidden = false;
-    byId("failure-reason").textContent = "The recording was deleted.";
+    byId("failure-reason").textContent = facts.is_owner
+      ? "The recording was deleted."
+      : "The recording was deleted, or is no longer shared with you.";
     showState();
     return;
   }
@@ -106,7 +108,7 @@ export function showState() {
   byId("language").textContent = facts.language;
   byId("language").hidden = !facts.language;
   byId("progress-area").hidden = !facts.is_active;
-  byId("diarize").disabled = !facts.is_completed;
+  if (facts.can_change) byId("diarize").disabled = !facts.is_completed;
   byId("failure").hidden = facts.is_active || facts.is_completed;
   if (!byId("failure").hidden && latest) byId("failure-reason").textContent = latest.message;
 }

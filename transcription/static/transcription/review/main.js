@@ -4,6 +4,7 @@ import { notice } from "../shared.js";
 import "./actions.js";
 import "./chat.js";
 import "./keys.js";
+import "./sharing.js";
 import "./summary.js";
 import { goTo } from "./follow.js";
 import { reloadIfChanged } from "./history.js";
@@ -32,7 +33,7 @@ async function init() {
   }
   showEmptyMessage();
   if (facts.is_active) subscribe();
-  await loadSuspects();
+  if (!facts.is_link) await loadSuspects();
 }
 
 function goToLinkedTime() {
@@ -41,6 +42,7 @@ function goToLinkedTime() {
 }
 
 async function fillModels() {
+  if (!facts.can_chat) return;
   try {
     await fillLanguageModels(document.querySelectorAll(".language-models"));
   } catch (error) {
@@ -50,6 +52,7 @@ async function fillModels() {
 
 async function checkForChanges() {
   if (document.visibilityState !== "visible" || facts.is_active || transcript.revision === null) return;
+  if (facts.is_link) return; // the history, which tells, is not for links
   try {
     await reloadIfChanged();
   } catch {

@@ -1,6 +1,9 @@
 // Helpers of all modules of the review page: the job's data, elements, local storage.
 
-/** id, status, is_active, is_completed, has_failed, duration (seconds or null), is_decoded, model_name, language, takes_count */
+/**
+ * id, status, is_active, is_completed, has_failed, duration (seconds or null), is_decoded, model_name, language,
+ * takes_count; and who looks: can_change, can_share, can_chat, is_owner, is_link (a share link alone shows the page)
+ */
 export const facts = JSON.parse(document.getElementById("facts").textContent);
 
 export const byId = (id) => document.getElementById(id);

@@ -26,7 +26,7 @@ let undecided = []; // proposals
 const describe = (codes) => codes.map((code) => REASONS[code] ?? code).join("; ");
 
 export async function loadSuspects() {
-  if (!facts.is_completed) return;
+  if (!facts.is_completed || facts.is_link) return;
   try {
     ({ suspects } = await api("GET", `/api/transcribe/suspects/${facts.id}`));
     const path = `/api/retranslate/?job_id=${facts.id}&limit=${MAX_PROPOSALS}`;
@@ -69,7 +69,7 @@ function indexOfHere() {
 
 function showHere() {
   const index = indexOfHere();
-  byId("suspect-retranslate").hidden = index < 0;
+  byId("suspect-retranslate").hidden = index < 0 || !facts.can_change;
   if (index < 0) {
     byId("suspect-here").textContent = "";
     return;
@@ -124,7 +124,7 @@ function updateProposals(all) {
     .filter(({ status, decision, changes }) => status === "completed" && decision === "none" && changes.length)
     .sort((a, b) => a.start_time - b.start_time);
   const button = byId("review-proposals");
-  button.hidden = !undecided.length;
+  button.hidden = !undecided.length || !facts.can_change;
   button.textContent = undecided.length === 1 ? "Review 1 proposal" : `Review ${undecided.length} proposals`;
 }
 

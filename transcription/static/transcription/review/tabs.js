@@ -5,9 +5,11 @@ import { byId } from "./page.js";
 /** Dispatches an event with the panel's name when it is shown. */
 export const tabs = new EventTarget();
 
-const NAMES = ["transcript", "summary", "chat", "history"];
 const wide = matchMedia("(min-width: 64rem)");
 const tab = (name) => byId(`tab-${name}`);
+/** Those that who looks may use. */
+const NAMES = ["transcript", "summary", "chat", "history"].filter((name) => !tab(name).hidden);
+const [, FIRST_PANEL] = NAMES;
 let shown = "transcript";
 
 export function showTab(name, { focus = false } = {}) {
@@ -36,8 +38,9 @@ document.querySelector("[role=tablist]").addEventListener("keydown", (event) => 
 });
 
 function adaptToWidth() {
-  if (wide.matches && shown === "transcript") showTab("summary");
-  if (!wide.matches && shown === "summary") showTab("transcript");
+  if (!FIRST_PANEL) return;
+  if (wide.matches && shown === "transcript") showTab(FIRST_PANEL);
+  if (!wide.matches && shown === FIRST_PANEL) showTab("transcript");
 }
 wide.addEventListener("change", adaptToWidth);
 adaptToWidth();
