@@ -11,12 +11,13 @@ from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.db.models import F, QuerySet
+from django.db.models.expressions import OrderBy
 from django.db.models.functions import Now
 
 from retranslation import proposals
 from retranslation.models import Batch, Retranslation
 from transcription import access
-from transcription.leasing import leases, wakeups, workers
+from transcription.leasing import fairness, leases, wakeups, workers
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import is_disk_full, wait_out
 from transcription.leasing.registry import INTERACTIVE
@@ -181,21 +182,26 @@ def wake_batch_worker() -> None:
 
 
 def claimable_requests() -> "QuerySet[Retranslation]":
-    """Retranslations that clients wait for, oldest first; none if too many are being made."""
+    """Retranslations that clients wait for, in turn by person; none if too many are being made."""
     if not _leaves_a_worker_free():
         return Retranslation.objects.none()
-    return Retranslation.objects.filter(leases.claimable(), batch=None).order_by("created_at")
+    rows = Retranslation.objects.filter(leases.claimable(), batch=None)
+    return rows.order_by(_person_in_turn(), "created_at")
 
 
 def claimable_in_batches() -> "QuerySet[Retranslation]":
-    """Rows of batches, oldest batch first; none while one is being made, or if too many retranslations are."""
+    """Rows of batches, in turn by person, then oldest batch first; none while one is being made, or if too many retranslations are."""
     rows = Retranslation.objects.filter(batch__isnull=False)
     if (
         not _leaves_a_worker_free()
         or rows.filter(state=Leased.State.DOING, lease_until__gte=Now()).exists()
     ):
         return rows.none()
-    return rows.filter(leases.claimable()).order_by("batch__created_at", "start")
+    return rows.filter(leases.claimable()).order_by(_person_in_turn(), "batch__created_at", "start")
+
+
+def _person_in_turn() -> OrderBy:
+    return fairness.person_in_turn(fairness.RETRANSLATION, owner="owner")
 
 
 def claim(candidates: "QuerySet[Retranslation]") -> Retranslation | None:
@@ -205,7 +211,10 @@ def claim(candidates: "QuerySet[Retranslation]") -> Retranslation | None:
         list(_interactive_workers().select_for_update().order_by("pk").values_list("pk", flat=True))
         if not _leaves_a_worker_free():
             return None
-        return leases.claim(candidates.select_related("job__recording"))
+        row = leases.claim(candidates.select_related("job__recording"))
+        if row is not None:
+            fairness.note_served(fairness.RETRANSLATION, person_id=row.owner_id)
+        return row
 
 
 def _leaves_a_worker_free() -> bool:

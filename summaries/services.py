@@ -14,7 +14,7 @@ from chat.llm.base import Passage, Style, Transcript
 from chat.llm.text import count_words, well_formed
 from summaries.models import Summary
 from transcription import access
-from transcription.leasing import leases, wakeups
+from transcription.leasing import fairness, leases, wakeups
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import is_disk_full, wait_out
 from transcription.locks import lock_job
@@ -80,13 +80,17 @@ def load_transcript(summary: Summary) -> Transcript:
 
 
 def claimable() -> "QuerySet[Summary]":
-    """Summaries that a worker may claim now, oldest first; not those whose backoff has not passed."""
+    """Summaries that a worker may claim now, in turn by person; not those whose backoff has not passed."""
     due = Q(not_before=None) | Q(not_before__lte=Now())
-    return Summary.objects.filter(due, leases.claimable()).order_by("created_at")
+    in_turn = fairness.person_in_turn(fairness.SUMMARY, owner="owner")
+    return Summary.objects.filter(due, leases.claimable()).order_by(in_turn, "created_at")
 
 
 def claim() -> Summary | None:
-    return leases.claim(claimable())
+    summary = leases.claim(claimable())
+    if summary is not None:
+        fairness.note_served(fairness.SUMMARY, person_id=summary.owner_id)
+    return summary
 
 
 def set_model_used(*, lease: Lease, summary: Summary, model_used: str) -> None:

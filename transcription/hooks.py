@@ -1,11 +1,9 @@
 """Signals by which other apps are asked, and told: whether a person may do more, and what was done.
 
-What listens to a question refuses by raising; the error is the answer to the request. This app knows no listener, and
-with accounts off nothing listens.
+What listens to a question refuses by raising; the error is the answer to the request. This app knows no listener.
 """
 
 from typing import Any, Final
-from uuid import UUID
 
 from django.db.models import Model
 from django.dispatch import Signal
@@ -14,46 +12,48 @@ from django.http import HttpRequest
 # ---- Questions
 
 before_upload: Final = Signal()
-"""A person wants to upload a recording. Sent before it is examined. Keyword argument: `n_bytes`."""
+"""A person sends a recording, which is not read yet. Keyword arguments: `owner_id`, `n_bytes` of the request."""
 
 before_job: Final = Signal()
-"""A job is about to be made or taken up again, in this transaction. Keyword arguments: `n_bytes` that are stored for
-it, `seconds` of audio that are read for it."""
+"""A job is made in the present transaction. Keyword arguments: `owner_id`, `job_id`, `n_bytes` that are stored for it,
+`seconds` that the recording has by what it declares."""
+
+before_retry: Final = Signal()
+"""A job that ended is taken up again in the present transaction. Keyword argument: `owner_id`."""
 
 before_language_model: Final = Signal()
-"""A language model is about to be asked. No keyword arguments."""
+"""A provider's language model is about to be asked. Keyword argument: `owner_id` of who asks."""
 
 # ---- News
 
+recording_read: Final = Signal()
+"""A job's recording was decoded. Keyword arguments: `job_id`, `seconds`; 0 if it could not be read."""
+
 action_done: Final = Signal()
-"""A person did something. Keyword arguments: `request`, `action`, `kind` and `object_id` (text), `owner_id` of the
-recording (None if it is not known)."""
+"""A person did something. Keyword arguments: `request` (None if the listener is to find it), `action`, `kind`,
+`object_id`, `detail`, and `row`."""
 
 # What people do. A listener may know more of them.
 UPLOAD, READ, EXPORT, EDIT, DELETE = "upload", "read", "export", "edit", "delete"
 SHARE, UNSHARE = "share", "unshare"
 MAKE_LINK, OPEN_LINK, REVOKE_LINK = "make link", "open link", "revoke link"
-CANCEL, RETRY, DIARIZE, SUMMARIZE = "cancel", "retry", "diarize", "summarize"
+CANCEL, RETRY, DIARIZE, RERUN, SUMMARIZE = "cancel", "retry", "diarize", "rerun", "summarize"
+ASK, RETRANSLATE = "ask", "retranslate"
 
 
 def report(
-    request: HttpRequest,
-    action: str,
-    row: Model,
-    *,
-    owner_id: int | None = None,
-    object_id: Any = None,
+    request: HttpRequest | None, action: str, row: Model, *, object_id: Any = None, detail: str = ""
 ) -> None:
     """Tell the listeners of `action_done` what was done to a row; `object_id` if it is deleted by now.
 
-    Give the owner of the recording where it is known: reading one's own is no news.
+    Whoever reads reports it whether it is theirs or not: the listener finds out. `detail` never holds content.
     """
-    found: UUID | int | str = row.pk if object_id is None else object_id
     action_done.send(
         sender=type(row),
         request=request,
         action=action,
-        kind=row._meta.model_name,
-        object_id=str(found),
-        owner_id=owner_id,
+        kind=str(row._meta.model_name),
+        object_id=str(row.pk if object_id is None else object_id),
+        detail=detail,
+        row=row,
     )

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import models
 
 from transcription import access
-from transcription.leasing.models import Leased, Worker
+from transcription.leasing.models import Leased, Served, Worker
 from transcription.sharing.models import Share, ShareLink
 from transcription.speech.diarization.base import Turn
 
@@ -20,6 +20,7 @@ __all__ = (
     "Recording",
     "Segment",
     "SegmentEdit",
+    "Served",
     "Share",
     "ShareLink",
     "Stage",

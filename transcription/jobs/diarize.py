@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce, Now
 
 from transcription.jobs import status, work
 from transcription.jobs.lifecycle import advance, speaker_count_fields
-from transcription.leasing import leases
+from transcription.leasing import fairness, leases
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import DATABASE_ERRORS, wait_out
 from transcription.locks import lock_active_job
@@ -75,12 +75,15 @@ def claimable_diarizations() -> "QuerySet[Stage]":
 
 
 def claim_diarization() -> Stage | None:
-    """Claim the diarization of the oldest job that waits for one. None if none does."""
+    """Claim the next diarization: of the person in turn, that of the oldest job. None if none waits."""
     waiting = claimable_diarizations()
     if not waiting.exists():  # polled often, and a claim takes SQLite's write lock
         return None
-    stage = leases.claim(waiting.select_related("job__recording").order_by("job__created_at"))
+    in_turn = fairness.person_in_turn(fairness.DIARIZATION, owner="job__owner")
+    waiting = waiting.select_related("job__recording")
+    stage = leases.claim(waiting.order_by(in_turn, "job__created_at"))
     if stage is not None:
+        fairness.note_served(fairness.DIARIZATION, person_id=stage.job.owner_id)
         status.update_progress(job_id=stage.job_id)
     return stage
 

@@ -9,12 +9,13 @@ from django.db import transaction
 from django.db.models import Count, Max, QuerySet
 from django.db.models.functions import Now
 
+from transcription import hooks
 from transcription.jobs import status, work
 from transcription.jobs.diarize import wake_diarizer_if_ready
 from transcription.jobs.lifecycle import advance
 from transcription.jobs.signals import MixedSignal, SpeakerSignals
 from transcription.jobs.transcribe import LANGUAGE_SECONDS
-from transcription.leasing import leases
+from transcription.leasing import fairness, leases
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import is_disk_full, wait_out
 from transcription.leasing.work import Outcome
@@ -59,11 +60,12 @@ def claimable_preparations() -> "QuerySet[Stage]":
 
 
 def claim_preparation() -> Stage | None:
-    """Claim the preparation of the oldest job that waits for one. None if none does."""
-    stage = leases.claim(
-        claimable_preparations().select_related("job__recording").order_by("job__created_at")
-    )
+    """Claim the next preparation: of the person in turn, that of the oldest job. None if none waits."""
+    in_turn = fairness.person_in_turn(fairness.PREPARATION, owner="job__owner")
+    waiting = claimable_preparations().select_related("job__recording")
+    stage = leases.claim(waiting.order_by(in_turn, "job__created_at"))
     if stage is not None:
+        fairness.note_served(fairness.PREPARATION, person_id=stage.job.owner_id)
         Job.objects.filter(pk=stage.job_id, status=Job.Status.QUEUED).update(
             status=Job.Status.RUNNING,
             started_at=Now(),
@@ -243,6 +245,7 @@ def _commit(lease: Lease, job: Job, recording: dict[str, Any]) -> None:
         ):
             raise LeaseLostError
         Recording.objects.filter(pk=job.recording_id).update(**recording)
+        hooks.recording_read.send(sender=Job, job_id=job.pk, seconds=recording["duration"])
         if job.channels == Job.Channels.SPEAKERS:
             _save_speakers(job)
         wake_diarizer_if_ready(job.pk)

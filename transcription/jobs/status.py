@@ -1,6 +1,7 @@
 """A job's progress and message, computed from its rows, and the documented status documents."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,13 @@ from django.db.models import (
     F,
     Func,
     IntegerField,
-    OuterRef,
     Q,
     QuerySet,
     Subquery,
     Sum,
     When,
 )
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from transcription import access
@@ -185,7 +186,8 @@ def _too_few_speakers(job: Job) -> str:
 def status_messages(jobs: Sequence[Job]) -> dict[UUID, str]:
     """Each job's message; a job that waits for its first chunk gets its place in the queue.
 
-    Jobs take turns, chunk by chunk; jobs that had none come first, in the order of their uploads.
+    People take turns, chunk by chunk, and each person's jobs do; jobs that had none come first. So the first waiting
+    jobs of all people are before their second ones, in the order of their uploads.
     """
     messages = {job.pk: job.message for job in jobs}
     waiting = {job.pk for job in jobs if _waits_for_first_chunk(job)}
@@ -194,7 +196,7 @@ def status_messages(jobs: Sequence[Job]) -> dict[UUID, str]:
         for job_id, place, length in rows.values_list("pk", *place_in_queue().values()):
             messages[job_id] = waiting_message(place, length)
     elif waiting:  # to read the queue once takes less than to count for each
-        ids = list(_queue().order_by("created_at").values_list("pk", flat=True))
+        ids = _ids_in_turn()
         for place, job_id in enumerate(ids, 1):
             if job_id in waiting:  # else a worker claimed its first chunk just now
                 messages[job_id] = waiting_message(place, len(ids))
@@ -215,13 +217,37 @@ def _queue() -> "QuerySet[Job]":
     return Job.objects.filter(status__in=Job.ACTIVE, served_at=None)
 
 
+def _ids_in_turn() -> list[UUID]:
+    """The jobs of the queue in the order in which they will be served, as far as it is known by now."""
+    n_of_person: Counter[int] = Counter()
+    in_turn = []
+    for job_id, owner_id in _queue().order_by("created_at").values_list("pk", "owner"):
+        rank = 0  # without an owner each job takes turns for itself
+        if owner_id is not None:
+            rank = n_of_person[owner_id]
+            n_of_person[owner_id] += 1
+        in_turn.append((rank, job_id))
+    return [job_id for _, job_id in sorted(in_turn, key=lambda job: job[0])]
+
+
 def place_in_queue() -> dict[str, Case]:
     """Annotations of a job that waits for its first chunk, null for others: `place` and `queue_length`."""
-    before = _queue().filter(created_at__lte=OuterRef("created_at"))
+    place = RawSQL(_PLACE, [str(status) for status in Job.ACTIVE], output_field=IntegerField())
     return {
-        "place": Case(When(_IS_WAITING, then=count_of(before))),
+        "place": Case(When(_IS_WAITING, then=place)),
         "queue_length": Case(When(_IS_WAITING, then=count_of(_queue()))),
     }
+
+
+_PLACE = """
+    SELECT place FROM (
+        SELECT id, ROW_NUMBER() OVER (ORDER BY person_rank, created_at) AS place FROM (
+            SELECT id, created_at, CASE WHEN owner_id IS NULL THEN 1 ELSE
+                ROW_NUMBER() OVER (PARTITION BY owner_id ORDER BY created_at) END AS person_rank
+            FROM transcription_job WHERE status IN (%s, %s) AND served_at IS NULL
+        ) AS ranked
+    ) AS placed WHERE placed.id = transcription_job.id"""
+"""The place of a job of the outer query, as `_ids_in_turn` has it. Django cannot nest window functions."""
 
 
 def count_of(rows: "QuerySet[Any]") -> Subquery:

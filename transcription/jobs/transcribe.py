@@ -14,7 +14,7 @@ from transcription.jobs import status, work
 from transcription.jobs.diarize import wake_diarizer_if_ready
 from transcription.jobs.installed_models import load_engine
 from transcription.jobs.lifecycle import advance
-from transcription.leasing import leases
+from transcription.leasing import fairness, leases
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import wait_out
 from transcription.locks import lock_active_job
@@ -48,9 +48,14 @@ def _chunks_to_transcribe() -> "QuerySet[Chunk]":
 
 
 def _in_turn(chunks: "QuerySet[Chunk]") -> "QuerySet[Chunk]":
-    """Round robin: chunks of the job that was served longest ago come first."""
+    """Round robin: first the person who was served longest ago, then that person's job that was."""
     return chunks.select_related("job__recording").order_by(
-        F("job__served_at").asc(nulls_first=True), "job__created_at", "index"
+        fairness.person_in_turn(
+            fairness.CHUNK, owner="job__owner", without_owner="job__served_at"
+        ),
+        F("job__served_at").asc(nulls_first=True),
+        "job__created_at",
+        "index",
     )
 
 
@@ -68,6 +73,7 @@ def claim_chunk(*, model_name: str) -> Chunk | None:
         return None
     # After the claim's transaction, which must not wait for the job's row: see the lock order.
     Job.objects.filter(pk=chunk.job_id).update(served_at=Now())
+    fairness.note_served(fairness.CHUNK, person_id=chunk.job.owner_id)
     if chunk.index == 0:  # until now the message was the preparation's
         message = status.measure_progress(chunk.job).message
         status.set_message(job_id=chunk.job_id, message=message)

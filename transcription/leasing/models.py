@@ -1,5 +1,6 @@
-"""The rows that leasing reads and writes: units of work (abstract) and worker processes."""
+"""The rows that leasing reads and writes: units of work (abstract), worker processes, and whose turn it is."""
 
+from django.conf import settings
 from django.db import models
 
 
@@ -47,3 +48,22 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} worker on {self.machine}"
+
+
+class Served(models.Model):
+    """When workers last took up work of one kind that belongs to a person: people take turns."""
+
+    person = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    work = models.CharField(max_length=20, help_text="Its kind: see fairness.py.")
+    at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "served"
+        constraints = (
+            models.UniqueConstraint(fields=("person", "work"), name="one_row_per_person_and_work"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.work} for {self.person_id}"
