@@ -21,9 +21,8 @@ from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from transcriber_site.logs import request_id
-from transcription.leasing import schema
 from transcriber_site.logs import mask_links, request_id
+from transcription.leasing import schema
 from transcription.leasing.outages import DATABASE_ERRORS, is_disk_full
 from transcription.models import Job
 

@@ -85,11 +85,6 @@ def as_service() -> "_GeneratorContextManager[None]":
     return acting_as(SERVICE)
 
 
-def reading() -> "_GeneratorContextManager[None]":
-    """Act with the present access, but for reading: what others share to be read is there too."""
-    return acting_as(replace(current(), changes=False))
-
-
 def owner_id() -> int | None:
     """The person to whom what is made now belongs; None while accounts are off."""
     return current().user_id
@@ -174,7 +169,7 @@ def refuse_readers(model: type[models.Model], **lookup: Any) -> None:
     access = current()
     if access.sees_all or not access.changes:
         return
-    with reading():
+    with to_read():
         may_read = model._default_manager.filter(**lookup).exists()
     if may_read:
         raise PermissionDenied("This recording is shared with you to be read, not to be changed.")

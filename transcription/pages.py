@@ -179,7 +179,6 @@ def delete(request: HttpRequest, job_id: str) -> HttpResponse:
     job = find_job(job_id)
     access.refuse_but_owner(job.recording, to="delete")
     retry_and_delete.delete_job(job_id=job.pk)  # False, too, is fine: another request was first
-    with access.reading():
     with access.to_read():
         return render(request, "transcription/_jobs.html", _list_context(request))
 

@@ -50,9 +50,7 @@ def _chunks_to_transcribe() -> "QuerySet[Chunk]":
 def _in_turn(chunks: "QuerySet[Chunk]") -> "QuerySet[Chunk]":
     """Round robin: first the person who was served longest ago, then that person's job that was."""
     return chunks.select_related("job__recording").order_by(
-        fairness.person_in_turn(
-            fairness.CHUNK, owner="job__owner", without_owner="job__served_at"
-        ),
+        fairness.person_in_turn(fairness.CHUNK, owner="job__owner", without_owner="job__served_at"),
         F("job__served_at").asc(nulls_first=True),
         "job__created_at",
         "index",
