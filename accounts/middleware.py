@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.http import urlencode
 
 from accounts import identity
 from accounts.public import is_public
@@ -15,6 +16,14 @@ from transcription import access
 from transcription.sharing.links import shown_recordings
 
 SIGN_IN = "Sign in, or send an API token: Authorization: Bearer <token>."
+NO_ACCOUNTS = (
+    "This service has no accounts. Its operator can turn them on: TRANSCRIBER_ACCOUNTS=required."
+)
+SESSION_ONLY = "API tokens are not accepted here. Sign in with a browser."
+ACCOUNT_PATHS = ("/accounts/", "/api/accounts/")
+SESSION_PATHS = (*ACCOUNT_PATHS, "/admin/")
+"""What a token cannot do: a leaked one must not make others, change the password or use the admin."""
+PAGES = ("/app/", "/admin/", "/accounts/")
 MAY_NOT_WRITE = "This token may only read. Use one with the scope `write`."
 
 
@@ -34,12 +43,18 @@ class AccessMiddleware:
         if settings.TRANSCRIBER_ACCOUNTS == "off":
             access.set_person(request, request.user)
             access.narrow(access.SERVICE)
+            if request.path_info.startswith(ACCOUNT_PATHS):
+                return JsonResponse({"detail": NO_ACCOUNTS}, status=404)
             return None
         try:
             who = identity.of_request(request)
         except identity.UnknownPersonError as error:
             return _unauthorized(str(error))
         access.set_person(request, who.user)
+        if who.token is not None:
+            if request.path_info.startswith(SESSION_PATHS):
+                return JsonResponse({"detail": SESSION_ONLY}, status=403)
+            request.user = who.user
         changes = access.may_change(view, request.method)
         if changes and not who.can_write:
             return JsonResponse({"detail": MAY_NOT_WRITE}, status=403)
@@ -53,9 +68,10 @@ class AccessMiddleware:
 
 def _refuse(request: HttpRequest) -> HttpResponse:
     """A page leads to the sign-in; all else is a 401."""
-    is_page = request.path_info.startswith(("/app/", "/admin/"))
+    is_page = request.path_info.startswith(PAGES)
     if is_page and request.method in ("GET", "HEAD") and not request.headers.get("HX-Request"):
-        return redirect(f"{reverse('account_login')}?next={request.path}")
+        query = urlencode({"next": request.get_full_path()})
+        return redirect(f"{reverse('account_login')}?{query}")
     return _unauthorized(SIGN_IN)
 
 

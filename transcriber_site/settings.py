@@ -7,7 +7,7 @@ from typing import Any
 import dj_database_url
 from csp.constants import NONE, SELF
 
-from transcriber_site import __version__, data_dir, env, hosts
+from transcriber_site import __version__, data_dir, env, hosts, sign_in
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -47,6 +47,13 @@ TRANSCRIBER_MAX_UPLOAD_BYTES = env.size("TRANSCRIBER_MAX_UPLOAD_BYTES", 2 * 1024
 TRANSCRIBER_MAX_DURATION_HOURS = env.integer("TRANSCRIBER_MAX_DURATION_HOURS", 24, minimum=1)
 TRANSCRIBER_DISK_RESERVE_MB = env.integer("TRANSCRIBER_DISK_RESERVE_MB", 200, minimum=0)
 TRANSCRIBER_ACCOUNTS = env.choice("TRANSCRIBER_ACCOUNTS", "off", ["off", "required"])
+TRANSCRIBER_REGISTRATION = env.choice("TRANSCRIBER_REGISTRATION", "closed", ["closed", "open"])
+TRANSCRIBER_OIDC_ISSUER = env.url("TRANSCRIBER_OIDC_ISSUER", ["http", "https"]).rstrip("/")
+TRANSCRIBER_OIDC_CLIENT_ID = env.text("TRANSCRIBER_OIDC_CLIENT_ID")
+TRANSCRIBER_OIDC_CLIENT_SECRET = env.text("TRANSCRIBER_OIDC_CLIENT_SECRET")
+TRANSCRIBER_OIDC_NAME = env.text("TRANSCRIBER_OIDC_NAME", "single sign-on")
+TRANSCRIBER_OIDC_GROUPS_CLAIM = env.text("TRANSCRIBER_OIDC_GROUPS_CLAIM")
+TRANSCRIBER_OIDC_CREATES_PEOPLE = env.flag("TRANSCRIBER_OIDC_CREATES_PEOPLE", default=False)
 TRANSCRIBER_LOG_LEVEL = env.choice(
     "TRANSCRIBER_LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"]
 )
@@ -113,6 +120,12 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_q",
+    "knox",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "transcription",
     "accounts",
     "summaries",
@@ -132,6 +145,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.middleware.AccessMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     # Innermost, although its documentation puts it second: it is synchronous. With every other order
@@ -153,6 +167,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.context.accounts",
             ]
         },
     }
@@ -162,6 +177,14 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+
+vars().update(sign_in.SETTINGS)
+SOCIALACCOUNT_PROVIDERS = sign_in.oidc_provider(
+    issuer=TRANSCRIBER_OIDC_ISSUER,
+    client_id=TRANSCRIBER_OIDC_CLIENT_ID,
+    client_secret=TRANSCRIBER_OIDC_CLIENT_SECRET,
+    name=TRANSCRIBER_OIDC_NAME,
+)
 
 USE_TZ = True
 TIME_ZONE = "UTC"  # like the log
@@ -256,6 +279,18 @@ else:
     }.items():
         DATABASES["default"]["OPTIONS"].setdefault(option, value)
 
+# ---- Cache: in the database, so that all web processes count the same sign-ins
+
+CACHES: dict[str, Any] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "cache",  # accounts/apps.py creates the table
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    },
+    # django-q2 writes the state of its clusters there, twice a second; nothing reads it.
+    "queue": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+}
+
 # ---- Queue and wake-ups: only hints, the rows are the truth
 
 # django-q2 says so of every cluster without a timeout.
@@ -275,6 +310,7 @@ Q_CLUSTER: dict[str, Any] = {
     "recycle": 100_000,  # tasks: a new worker would have to load its model again
     "poll": 0.2,
     "catch_up": False,
+    "cache": "queue",
     "ALT_CLUSTERS": {"speech": {"scheduler": False}},
 }
 if REDIS_URL:
@@ -323,6 +359,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "APPEND_COMPONENTS": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    "SECURITY": [{}, {"token": []}],
 }
 
 # ---- Logging

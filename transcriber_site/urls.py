@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from accounts.urls import page_urlpatterns as account_urlpatterns
 from transcriber_site import views
 from transcription.urls import page_urlpatterns
 
@@ -17,7 +18,9 @@ urlpatterns = [
     path("api/chat/", include("chat.urls")),
     path("api/summary/", include("summaries.urls")),
     path("api/retranslate/", include("retranslation.urls")),
+    path("api/accounts/", include("accounts.urls")),
     path("app/", include(page_urlpatterns)),
+    path("accounts/", include(account_urlpatterns)),
     path("admin/", admin.site.urls),
 ]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
@@ -26,6 +25,7 @@ from tenacity import (
 )
 
 from accounts.first_person import adopt_ownerless
+from accounts.one_time_links import make_first_person_link
 from transcriber_site import exposure, tls
 from transcriber_site.backup.restoring import unfinished_restore
 from transcriber_site.supervisor import Child, Supervisor
@@ -35,6 +35,7 @@ from transcription.leasing.registry import INTERACTIVE, SPEECH
 WEB = "web"
 ROLES = (WEB, SPEECH, INTERACTIVE)
 DATABASE_TIMEOUT_SECONDS = 60
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _MIGRATION_LOCK = 7_203_411  # an advisory lock's key: any number that nothing else uses
 
 _logger = logging.getLogger(__name__)
@@ -85,7 +86,9 @@ class Command(BaseCommand):
             if WEB in roles:
                 _remove_incomplete_uploads()
                 children.insert(0, _web_child(host, port, endpoint))
-                self._say_how_to_begin()
+                if settings.TRANSCRIBER_ACCOUNTS != "off":
+                    address = _shown_address(host, port, is_encrypted=endpoint is not None)
+                    _say_how_to_begin(address, self.stdout.write)
                 on_tick = _StartMessage(
                     host, port, self.stdout.write, is_encrypted=endpoint is not None
                 ).write_when_up
@@ -93,16 +96,26 @@ class Command(BaseCommand):
                 self.stdout.write(f"Transcriber runs {', '.join(roles)}")
             Supervisor(children).run(on_tick=on_tick)
 
-    def _say_how_to_begin(self) -> None:
-        if settings.TRANSCRIBER_ACCOUNTS != "off" and not get_user_model().objects.exists():
-            self.stdout.write(
-                "Nobody can sign in yet. Create the first person: python manage.py createsuperuser "
-                "(in a container: docker compose exec web python manage.py createsuperuser)"
-            )
-
 
 def _do_nothing() -> None:
     """Without the web process there is no address to report."""
+
+
+def _say_how_to_begin(address: str, write: Callable[[str], None]) -> None:
+    """While there is no administrator: write a link that makes one, good for a day or until the next start."""
+    path = make_first_person_link()
+    if path is not None:
+        write(
+            "This service has no administrator yet. Within a day, open "
+            f"{address}{path} and become the first one, or use: python manage.py createsuperuser "
+            "(in a container: docker compose exec web python manage.py createsuperuser)"
+        )
+
+
+def _shown_address(host: str, port: int, *, is_encrypted: bool) -> str:
+    address = _LOOPBACK.get(host, host)
+    scheme = "https" if is_encrypted else "http"
+    return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
 
 
 def _environment() -> dict[str, str]:
@@ -173,7 +186,7 @@ class _StartMessage:
     def write_when_up(self) -> None:
         if self._done or time.monotonic() < self._next_try:
             return
-        address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
+        address = _LOOPBACK.get(self._host, self._host)
         client = self._connect(address)
         try:
             client.request("GET", "/health")
@@ -184,9 +197,8 @@ class _StartMessage:
         finally:
             client.close()
         if self._done:
-            shown = f"[{address}]" if ":" in address else address
-            scheme = "https" if self._is_encrypted else "http"
-            self._write(f"Transcriber is at {scheme}://{shown}:{self._port}")
+            shown = _shown_address(self._host, self._port, is_encrypted=self._is_encrypted)
+            self._write(f"Transcriber is at {shown}")
 
     def _connect(self, address: str) -> http.client.HTTPConnection:
         if not self._is_encrypted:
