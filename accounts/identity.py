@@ -36,7 +36,16 @@ class Identity:
 
     def access(self, *, changes: bool, recording_ids: frozenset[UUID]) -> Access:
         """What this person, and share links to these recordings, may see; and change, if that is wanted."""
-        return Access(user_id=self.user.pk, recording_ids=recording_ids, changes=changes)
+        return Access(
+            user_id=self.user.pk,
+            recording_ids=recording_ids,
+            reads_all=self._is_administrator and settings.TRANSCRIBER_ADMINS_READ_ALL,
+            changes=changes,
+        )
+
+    @property
+    def _is_administrator(self) -> bool:
+        return bool(getattr(self.user, "is_superuser", False))
 
 
 def of_request(request: HttpRequest) -> Identity:

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from accounts import identity
+from accounts import audit, identity
 from accounts.public import is_public
 from transcription import access
 from transcription.sharing.links import shown_recordings
@@ -34,7 +34,8 @@ class AccessMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        with access.acting_as(access.NOBODY):
+        source = audit.Source.of_request(request)
+        with access.acting_as(access.NOBODY), audit.from_source(source):
             return self.get_response(request)
 
     def process_view(

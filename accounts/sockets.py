@@ -7,7 +7,7 @@ from channels.db import database_sync_to_async
 from channels.sessions import CookieMiddleware
 from django.conf import settings
 
-from accounts import identity
+from accounts import audit, identity
 from transcription import access
 from transcription.live.consumers import FIND_ACCESS, LiveConsumer
 from transcription.sharing.links import shown_recordings
@@ -31,7 +31,9 @@ class AccessSockets:
         if await find_access() is None:
             await send({"type": "websocket.close"})  # before it is accepted: a 403
             return
-        await self._application(scope | {FIND_ACCESS: find_access}, receive, send)
+        client = scope.get("client") or ("",)
+        with audit.from_source(audit.Source(address=str(client[0]))):
+            await self._application(scope | {FIND_ACCESS: find_access}, receive, send)
 
 
 def access_of(scope: dict[str, Any]) -> access.Access | None:

@@ -13,6 +13,8 @@ from chat.llm.text import well_formed
 MAX_TOKENS = 100_000
 MAX_MESSAGES = 1000
 MAX_TIME_SECONDS = 1e9
+_ADDRESS_FIELDS = {"base_url", "api_base", "api_key"}
+"""What some clients send to choose a provider. An address that a request chooses could be one of this network."""
 
 
 class SegmentShape(serializers.Serializer[Any]):
@@ -112,6 +114,15 @@ class TranscriptFields(serializers.Serializer[Any]):
         max_length=200,
         help_text="GET /api/chat/models lists them.",
     )
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (sent := _ADDRESS_FIELDS & set(data)):
+            # Ignored, it would leave who sent it believe that the transcript went elsewhere.
+            raise serializers.ValidationError(
+                f"{', '.join(sorted(sent))}: requests cannot choose the provider. "
+                "Whoever runs the service does, with OPENAI_BASE_URL."
+            )
+        return super().to_internal_value(data)
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         has_text = bool(values.get("transcript")) or bool((values.get("full_text") or "").strip())

@@ -10,7 +10,7 @@ from django.db import close_old_connections
 from rest_framework import exceptions, status
 
 from chat import passages
-from chat.llm import loading
+from chat.llm import extractive, loading
 from chat.llm.base import (
     Answer,
     LanguageModelError,
@@ -21,6 +21,7 @@ from chat.llm.base import (
     Transcript,
 )
 from chat.llm.text import sentences
+from transcription import access, hooks
 from transcription.models import Job
 from transcription.request_checks import Conflict, Unavailable, find_job, not_completed_message
 
@@ -35,6 +36,7 @@ def provider() -> Provider:
         api_key=settings.OPENAI_API_KEY,
         base_url=settings.OPENAI_BASE_URL,
         default_model=settings.TRANSCRIBER_LLM_MODEL,
+        allowed_models=tuple(settings.TRANSCRIBER_LLM_ALLOWED_MODELS),
         context_tokens=settings.TRANSCRIBER_LLM_CONTEXT_TOKENS,
         timeout_seconds=float(settings.TRANSCRIBER_LLM_TIMEOUT_SECONDS),
     )
@@ -71,6 +73,12 @@ def api_error(error: LanguageModelError) -> exceptions.APIException:
     if error.problem is Problem.PROVIDER:
         return Unavailable(str(error))
     return BadRequest(str(error))
+
+
+def count_request(model_name: str) -> None:
+    """Count a request to the provider, which a listener may refuse; the built-in model costs nobody anything."""
+    if provider().is_configured and model_name != extractive.NAME:
+        hooks.before_language_model.send(sender=Provider, owner_id=access.owner_id())
 
 
 async def model_id(name: str) -> str:

@@ -20,6 +20,7 @@ from rest_framework.serializers import ValidationError
 
 from retranslation import proposals, serializers, services, waiting
 from retranslation.models import Batch, Retranslation
+from transcription import access, hooks
 from transcription.editing.changes import ConflictError
 from transcription.leasing.registry import INTERACTIVE
 from transcription.models import Job, Leased
@@ -83,7 +84,9 @@ def retranslate_clip(request: Request) -> Response:
     if job is not None:
         _check_length(span, info.duration)
     requested = _requested_range(request, data, span)
-    return _wait_for_result(services.request_clip(upload=upload, job=job, requested=requested))
+    row = services.request_clip(upload=upload, job=job, requested=requested)
+    hooks.report(request._request, hooks.RETRANSLATE, row)
+    return _wait_for_result(row)
 
 
 @extend_schema(
@@ -100,7 +103,9 @@ def retranslate_range(request: Request) -> Response:
     _require_samples(job, span)
     require_weights(data["model_name"], role=INTERACTIVE)
     requested = _requested_range(request, data, span)
-    return _wait_for_result(services.request_range(job=job, requested=requested))
+    row = services.request_range(job=job, requested=requested)
+    hooks.report(request._request, hooks.RETRANSLATE, row)
+    return _wait_for_result(row)
 
 
 def _requested_range(request: Request, data: dict[str, Any], span: Span) -> services.RequestedRange:
@@ -214,7 +219,7 @@ def list_retranslations(request: Request) -> Response:
         rows = rows.filter(is_of_segment).distinct()
         if "job_id" in query:
             history = [] if pk is None else _history(job, pk)
-    documents = _documents(rows.order_by("-created_at")[: query["limit"]])
+    documents = _documents(_reported(rows.order_by("-created_at")[: query["limit"]]))
     answer = {"retranslations": documents, "count": len(documents)}
     return Response(answer if history is None else {**answer, "history": history})
 
@@ -231,6 +236,16 @@ def _history(job: Job, segment_pk: int) -> list[dict[str, Any]]:
         }
         for change in proposals.history(job=job, segment_pk=segment_pk)
     ]
+
+
+def _reported(rows: "QuerySet[Retranslation]") -> "QuerySet[Retranslation]":
+    """The rows; that those of others are read is reported."""
+    if access.current().sees_all:
+        return rows
+    rows = rows.select_related("job__recording")
+    for row in {row.job_id or row.pk: row for row in rows}.values():
+        hooks.report(None, hooks.READ, row.job or row)
+    return rows
 
 
 def _documents(rows: "QuerySet[Retranslation]") -> list[dict[str, Any]]:
@@ -275,6 +290,8 @@ def _decide(
         raise Conflict(str(error)) from error
     except Retranslation.DoesNotExist:
         raise Http404("Retranslation not found") from None  # deleted just now
+    if row.job is not None:
+        hooks.report(request._request, hooks.EDIT, row.job)
     return Response(document)
 
 
@@ -317,6 +334,7 @@ def retranslate_suspects(request: Request) -> Response:
         model_name=_requested_name(model, request.query_params),
         asked_by=requester(request),
     )
+    hooks.report(request._request, hooks.RETRANSLATE, batch)
     return Response(_batch_document(batch))
 
 

@@ -190,7 +190,10 @@ def claimable_requests() -> "QuerySet[Retranslation]":
 
 
 def claimable_in_batches() -> "QuerySet[Retranslation]":
-    """Rows of batches, in turn by person, then oldest batch first; none while one is being made, or if too many retranslations are."""
+    """Rows of batches, in turn by person, then oldest batch first.
+
+    None while one is being made, or if too many retranslations are.
+    """
     rows = Retranslation.objects.filter(batch__isnull=False)
     if (
         not _leaves_a_worker_free()

@@ -17,7 +17,7 @@ from chat.llm import loading
 from chat.llm.base import LanguageModelError, Style
 from summaries import serializers, services
 from summaries.models import Summary
-from transcription import access
+from transcription import access, hooks
 from transcription.jobs.status import API_STATUS_OF_STATE
 from transcription.models import Leased
 from transcription.parsers import JSON_BODY, JSONParser, takes_body
@@ -43,6 +43,7 @@ def start(request: Request) -> Response:
     data = validate(serializers.SummaryRequest, request.data)
     transcript = chat.transcript_of(data)
     _require_model(data["model_name"])
+    chat.count_request(data["model_name"])
     summary = services.create_summary(
         transcript=transcript,
         transcription_id=data.get("job_id"),
@@ -50,6 +51,7 @@ def start(request: Request) -> Response:
         style=Style(data["format"]),
         max_length=data["max_length"],
     )
+    hooks.report(request._request, hooks.SUMMARIZE, summary)
     _logger.info("Summary %s: %s passages", summary.pk, len(transcript.passages))
     return Response({"job_id": str(summary.pk), "status": "processing", "message": summary.message})
 

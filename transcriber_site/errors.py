@@ -17,7 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from rest_framework import views
-from rest_framework.exceptions import ParseError, UnsupportedMediaType
+from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
@@ -141,6 +141,10 @@ def error_response(request: HttpRequest, exception: Exception) -> HttpResponse |
     """The response to an exception of a view; None where one of Django's error handlers applies."""
     if isinstance(exception, Http404 | PermissionDenied):
         return None
+    if isinstance(exception, APIException):  # raised by what a page has in common with the API
+        wait = getattr(exception, "wait", None)
+        headers = {} if wait is None else {"Retry-After": f"{wait:.0f}"}
+        return _json(exception.status_code, error_text(exception.detail), headers=headers)
     expected = expected_error(exception)
     if expected is not None:
         _logger.warning("%s %s: %r", request.method, request.path, exception)
@@ -185,7 +189,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _json(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
-def _json(status: int, detail: str) -> HttpResponse:
-    response = JsonResponse({"detail": detail}, status=status)
+def _json(status: int, detail: str, *, headers: dict[str, str] | None = None) -> HttpResponse:
+    response = JsonResponse({"detail": detail}, status=status, headers=headers)
     response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log it again
     return response

@@ -21,7 +21,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from transcription import access, recordings, serializers
+from transcription import access, hooks, recordings, serializers
 from transcription.jobs import lifecycle
 from transcription.jobs.diarize import request_diarization
 from transcription.jobs.installed_models import list_models
@@ -70,6 +70,7 @@ def models(request: Request) -> Response:
         400: serializers.Problem,
         413: serializers.Problem,
         503: serializers.Problem,
+        429: serializers.Problem,
         507: serializers.Problem,
     },
 )
@@ -77,6 +78,12 @@ def models(request: Request) -> Response:
 @parser_classes([MultiPartParser, NoForm])
 def start(request: Request) -> Response:
     """Upload a recording and start its transcription."""
+    n_bytes = str(request.META.get("CONTENT_LENGTH") or "")
+    hooks.before_upload.send(
+        sender=Job,
+        owner_id=access.owner_id(),
+        n_bytes=int(n_bytes) if n_bytes.isdecimal() else 0,
+    )
     require_one_file(request)
     data = validate(serializers.TranscriptionRequest, request.data)
     upload: TemporaryUploadedFile = data["file"]
@@ -92,6 +99,7 @@ def start(request: Request) -> Response:
         count=serializers.speaker_count(data),
         channels=data["channels"],
     )
+    hooks.report(request._request, hooks.UPLOAD, job)
     _logger.info("Job %s: %s, %s bytes", job.pk, job.recording.name, upload.size)
     return _started_response(job)
 
@@ -144,6 +152,8 @@ def cancel(request: Request, job_id: str) -> Response:
     job = find_job(job_id)
     if not cancelled and job.status != Job.Status.CANCELLED:
         raise Conflict(f"The job is {job.status}: it cannot be cancelled.")
+    if cancelled:
+        hooks.report(request._request, hooks.CANCEL, job)
     _logger.info("Job %s: cancelled by %s", job.pk, requester(request))
     return Response(status_document(job))
 
@@ -156,6 +166,7 @@ def delete(request: Request, job_id: str) -> Response:
     access.refuse_but_owner(job.recording, to="delete")
     if not delete_job(job_id=job.pk):
         raise Http404("Transcription job not found or expired")
+    hooks.report(request._request, hooks.DELETE, job, object_id=job_id)
     _logger.info("Job %s: deleted by %s", job.pk, requester(request))
     return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -235,6 +246,7 @@ def export(request: Request, job_id: str) -> HttpResponseBase:
         format=query["format"],
         options=exports.Options(speakers=query["speakers"], times=query["times"]),
     )
+    hooks.report(request._request, hooks.EXPORT, job, detail=query["format"])
     disposition = content_disposition_header(True, file.name)
     assert disposition is not None, "None only for inline files without a name"
     headers = {"Content-Disposition": disposition}
@@ -273,6 +285,7 @@ def diarize(request: Request, job_id: str) -> Response:
             )
         raise Conflict(not_completed_message(job))
     job.refresh_from_db(fields=["message"])
+    hooks.report(request._request, hooks.DIARIZE, job)
     _logger.info("Job %s: diarization requested, %s", job.pk, count)
     return _started_response(job)
 

@@ -31,7 +31,7 @@ recording_read: Final = Signal()
 
 action_done: Final = Signal()
 """A person did something. Keyword arguments: `request` (None if the listener is to find it), `action`, `kind`,
-`object_id`, `detail`, and `row`."""
+`object_id`, `detail`, `row`, and `owner_id` of the recording (None if the listener is to find it)."""
 
 # What people do. A listener may know more of them.
 UPLOAD, READ, EXPORT, EDIT, DELETE = "upload", "read", "export", "edit", "delete"
@@ -42,11 +42,18 @@ ASK, RETRANSLATE = "ask", "retranslate"
 
 
 def report(
-    request: HttpRequest | None, action: str, row: Model, *, object_id: Any = None, detail: str = ""
+    request: HttpRequest | None,
+    action: str,
+    row: Model,
+    *,
+    owner_id: int | None = None,
+    object_id: Any = None,
+    detail: str = "",
 ) -> None:
     """Tell the listeners of `action_done` what was done to a row; `object_id` if it is deleted by now.
 
-    Whoever reads reports it whether it is theirs or not: the listener finds out. `detail` never holds content.
+    Views of what is read report it whether it belongs to who reads or not: the listener finds out, sooner if it is
+    told the recording's owner. `detail` never holds content.
     """
     action_done.send(
         sender=type(row),
@@ -56,4 +63,5 @@ def report(
         object_id=str(row.pk if object_id is None else object_id),
         detail=detail,
         row=row,
+        owner_id=owner_id,
     )

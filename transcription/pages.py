@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.middleware import HtmxDetails
 
-from transcription import access
+from transcription import access, hooks
 from transcription.jobs import lifecycle, retry_and_delete
 from transcription.jobs.installed_models import list_models
 from transcription.jobs.status import status_messages
@@ -161,6 +161,7 @@ def retry(request: HttpRequest, job_id: str) -> HttpResponse:
     job = find_job(job_id)
     if not retry_and_delete.retry_failed(job_id=job.pk):
         return _conflict(job, "there is nothing to retry.")
+    hooks.report(request, hooks.RETRY, job)
     return _render_row(request, job_id)
 
 
@@ -170,6 +171,7 @@ def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
     job = find_job(job_id)
     if not lifecycle.cancel_job(job_id=job.pk):
         return _conflict(job, "it cannot be cancelled.")
+    hooks.report(request, hooks.CANCEL, job)
     return _render_row(request, job_id)
 
 
@@ -178,7 +180,8 @@ def delete(request: HttpRequest, job_id: str) -> HttpResponse:
     """Delete a job with its results and its recording. Returns the list."""
     job = find_job(job_id)
     access.refuse_but_owner(job.recording, to="delete")
-    retry_and_delete.delete_job(job_id=job.pk)  # False, too, is fine: another request was first
+    if retry_and_delete.delete_job(job_id=job.pk):  # else another request was first
+        hooks.report(request, hooks.DELETE, job, object_id=job_id)
     with access.to_read():
         return render(request, "transcription/_jobs.html", _list_context(request))
 
@@ -218,6 +221,9 @@ def _rows(jobs: Sequence[Job], *, text: str) -> list[Row]:
     segments = Segment.objects.filter(job__in=active).order_by()
     last_segments: dict[UUID, int] = dict(segments.values_list("job").annotate(Max("pk")))
     excerpts = search.excerpts(text=text, jobs=jobs) if text else {}
+    for job in jobs:
+        if job.pk in excerpts:
+            hooks.report(None, hooks.READ, job)
     messages = status_messages(jobs)
     shared = services.shared_by_others(jobs)
     return [

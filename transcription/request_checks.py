@@ -11,7 +11,7 @@ from django.http import Http404
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 
-from transcription import access
+from transcription import access, hooks
 from transcription.jobs.installed_models import list_models
 from transcription.leasing.registry import SPEECH
 from transcription.models import Job
@@ -52,15 +52,21 @@ def find_job(job_id: str) -> Job:
 
 
 def find(rows: QuerySet[Row], row_id: str, *, missing: str) -> Row:
-    """Fetch the row with this id. Raises Http404; PermissionDenied if it may be read, but is to be changed."""
+    """Fetch the row with this id, and report that it is read.
+
+    Raises Http404; PermissionDenied if it may be read, but is to be changed.
+    """
     try:
         pk = UUID(row_id)
-        return rows.get(pk=pk)
+        row = rows.get(pk=pk)
     except ValueError:
         raise Http404(missing) from None
     except ObjectDoesNotExist:
         access.refuse_readers(rows.model, pk=pk)
         raise Http404(missing) from None
+    if not access.current().changes:
+        hooks.report(None, hooks.READ, row)
+    return row
 
 
 def require_one_file(request: Request) -> None:

@@ -112,6 +112,8 @@ class Provider:
     """Empty: OpenAI's own, if there is a key."""
     default_model: str = ""
     """Empty: `gpt-3.5-turbo` if the provider lists it, else the first model that it lists."""
+    allowed_models: tuple[str, ...] = ()
+    """The models that may be used, besides the default one; empty: all that the provider lists."""
     context_tokens: int = 0
     """The context window; 0: use the one that the provider reports."""
     timeout_seconds: float = 300.0
@@ -120,6 +122,13 @@ class Provider:
     @property
     def is_configured(self) -> bool:
         return bool(self.api_key or self.base_url)
+
+    def allows(self, model: str) -> bool:
+        """Whether a model may be used. Ollama lists "llama3.2" as "llama3.2:latest"."""
+        names = (model, model.removesuffix(":latest"))
+        return not self.allowed_models or any(
+            name in self.allowed_models or name == self.default_model for name in names
+        )
 
 
 class LanguageModel(Protocol):

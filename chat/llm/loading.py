@@ -59,15 +59,16 @@ async def list_models(provider: Provider) -> list[ModelCard]:
     """List the provider's models, then the built-in one. Raises LanguageModelError."""
     if not provider.is_configured:
         return [extractive.CARD]
-    cards = await _cards(provider)
+    cards = [card for card in await _cards(provider) if provider.allows(card.id)]
     return [*(card for card in cards if card.id != extractive.NAME), extractive.CARD]
 
 
 async def resolve(name: str, provider: Provider) -> str:
     """Resolve a name to a model id.
 
-    The empty name and DEFAULT_MODEL stand for the default model: the configured one, else the first listed.
-    Raises UnknownModelError, and LanguageModelError if the provider cannot list its models.
+    The empty name and DEFAULT_MODEL stand for the default model: the configured one, else the first listed. Models
+    that may not be used are answered like those that do not exist. Raises UnknownModelError, and LanguageModelError if
+    the provider cannot list its models.
     """
     if name == extractive.NAME:
         return name
@@ -79,15 +80,20 @@ async def resolve(name: str, provider: Provider) -> str:
     if provider.default_model and (is_default or name == provider.default_model):
         return provider.default_model
     listing = await _fetch_listing(provider)
-    ids = [card.id for card in listing.cards if card.id != extractive.NAME]
+    ids = [
+        card.id for card in listing.cards if card.id != extractive.NAME and provider.allows(card.id)
+    ]
     name = name or DEFAULT_MODEL
     # Ollama lists "llama3.2" as "llama3.2:latest".
     for candidate in (name, f"{name}:latest"):
-        if candidate in ids or not listing.is_complete:
+        if candidate in ids or (not listing.is_complete and provider.allows(candidate)):
             return candidate
     if is_default and ids:
         return ids[0]
-    raise UnknownModelError(name, [*ids, extractive.NAME])
+    if is_default and not listing.is_complete and provider.allowed_models:
+        return provider.allowed_models[0]
+    known = ids if listing.is_complete else provider.allowed_models
+    raise UnknownModelError(name, [*known, extractive.NAME])
 
 
 @asynccontextmanager
@@ -114,9 +120,10 @@ async def _context_tokens(model: str, provider: Provider) -> int:
 
 async def _cards(provider: Provider) -> list[ModelCard]:
     listing = await _fetch_listing(provider)
-    if listing.is_complete or not provider.default_model:
+    if listing.is_complete:
         return list(listing.cards)
-    return [_card({"id": provider.default_model}, provider)]
+    names = dict.fromkeys((provider.default_model, *provider.allowed_models))
+    return [_card({"id": name}, provider) for name in names if name]
 
 
 async def _fetch_listing(provider: Provider) -> _Listing:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 
-from chat.llm import provider_errors, text
+from chat.llm import answer_limit, provider_errors, text
 from chat.llm.base import LanguageModelError, Message, Provider, Usage
 from chat.llm.replies import ReasoningFilter, strip_reasoning
 
@@ -247,6 +247,7 @@ class Connection:
             TimeoutError,
             ValueError,
             RecursionError,
+            answer_limit.TooLongError,
         ) as error:
             raise provider_errors.translate(error, provider=self.provider, model=model) from error
 
@@ -300,6 +301,7 @@ async def connect(provider: Provider) -> AsyncIterator[Connection]:
             verify=_ssl_context(),
             timeout=timeout,
             follow_redirects=False,  # transcripts go to the configured server only
+            event_hooks=answer_limit.event_hooks(),
         ),
     ) as client:
         client.organization = client.project = None  # otherwise sent as empty headers

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from chat.llm import text
+from chat.llm import answer_limit, text
 from chat.llm.base import LanguageModelError, Problem, Provider
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def translate(error: Exception, *, provider: Provider, model: str) -> LanguageMo
 
     if isinstance(error, openai.APIStatusError):
         return _from_status(error, provider, model)
+    if answer_limit.TooLongError in (type(error), type(error.__cause__)):
+        return invalid_response(provider, "more than any answer has, or compressed")
     is_timeout = isinstance(error, openai.APITimeoutError | httpx2.TimeoutException | TimeoutError)
     # A connect timeout means that the server is unreachable, not that its answer took too long.
     if is_timeout and not isinstance(error.__cause__, httpx2.ConnectTimeout):

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 
-from transcription import access
+from transcription import access, hooks
 from transcription.editing import serializers, services
 from transcription.editing.changes import ConflictError
 from transcription.models import Edit, Job, Segment, SegmentEdit
@@ -47,6 +47,7 @@ def segment(request: Request, segment_id: int) -> Response:
     row = Segment.objects.filter(pk=segment_id).first()
     if row is None:
         raise _segment_not_found()
+    hooks.report(None, hooks.READ, row.job)
     return Response(segment_with_words(row))
 
 
@@ -121,6 +122,8 @@ def _edit(request: Request, service: Callable[..., services.Edited], **arguments
         raise Http404("Edit not found") from None
     except Job.DoesNotExist:  # deleted meanwhile
         raise Http404("Transcription job not found or expired") from None
+    if edited.edit is not None:
+        hooks.report(request._request, hooks.EDIT, edited.edit.job)
     is_rename = edited.edit is not None and edited.edit.kind == Edit.Kind.RENAME
     document = segment_object if is_rename else segment_with_words
     return Response(

@@ -2,14 +2,14 @@
 
 import logging
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from transcription import access, recordings
+from transcription import access, hooks, recordings
 from transcription.jobs import status
 from transcription.jobs.attribute_speakers import attribute_speakers
 from transcription.leasing.leases import Lease
@@ -30,13 +30,25 @@ def create_job(
     count: SpeakerCount | None = None,
     channels: str = Job.Channels.AUTO,
 ) -> Job:
-    """Save a stored upload and its job in one transaction, and wake a worker. Deletes the files if that fails."""
+    """Save a stored upload and its job in one transaction, and wake a worker.
+
+    Deletes the files if that fails, or if a listener of `before_job` refuses it.
+    """
     diarize = diarize and channels != Job.Channels.SPEAKERS  # then the channels tell who speaks
     recording.owner_id = owner = access.owner_id()
+    job_id = uuid4()
     try:
         with transaction.atomic():
+            hooks.before_job.send(
+                sender=Job,
+                owner_id=owner,
+                job_id=job_id,
+                n_bytes=recording.size,
+                seconds=recording.declared_duration or 0.0,
+            )
             recording.save(force_insert=True)
             job = Job.objects.create(
+                id=job_id,
                 recording=recording,
                 model_name=model_name,
                 requested_language=language,
@@ -108,6 +120,8 @@ def fail_work(*, lease: Lease, job_id: UUID, error: str, can_retry: bool) -> Non
 def on_work_failed(row: Leased, *, error: str) -> None:
     """Fail the job of a stage or chunk that failed for good; without its diarization a job completes all the same."""
     assert isinstance(row, Stage | Chunk)
+    if _is_stage(row, Stage.Kind.PREPARE):
+        hooks.recording_read.send(sender=Job, job_id=row.job_id, seconds=0.0)
     if not _is_stage(row, Stage.Kind.DIARIZE):
         fail_job(job_id=row.job_id, message=error)
 

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
-from transcription import recordings
+from transcription import hooks, recordings
 from transcription.jobs import status
 from transcription.jobs.lifecycle import advance
 from transcription.leasing import leases
@@ -39,6 +39,8 @@ def retry_failed(*, job_id: UUID) -> bool:
         )
         if not changed:
             return False
+        owner_id = Job.objects.values_list("owner", flat=True).get(pk=job_id)
+        hooks.before_retry.send(sender=Job, owner_id=owner_id)
         for model in (Stage, Chunk):
             model._default_manager.filter(job=job_id).exclude(state=Leased.State.DONE).update(
                 **leases.RESET_TO_TODO

@@ -13,7 +13,7 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.urls import re_path
 
-from transcription import access
+from transcription import access, hooks
 from transcription.jobs import status as job_status
 from transcription.live import feed
 from transcription.live.looks import as_json
@@ -98,9 +98,16 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
         present: access.Access | None = await self.scope[FIND_ACCESS]()
         if present is None or present.sees_all:
             return present is not None
-        with access.acting_as(present):
-            jobs = Job.objects.filter(pk=job_id)
-        return bool(await database_sync_to_async(jobs.exists)())
+        return bool(await database_sync_to_async(_report_reading)(present, job_id))
+
+
+def _report_reading(present: access.Access, job_id: UUID) -> bool:
+    """Whether this access covers the job; if so, that it is read is reported."""
+    with access.acting_as(present):
+        job = Job.objects.select_related("recording").filter(pk=job_id).first()
+        if job is not None:
+            hooks.report(None, hooks.READ, job)
+    return job is not None
 
 
 websocket_urlpatterns = [
