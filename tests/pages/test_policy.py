@@ -1,17 +1,14 @@
 """Every page in a real browser: nothing on it is forbidden by the policy that it comes with."""
 
-import json
-import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from django.contrib import admin
-from django.urls import resolve, reverse
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from tests import UNKNOWN_ID
 from tests.browser import opened
+from tests.pages import operator
 from tests.service import Service
 
 pytestmark = [
@@ -20,27 +17,20 @@ pytestmark = [
     pytest.mark.usefixtures("one_browser"),
 ]
 
-PASSWORD = "not a common password"
-CREATE_OPERATOR = f"""
-from django.contrib.auth.models import User
-User.objects.create_superuser("operator", password={PASSWORD!r})
-"""
-LEFT_OUT = ("logout", "schema")
-"""What has no page of its own: it signs out, or is a file."""
-
 
 @pytest.fixture(scope="module")
 def job_id(service: Service, audio_dir: Path) -> str:
     job_id = service.upload(audio_dir / "jfk.flac")
     service.finished(job_id)
-    service.run("django", "shell", "--command", CREATE_OPERATOR)
+    operator.create(service)
     return job_id
 
 
 async def test_no_page_does_what_its_policy_forbids(service: Service, job_id: str) -> None:
     async with opened(service.url) as page:
-        await _sign_in(page)
-        visited = await _follow_links(page, ["/app/", "/admin/", f"/app/jobs/{job_id}/"])
+        await operator.sign_in(page)
+        paths = ["/app/", "/admin/", f"/app/jobs/{job_id}/"]
+        visited = {name async for name in operator.follow_links(page, paths)}
     lists = {
         f"{model._meta.app_label}_{model._meta.model_name}_changelist"
         for model in admin.site._registry
@@ -90,34 +80,3 @@ async def test_the_api_can_be_tried_on_its_documentation(service: Service) -> No
         await page.get_by_role("button", name="Execute").click()
         answer = page.locator(".live-responses-table .response-col_description pre").first
         await expect(answer).to_contain_text("healthy")
-
-
-async def _sign_in(page: Page) -> None:
-    await page.goto("/admin/login/?next=/admin/")
-    await page.get_by_label("Username").fill("operator")
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Log in").click()
-    await expect(page).to_have_url(re.compile(re.escape(reverse("admin:index")) + "$"))
-
-
-async def _follow_links(page: Page, paths: list[str]) -> set[str]:
-    """The names of all pages that links lead to, from these on; one of each kind is opened."""
-    visited: set[str] = set()
-    while paths:
-        path = paths.pop()
-        name = resolve(urlsplit(path).path).url_name or ""
-        if name in visited or name in LEFT_OUT:
-            continue
-        visited.add(name)
-        answer = await page.request.get(path)
-        if not answer.headers["content-type"].startswith("text/html"):
-            continue
-        assert answer.ok, path
-        await page.goto(path)
-        await page.wait_for_load_state("networkidle")
-        links = "[...document.links].filter((a) => a.origin === location.origin).map((a) => a.href)"
-        found: list[str] = json.loads(await page.evaluate(f"JSON.stringify({links})"))
-        paths += [
-            urlsplit(link)._replace(scheme="", netloc="", fragment="").geturl() for link in found
-        ]
-    return visited
