@@ -112,6 +112,17 @@ def test_the_services_have_existing_settings_and_share_files_and_secret_key(
     assert used == set(compose["volumes"])
 
 
+def test_people_sign_in_and_the_first_is_told_how_to_be_created(compose: dict[str, Any]) -> None:
+    """In a container the service listens on all addresses, which it does not without accounts."""
+    for name in OWN:
+        assert compose["services"][name]["environment"]["TRANSCRIBER_ACCOUNTS"] == "required"
+    [command] = re.findall(
+        r"docker compose exec web (python .*)", (ROOT / "compose.yaml").read_text()
+    )
+    assert command == "python manage.py createsuperuser"
+    assert "createsuperuser" in get_commands()
+
+
 def test_what_is_copied_into_the_image_is_there(dockerfile: list[dict[str, Any]]) -> None:
     assert values_of(dockerfile, "COPY") == [". ."]
     ignored = set((ROOT / ".dockerignore").read_text().split())

@@ -4,8 +4,15 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from channels.testing import WebsocketCommunicator
+from django.urls import path
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from transcriber_site import callers, proxies
+from tests.asgi_requests import ask
+from transcriber_site import asgi, callers, proxies
+from transcription.request_checks import requester
 
 PROXY, INNER, CLIENT = "10.0.0.1", "10.0.0.2", "192.0.2.7"
 
@@ -107,3 +114,72 @@ async def test_the_application_sees_the_client() -> None:
     await proxies.Forwarded(application)(scope(x_forwarded_for=CLIENT), None, None)
     assert seen[0]["client"] == [CLIENT, 0]
     assert seen[0]["transcriber.peer"] == [PROXY, 4711]
+
+
+# ---- Through the whole application
+
+
+@api_view(["GET", "POST"])
+def who(request: Request) -> Response:
+    return Response({"requester": requester(request), "url": request.build_absolute_uri()})
+
+
+urlpatterns = [path("who", who)]
+HEADERS = {
+    "Host": "notes.example.org",
+    "X-Forwarded-For": f"127.0.0.1, {CLIENT}",
+    "X-Forwarded-Proto": "https",
+    "Origin": "https://notes.example.org",
+}
+
+
+@pytest.fixture
+def _shared(settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+    settings.TRANSCRIBER_ACCOUNTS = "required"
+    settings.TRANSCRIBER_HTTPS = settings.SECURE_SSL_REDIRECT = True
+    settings.ALLOWED_HOSTS = ["notes.example.org"]
+
+
+@pytest.mark.usefixtures("_shared")
+async def test_what_is_done_is_noted_as_the_client_s() -> None:
+    status, _, document = await ask(
+        "/who", method="POST", client=(PROXY, 4711), server=("10.0.0.9", 8000), headers=HEADERS
+    )
+    assert status == 200
+    assert document == {"requester": CLIENT, "url": "https://notes.example.org/who"}
+
+
+@pytest.mark.usefixtures("_shared")
+async def test_a_client_that_speaks_like_a_proxy_is_noted_as_itself() -> None:
+    status, _, document = await ask("/who", client=(CLIENT, 4711), scheme="https", headers=HEADERS)
+    assert status == 200
+    assert document["requester"] == CLIENT
+    status, _, document = await ask("/who", client=(CLIENT, 4711), headers=HEADERS)
+    assert status == 403, "whether it was encrypted is not known"
+    assert CLIENT in document["detail"]
+
+
+@pytest.mark.usefixtures("_shared")
+@pytest.mark.parametrize(
+    ("peer", "origin", "is_accepted"),
+    [
+        (PROXY, "https://notes.example.org", True),
+        (PROXY, "http://notes.example.org", False),
+        (CLIENT, "https://notes.example.org", False),
+    ],
+)
+async def test_a_socket_behind_a_proxy_is_for_our_own_pages(
+    peer: str, origin: str, is_accepted: bool
+) -> None:
+    headers = {**HEADERS, "Origin": origin}
+    communicator = WebsocketCommunicator(
+        asgi.application,
+        "/nowhere",
+        headers=[(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    )
+    addresses = {"client": [peer, 4711], "server": ["10.0.0.9", 8000], "scheme": "ws"}
+    communicator.scope |= addresses
+    _, code = await communicator.connect()
+    await communicator.disconnect()
+    assert (code != 4403) == is_accepted, "what is accepted is closed too, as there is nothing"
