@@ -42,10 +42,6 @@ from transcriber_site.processes import raise_open_file_limit
 from transcription.disk import require_space
 from transcription.speech.media import decoder_process
 
-# bm25s, the transcript search, imports these if they are installed: 80 MB that it does not need.
-for _name in ("numba", "scipy", "jax"):
-    sys.modules.setdefault(_name, None)  # type: ignore[arg-type]  # makes the import fail
-
 # What is written of an upload without a length between two looks at the disk.
 SPACE_CHECK_BYTES = 4 * 1024**2
 CLOSE_SECONDS = 10.0
@@ -295,6 +291,10 @@ def _with_body_on_disk(application: Application) -> Application:
 
 
 if __name__ == "__main__":
+    # bm25s, the transcript search, imports these if they are installed: 80 MB that it does not need.
+    for name in ("numba", "scipy", "jax"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # makes the import fail
+
     from transcriber_site import web  # the classes of transcriber_site.web, not of __main__
 
     http_protocol.WebRequest = web.WebRequest

@@ -169,6 +169,7 @@ async def test_a_client_that_speaks_like_a_proxy_is_noted_as_itself() -> None:
         (CLIENT, "https://notes.example.org", False),
     ],
 )
+@pytest.mark.django_db(transaction=True)  # consumers close old connections
 async def test_a_socket_behind_a_proxy_is_for_our_own_pages(
     peer: str, origin: str, is_accepted: bool
 ) -> None:
