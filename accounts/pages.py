@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any, cast
 from uuid import UUID
 
+from allauth.account.adapter import get_adapter
 from allauth.account.decorators import reauthentication_required
 from allauth.account.utils import perform_login
 from allauth.mfa.models import Authenticator
@@ -36,7 +37,10 @@ View = Callable[..., HttpResponse]
 
 
 def for_administrators(view: View) -> View:
-    """Decorate a view: only administrators get it, and only soon after they gave their password or second factor."""
+    """Decorate a view: only administrators get it; what changes somebody asks for the password or second factor again.
+
+    Who has neither, because a provider signs them in, is not asked.
+    """
 
     @wraps(view)
     def check(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -45,8 +49,12 @@ def for_administrators(view: View) -> View:
         response: HttpResponse = confirmed(request, *args, **kwargs)
         return response
 
-    confirmed = reauthentication_required(view)
+    confirmed = reauthentication_required(view, allow_get=True, enabled=_can_confirm)
     return never_cache(check)
+
+
+def _can_confirm(request: HttpRequest) -> bool:
+    return bool(get_adapter().get_reauthentication_methods(request.user))
 
 
 # ---- Profile

@@ -133,6 +133,8 @@ def cases(world: World) -> list[Case]:
             query={"job_id": "{job}", "model_name": "base"},
         ),
         Case("retranslate-suspects-status", kwargs={"batch_id": "{batch}"}),
+        Case("api-token", "DELETE", {"token_id": "{token}"}, expected=(204,)),
+        Case("revoke-token", "POST", {"public_id": "{token}"}, expected=(302,)),
     ]
 
 
@@ -142,6 +144,8 @@ LISTS = (
     Case("retranslations"),
     Case("retranslations", query={"segment_id": "{segment}"}),
     Case("app"),
+    Case("api-tokens"),
+    Case("profile"),
 )
 """Lists: of what is their own for everybody."""
 
@@ -150,5 +154,26 @@ WITHOUT_OBJECTS = {
     "transcription-models": "lists the installation's models",
     "chat-models": "lists the provider's models",
     "app-models": "lists the models that can be downloaded",
+    "create-token": "makes a token of one's own",
+    "people": "for administrators: tests/accounts/test_people.py",
+    "invite": "for administrators, the same",
+    "withdraw-invitation": "for administrators, the same",
+    "change-person": "for administrators, the same",
+    "account_reauthenticate": "asks who is signed in for their own password",
+    "account_change_password": "one's own",
+    "account_set_password": "one's own, for who came through a provider",
+    "socialaccount_connections": "one's own accounts at a provider",
+    "mfa_index": "one's own second factor",
+    "mfa_reauthenticate": "asks who is signed in for their own second factor",
+    "mfa_activate_totp": "one's own second factor",
+    "mfa_deactivate_totp": "one's own second factor",
+    "mfa_view_recovery_codes": "one's own second factor",
+    "mfa_generate_recovery_codes": "one's own second factor",
+    "mfa_download_recovery_codes": "one's own second factor",
+    "mfa_list_webauthn": "one's own passkeys",
+    "mfa_add_webauthn": "one's own passkeys",
+    "mfa_reauthenticate_webauthn": "one's own passkeys",
+    "mfa_remove_webauthn": "one's own passkeys: tests/accounts/test_second_factor.py",
+    "mfa_edit_webauthn": "one's own passkeys, the same",
 }
 """Views that name nothing of anybody's, with the reason."""

@@ -50,3 +50,10 @@ def sign_in(name: str, password: str = PASSWORD, *, client: Client | None = None
 
 def is_signed_in(client: Client) -> bool:
     return client.get("/accounts/").status_code == 200
+
+
+def administrate(name: str = "boss") -> Client:
+    """A browser of an administrator who has just given the password again."""
+    client = sign_in(name)
+    client.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    return client

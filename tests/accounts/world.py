@@ -8,6 +8,8 @@ from uuid import uuid4
 from django.apps import apps
 from django.contrib.auth.models import User
 
+from accounts import tokens
+from accounts.models import ApiToken
 from retranslation import services as retranslations
 from retranslation.models import Retranslation
 from tests.retranslation.builders import accept, make_proposal, make_recorded_job
@@ -94,7 +96,11 @@ def _make_jobs(world: World) -> None:
     world.other_job = make_ended_job("Nothing secret", name="plain.wav")
     Share.objects.create(recording=job.recording, user=world.people["dave"], role=Share.Role.READER)
     loose = add_segment(Chunk.objects.get(job=failed), f"Loose {word}", 100.0)
+    token, _ = tokens.create_token(
+        request=None, person=world.people["alice"], name=word, scope="write", days=None
+    )
     world.ids = {
+        "token": str(token.public_id),
         "job": str(job.pk),
         "failed": str(failed.pk),
         "active": str(active.pk),
@@ -117,8 +123,8 @@ def scoped_models() -> list[Any]:
 
 
 def everything() -> dict[str, list[dict[str, Any]]]:
-    """All rows of all scoped models, to be compared."""
+    """All rows of all models whose rows are somebody's, to be compared."""
     return {
         model.__name__: list(model._base_manager.order_by("pk").values())
-        for model in scoped_models()
+        for model in (*scoped_models(), ApiToken)
     }
