@@ -147,6 +147,8 @@ async def test_two_people_and_whoever_has_the_link(
         for ended in (visitor, ben):
             result = await ended.request.get(f"/api/transcribe/result/{job_id}")
             assert result.status in (401, 404)
+        await visitor.reload()
+        await expect(visitor.get_by_role("heading", name="Sign in")).to_be_visible()
     token = address.rpartition("/")[2]
     assert token not in with_people.log()
 

@@ -268,6 +268,15 @@ def test_a_link_lasts_from_a_day_to_a_year(as_anna: Client, job: Job, days: obje
     assert not ShareLink.objects.exists()
 
 
+def test_a_link_is_asked_for_with_a_form_too(as_anna: Client, job: Job) -> None:
+    answer = as_anna.post(f"/api/transcribe/links/{job.pk}", {"days": "7", "note": "For curl"})
+    assert answer.status_code == 200
+    link = ShareLink.objects.get()
+    assert link.note == "For curl"
+    assert not link.allows_chat
+    assert timedelta(days=6) < link.expires_at - timezone.now() <= timedelta(days=7)
+
+
 def test_only_the_owner_makes_and_revokes_links(
     as_anna: Client, as_ben: Client, ben: User, job: Job
 ) -> None:
