@@ -23,6 +23,8 @@ class Case:
     """The status codes of success."""
     allowed_to_readers: bool = False
     """Whether who may read the recording may send it, though its method is not safe."""
+    is_for_owner: bool = False
+    """Whether only the recording's owner may send it, whatever its method."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.view} {self.kwargs or self.query or self.body}"
@@ -52,6 +54,7 @@ def cases(world: World) -> list[Case]:
             "job-row",
             "audio",
             "peaks",
+            "playable",
         )
     ]
     decisions = [
@@ -135,6 +138,21 @@ def cases(world: World) -> list[Case]:
         Case("retranslate-suspects-status", kwargs={"batch_id": "{batch}"}),
         Case("api-token", "DELETE", {"token_id": "{token}"}, expected=(204,)),
         Case("revoke-token", "POST", {"public_id": "{token}"}, expected=(302,)),
+        *_of_sharing(),
+    ]
+
+
+def _of_sharing() -> list[Case]:
+    job = {"job_id": "{job}"}
+    share, link = {**job, "share_id": "{share}"}, {**job, "link_id": "{link}"}
+    return [
+        Case("shares", kwargs=job, is_for_owner=True),
+        Case("shares", "POST", job, body={"user": "bob", "role": "reader"}, is_for_owner=True),
+        Case("share", "PATCH", share, body={"role": "editor"}, is_for_owner=True),
+        Case("share", "DELETE", share, expected=(204,), is_for_owner=True),
+        Case("share-links", kwargs=job, is_for_owner=True),
+        Case("share-links", "POST", job, body={"allows_chat": True}, is_for_owner=True),
+        Case("share-link", "DELETE", link, expected=(204,), is_for_owner=True),
     ]
 
 

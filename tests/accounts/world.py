@@ -18,6 +18,7 @@ from tests.transcription.builders import add_segment, make_ended_job
 from transcription import access
 from transcription.editing import services as editing
 from transcription.models import Chunk, Diarization, Job, Leased, Share, Stage
+from transcription.sharing.links import create_link
 from transcription.transcript.suspects import Suspect
 
 
@@ -94,7 +95,10 @@ def _make_jobs(world: World) -> None:
     active = make_ended_job(f"Just now {word}", name=f"{word}.wav", status=Job.Status.QUEUED)
     Stage.objects.create(job=active, kind=Stage.Kind.PREPARE, state=Leased.State.TODO)
     world.other_job = make_ended_job("Nothing secret", name="plain.wav")
-    Share.objects.create(recording=job.recording, user=world.people["dave"], role=Share.Role.READER)
+    share = Share.objects.create(
+        recording=job.recording, user=world.people["dave"], role=Share.Role.READER
+    )
+    link, _token = create_link(recording=job.recording, note=f"For {word}")
     loose = add_segment(Chunk.objects.get(job=failed), f"Loose {word}", 100.0)
     token, _ = tokens.create_token(
         request=None, person=world.people["alice"], name=word, scope="write", days=None
@@ -114,6 +118,8 @@ def _make_jobs(world: World) -> None:
         "clip": str(clip.pk),
         "summary": str(summary.pk),
         "own_summary": str(own_summary.pk),
+        "share": str(share.pk),
+        "link": str(link.pk),
     }
 
 
