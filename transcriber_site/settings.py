@@ -366,6 +366,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {  # both are called `role`
+        "RoleEnum": ["system", "user", "assistant"],
+        "ShareRoleEnum": "transcription.sharing.models.Share.Role",
+    },
     "APPEND_COMPONENTS": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     "SECURITY": [{}, {"token": []}],
 }
