@@ -12,6 +12,7 @@ from django.utils.timesince import timesince
 
 from retranslation import proposals, services
 from retranslation.models import Batch, Retranslation, SegmentChange
+from transcription import hooks
 from transcription.admin.base import (
     DeletableAdmin,
     ReadOnlyAdmin,
@@ -117,11 +118,12 @@ class RetranslationAdmin(DeletableAdmin):
                 self.message_user(request, f"{row}: {error}", messages.WARNING)
             else:
                 n_done += 1
+                hooks.report(request, hooks.EDIT, row)
         if n_done:
             self.message_user(request, f"{self.counted(n_done)} {done}.", messages.SUCCESS)
 
-    def delete_row(self, pk: UUID) -> None:
-        services.delete_retranslation(retranslation_id=pk)
+    def delete_row(self, pk: UUID) -> bool:
+        return services.delete_retranslation(retranslation_id=pk)
 
 
 @admin.register(Batch)

@@ -64,5 +64,5 @@ class SummaryAdmin(DeletableAdmin):
             skipped="{} skipped: not failed",
         )
 
-    def delete_row(self, pk: UUID) -> None:
-        services.delete_summary(summary_id=pk)
+    def delete_row(self, pk: UUID) -> bool:
+        return services.delete_summary(summary_id=pk)

@@ -1,6 +1,7 @@
 import time
 from typing import Any
 
+from django.conf import settings
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers, status
@@ -9,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from transcriber_site import __version__, readiness
+from transcription import access
 
 
 @extend_schema(
@@ -27,36 +29,58 @@ class Readiness(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=["ready", "starting", "not ready"])
     timestamp = serializers.FloatField()
     detail = serializers.CharField(required=False, help_text="The problems and warnings, if any.")
-    database = serializers.DictField()
-    queue = serializers.DictField(help_text="Queued messages, by role.")
-    disk = serializers.ListField(child=serializers.DictField())
+    database = serializers.DictField(required=False)
+    queue = serializers.DictField(required=False, help_text="Queued messages, by role.")
+    disk = serializers.ListField(required=False, child=serializers.DictField())
     workers = serializers.DictField(
-        help_text="How many sent a heartbeat within the last minute, by role."
+        required=False, help_text="How many sent a heartbeat within the last minute, by role."
     )
-    seen = serializers.ListField(child=serializers.DictField())
+    seen = serializers.ListField(required=False, child=serializers.DictField())
     models = serializers.ListField(
-        child=serializers.CharField(), help_text="Models that workers have loaded."
+        required=False,
+        child=serializers.CharField(),
+        help_text="Models that workers have loaded.",
     )
     warnings = serializers.ListField(
-        child=serializers.CharField(), help_text="Problems that do not stop the service."
+        required=False,
+        child=serializers.CharField(),
+        help_text="Problems that do not stop the service.",
     )
 
 
 @extend_schema(tags=["service"], responses={200: Readiness, 503: Readiness})
 @api_view(["GET", "HEAD"])
 def ready(request: Request) -> Response:
-    """Whether the service can do its work; 503 with the reasons if it cannot."""
+    """Whether the service can do its work; 503 if it cannot.
+
+    The reasons and all parts come with it: with accounts on, for administrators alone.
+    """
     state = readiness.check_readiness()
-    document = {"status": "ready", "timestamp": time.time(), **state.parts}
-    document["warnings"] = state.warnings
-    if not state.problems and not state.starting:
+    is_ready = not state.problems and not state.starting
+    document = {"status": _status(state), "timestamp": time.time()}
+    if _may_see_details(request):
+        document |= {**state.parts, "warnings": state.warnings}
+        if not is_ready:
+            document["detail"] = " ".join(state.problems + state.starting + state.warnings)
+    if is_ready:
         return Response(document)
-    detail = " ".join(state.problems + state.starting + state.warnings)
-    document |= {"status": "not ready" if state.problems else "starting", "detail": detail}
     response = Response(document, status=status.HTTP_503_SERVICE_UNAVAILABLE)
     # Probes ask every few seconds, and the response has the details: no log line.
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
+
+
+def _status(state: readiness.Readiness) -> str:
+    if state.problems:
+        return "not ready"
+    return "starting" if state.starting else "ready"
+
+
+def _may_see_details(request: Request) -> bool:
+    """Folders, machines and models are nobody's business but the operator's."""
+    if settings.TRANSCRIBER_ACCOUNTS == "off":
+        return True
+    return bool(access.person_of(request._request).is_superuser)
 
 
 @extend_schema(

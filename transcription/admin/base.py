@@ -13,9 +13,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
+from transcription import access, hooks
 from transcription.models import Recording
 from transcription.transcript.segments import clock_time
 
+NOBODY = -1
+"""The owner of a list: no person has this id, so to read it is to read what others own."""
 MAX_INLINE_ROWS = 50
 MAX_ACTION_ROWS = 500
 """Rows per action: a reverse proxy would time out a request that takes minutes."""
@@ -51,6 +54,25 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """The row of a page, whose reading is reported if it is content."""
+        row = super().get_object(request, object_id, from_field)
+        if row is not None and hasattr(row, "scope") and not hasattr(row, "is_readable"):
+            hooks.report(request, hooks.READ, row)
+        return row
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, which an administrator who reads everything reads as a whole."""
+        if hasattr(self.model, "scope") and access.current().reads_all:
+            hooks.report(
+                request, hooks.READ, self.model(), object_id="", detail="list", owner_id=NOBODY
+            )
+        return super().changelist_view(request, extra_context)
 
     def response_action(  # type: ignore[override]  # the stubs are of a later Django
         self, request: HttpRequest, queryset: "QuerySet[Any]"
@@ -125,13 +147,18 @@ class DeletableAdmin(ReadOnlyAdmin):
         return str(row)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        self.delete_row(obj.pk)
+        self._delete(request, obj.pk)
 
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> None:
         for pk in list(queryset.values_list("pk", flat=True)):
-            self.delete_row(pk)
+            self._delete(request, pk)
 
-    def delete_row(self, pk: UUID) -> None:
+    def _delete(self, request: HttpRequest, pk: Any) -> None:
+        if self.delete_row(pk):
+            hooks.report(request, hooks.DELETE, self.model(pk=pk))
+
+    def delete_row(self, pk: UUID) -> bool:
+        """Delete a row. False if it was deleted before."""
         raise NotImplementedError
 
 

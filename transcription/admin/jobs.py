@@ -24,7 +24,8 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
-from transcription.admin import downloads
+from transcription import access, hooks
+from transcription.admin import downloads, masking
 from transcription.admin.base import (
     DeletableAdmin,
     ValuesFilter,
@@ -33,7 +34,7 @@ from transcription.admin.base import (
     list_url,
     review_url,
 )
-from transcription.admin.timeline import timeline
+from transcription.admin.timeline import masked_timeline, timeline
 from transcription.jobs import diarize, lifecycle, retry_and_delete, status
 from transcription.models import Chunk, Diarization, Edit, Job, Leased, Segment, Stage
 from transcription.transcript import exports
@@ -42,6 +43,18 @@ LONG_RUNNING = timedelta(hours=1)
 STALLED = timedelta(minutes=10)
 RECENTLY = timedelta(days=1)
 MAX_EXPORTED_JOBS = 200
+STATE_LOOKUPS = {
+    "id",
+    "pk",
+    "recording",
+    "status",
+    "model_name",
+    "language",
+    "engine",
+    "created_at",
+    "owner",
+}
+"""What the jobs of other people may be filtered by."""
 NO_TRANSCRIPT = "not completed, or without speech"
 REAL_TIME_FACTOR = Case(
     When(
@@ -154,11 +167,11 @@ class JobAdmin(DeletableAdmin):
 
     @admin.display(description="recording", ordering="recording__name")
     def recording_name(self, job: Job) -> str:
-        return job.recording.name
+        return masking.masked_name(job) if masking.is_masked(job) else job.recording.name
 
     @admin.display(description="message", ordering="message")
     def short_message(self, job: Job) -> str:
-        return Truncator(job.message).chars(80)
+        return "" if masking.is_masked(job) else Truncator(job.message).chars(80)
 
     @admin.display(description="duration", ordering="recording__duration")
     def length(self, job: Job) -> str:
@@ -176,14 +189,65 @@ class JobAdmin(DeletableAdmin):
 
     @admin.display
     def review(self, job: Job) -> str:
-        return link(review_url(job.pk), "review")
+        return "" if masking.is_masked(job) else link(review_url(job.pk), "review")
 
     @admin.display(ordering="created_at")
     def age(self, job: Job) -> str:
         return timesince(job.created_at, depth=1)
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
-        return super().get_queryset(request).defer("removed_segments")
+        if not masking.is_masking():
+            return super().get_queryset(request).defer("removed_segments")
+        with access.as_service():
+            rows = super().get_queryset(request).defer("removed_segments")
+        return masking.all_jobs(rows)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
+    ) -> tuple["QuerySet[Any]", bool]:
+        """Search names in what may be read alone: whether a name is found tells what it is."""
+        if not masking.is_masking():
+            return super().get_search_results(request, queryset, search_term)
+        for word in search_term.split():
+            named = Q(is_readable=True, recording__name__icontains=word)
+            queryset = queryset.filter(Q(pk__icontains=word) | named)
+        return queryset, False
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Without `message__contains=…`, by which the address would tell what a message says."""
+        if masking.is_masking() and lookup.split("__")[0] not in STATE_LOOKUPS:
+            return False
+        return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[arg-type]
+
+    def get_sortable_by(self, request: HttpRequest) -> Any:
+        """Without the columns whose order would tell what names and messages begin with."""
+        columns = super().get_sortable_by(request)
+        if not masking.is_masking():
+            return columns
+        return [each for each in columns if each not in ("recording_name", "short_message")]
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        columns = super().get_list_display(request)
+        return (*columns, "owner") if masking.is_masking() else columns
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or not masking.is_masked(obj):
+            return fieldsets
+        [(title, options)] = fieldsets
+        fields = [each for each in options["fields"] if each not in ("recording", "message")]
+        return [(title, {**options, "fields": ("recording_name", *fields)})]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return (*super().get_readonly_fields(request, obj), "recording_name")
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Other people's jobs are named as what keeps the rest from being deleted with them."""
+        names, counts, missing, protected = super().get_deleted_objects(objs, request)
+        masked = [self.display_name(job) for job in objs if masking.is_masked(job)]
+        return names, counts, missing, [*protected, *masked]
 
     def render_change_form(
         self,
@@ -195,39 +259,62 @@ class JobAdmin(DeletableAdmin):
         obj: Job | None = None,
     ) -> HttpResponse:
         if obj is not None:
-            context |= {
-                "subtitle": self.display_name(obj),
-                "timeline": timeline(obj),
-                "review_url": review_url(obj.pk),
-                "tools": [
-                    {"url": url, "text": text.capitalize()} for url, text in _related_lists(obj)
-                ],
-            }
+            context |= {"subtitle": self.display_name(obj), **self._page_parts(request, obj)}
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def _page_parts(self, request: HttpRequest, job: Job) -> dict[str, Any]:
+        """What a job's page shows besides its fields."""
+        if masking.is_masked(job):
+            return {"timeline": masked_timeline(job)}
+        hooks.report(request, hooks.READ, job)
+        return {
+            "timeline": timeline(job),
+            "review_url": review_url(job.pk),
+            "tools": [{"url": url, "text": text.capitalize()} for url, text in _related_lists(job)],
+        }
 
     @admin.action(
         description="Rerun from scratch (deletes transcript and edits)", permissions=["change"]
     )
     def rerun(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         self._act_on_jobs(
-            request, queryset, retry_and_delete.rerun, "{} restarted", "{} skipped: deleted"
+            request,
+            queryset,
+            retry_and_delete.rerun,
+            "{} restarted",
+            "{} skipped: deleted",
+            action=hooks.RERUN,
         )
 
     @admin.action(description="Retry what failed", permissions=["change"])
     def retry_failed(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         skipped = "{} skipped: neither failed nor cancelled"
-        self._act_on_jobs(request, queryset, retry_and_delete.retry_failed, "{} retried", skipped)
+        self._act_on_jobs(
+            request,
+            queryset,
+            retry_and_delete.retry_failed,
+            "{} retried",
+            skipped,
+            action=hooks.RETRY,
+        )
 
     @admin.action(description="Run diarization (again)", permissions=["change"])
     def run_diarization(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         skipped = "{} skipped: not completed"
         done = "Diarization requested for {}"
-        self._act_on_jobs(request, queryset, diarize.request_diarization, done, skipped)
+        self._act_on_jobs(
+            request, queryset, diarize.request_diarization, done, skipped, action=hooks.DIARIZE
+        )
 
     @admin.action(description="Cancel", permissions=["change"])
     def cancel(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         self._act_on_jobs(
-            request, queryset, lifecycle.cancel_job, "{} cancelled", "{} skipped: already ended"
+            request,
+            queryset,
+            lifecycle.cancel_job,
+            "{} cancelled",
+            "{} skipped: already ended",
+            action=hooks.CANCEL,
         )
 
     def _act_on_jobs(
@@ -237,10 +324,27 @@ class JobAdmin(DeletableAdmin):
         function: Callable[..., bool],
         done: str,
         skipped: str,
+        *,
+        action: str,
     ) -> None:
-        self.act_on_each(
-            request, queryset, lambda pk: function(job_id=pk), done=done, skipped=skipped
-        )
+        def act(pk: UUID) -> bool:
+            is_done = function(job_id=pk)
+            if is_done:
+                hooks.report(request, action, Job(pk=pk))
+            return is_done
+
+        rows = self._without_masked(request, queryset)
+        self.act_on_each(request, rows, act, done=done, skipped=skipped)
+
+    def _without_masked(self, request: HttpRequest, queryset: "QuerySet[Job]") -> "QuerySet[Job]":
+        """The jobs that whoever asks may read and change; a message says how many others there are."""
+        if not masking.is_masking():
+            return queryset
+        n_masked = queryset.filter(is_readable=False).count()
+        if n_masked:
+            text = f"{self.counted(n_masked)} skipped: they belong to other people."
+            self.message_user(request, text, messages.WARNING)
+        return queryset.filter(is_readable=True)
 
     def export(
         self,
@@ -249,6 +353,7 @@ class JobAdmin(DeletableAdmin):
         format: str,  # noqa: A002
     ) -> HttpResponseBase | None:
         """Download one job's transcript as a file, or several as an archive with a list of the jobs without one."""
+        queryset = self._without_masked(request, queryset)
         n = queryset.count()
         if n > MAX_EXPORTED_JOBS:
             text = (
@@ -265,16 +370,18 @@ class JobAdmin(DeletableAdmin):
             self.message_user(request, text, messages.WARNING)
         if not ready:
             return None
+        for job in ready:
+            hooks.report(request, hooks.EXPORT, job, detail=format)
         if len(ready) == 1:
             return downloads.one_file(job=ready[0], format=format)
         lines = [f"{job.recording.name} ({job.pk}): {NO_TRANSCRIPT}" for job in skipped]
         return downloads.archive(jobs=ready, format=format, skipped=lines)
 
     def display_name(self, row: Job) -> str:
-        return f"{row.recording.name} with {row.model_name}"
+        return f"{self.recording_name(row)} with {row.model_name}"
 
-    def delete_row(self, pk: UUID) -> None:
-        retry_and_delete.delete_job(job_id=pk)
+    def delete_row(self, pk: UUID) -> bool:
+        return retry_and_delete.delete_job(job_id=pk)
 
 
 def _related_lists(job: Job) -> list[tuple[str, str]]:

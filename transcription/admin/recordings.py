@@ -69,5 +69,5 @@ class RecordingAdmin(DeletableAdmin):
     def age(self, recording: Recording) -> str:
         return timesince(recording.created_at, depth=1)
 
-    def delete_row(self, pk: UUID) -> None:
-        retry_and_delete.delete_recording(recording_id=pk)
+    def delete_row(self, pk: UUID) -> bool:
+        return retry_and_delete.delete_recording(recording_id=pk)

@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import Count, Q
 from django.utils import timezone
 
+from transcription import access
 from transcription.admin.base import counted, list_url, page_url
 from transcription.models import Chunk, Diarization, Edit, Job, Leased, Stage
 from transcription.transcript.segments import clock_time, display_time
@@ -89,6 +90,28 @@ def timeline(job: Job) -> Timeline:
         notes=notes,
         chunks_url=list_url(Chunk, query),
         edits_url=list_url(Edit, query),
+    )
+
+
+@access.as_service()
+def masked_timeline(job: Job) -> Timeline:
+    """The timeline of somebody else's job: when it did what, without names, texts, messages and errors."""
+    now = timezone.now()
+    stages = list(job.stages.all())
+    chunks, notes = _chunks(job)
+    events = [
+        *_job_events(job, stages),
+        *(_work_event(stage, STAGE_NAMES[Stage.Kind(stage.kind)], now) for stage in stages),
+        *(_work_event(chunk, _chunk_title(chunk), now) for chunk in chunks),
+        *_diarization_events(job),
+    ]
+    events = [replace(_with_offset(event, job), details="", url="") for event in events]
+    return Timeline(
+        events=sorted(events, key=_sort_key),
+        longest=max((event.seconds or 0.0 for event in events), default=0.0) or 1.0,
+        notes=notes,
+        chunks_url="",
+        edits_url="",
     )
 
 

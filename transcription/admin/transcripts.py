@@ -9,6 +9,7 @@ from django.db.models import Field, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.text import Truncator
 
+from transcription import hooks
 from transcription.admin.base import (
     JobRowAdmin,
     ModelAdmin,
@@ -164,6 +165,7 @@ class SegmentAdmin(JobRowAdmin):
                 was=form.seen(),
                 done_by=request.user.get_username(),
             )
+            hooks.report(request, hooks.EDIT, Job(pk=obj.job_id))
 
 
 class SegmentEditInline(ReadOnlyInline):
@@ -243,6 +245,7 @@ class EditAdmin(JobRowAdmin):
                 skipped["It no longer exists: the job was deleted or rerun."] += 1
             else:
                 n_done += 1
+                hooks.report(request, hooks.EDIT, Job(pk=edit.job_id))
         if n_done:
             self.message_user(request, f"{self.counted(n_done)} undone.", messages.SUCCESS)
         for text in skipped_messages(skipped, "edit"):
