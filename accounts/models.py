@@ -220,9 +220,9 @@ class AuditEntry(models.Model):
         return f"{self.name or 'somebody'}: {self.action} {self.kind} {self.object_id}".rstrip()
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        if self.pk is not None:
+        if not self._state.adding:
             raise AppendOnlyError("Entries of the audit log cannot be changed.")
-        super().save(*args, **kwargs)
+        super().save(*args, **{**kwargs, "force_insert": True})  # else an id would make it a change
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         raise AppendOnlyError("Entries of the audit log cannot be deleted: they expire.")

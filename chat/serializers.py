@@ -15,6 +15,9 @@ MAX_MESSAGES = 1000
 MAX_TIME_SECONDS = 1e9
 _ADDRESS_FIELDS = {"base_url", "api_base", "api_key"}
 """What some clients send to choose a provider. An address that a request chooses could be one of this network."""
+_NO_ADDRESS = [
+    "Requests cannot choose the provider. Whoever runs the service does, with OPENAI_BASE_URL."
+]
 
 
 class SegmentShape(serializers.Serializer[Any]):
@@ -118,10 +121,7 @@ class TranscriptFields(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (sent := _ADDRESS_FIELDS & set(data)):
             # Ignored, it would leave who sent it believe that the transcript went elsewhere.
-            raise serializers.ValidationError(
-                f"{', '.join(sorted(sent))}: requests cannot choose the provider. "
-                "Whoever runs the service does, with OPENAI_BASE_URL."
-            )
+            raise serializers.ValidationError(dict.fromkeys(sent, _NO_ADDRESS))
         return super().to_internal_value(data)
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -246,6 +246,8 @@ def test_entries_cannot_be_changed_or_deleted() -> None:
         entry.save()
     with pytest.raises(AppendOnlyError):
         entry.delete()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        AuditEntry(pk=entry.pk, action="nothing").save()
     for change in (
         lambda: AuditEntry.objects.update(name="nobody"),
         lambda: AuditEntry.objects.bulk_update([entry], ["name"]),

@@ -9,6 +9,7 @@
 the Exchange. By default the server answers REPLY, whole or streamed, as the request asks.
 """
 
+import gzip
 import json
 import select
 import socket
@@ -200,6 +201,32 @@ def send_text(content: str, *, content_type: str = "application/json") -> Behavi
     return lambda exchange: exchange.send(content, content_type=content_type)
 
 
+def never_end(exchange: Exchange) -> None:
+    """Send reasoning, which is not shown, until the client goes away."""
+    event = json.dumps({"choices": [{"delta": {"reasoning": "hm " * 20_000}}]})
+    exchange.close_connection = True
+    if exchange.body.get("stream"):
+        exchange.start_stream()
+        while not exchange.faults.is_stopping:
+            exchange.send_event(event)
+            exchange.faults.n_sent += len(event)
+    exchange.send('{"choices": [', n_missing=10**12)
+    while not exchange.faults.is_stopping:
+        exchange.wfile.write(event.encode())
+        exchange.faults.n_sent += len(event)
+
+
+def send_compressed(exchange: Exchange) -> None:
+    """An answer of 100 MB, which takes 100 KB on its way."""
+    body = gzip.compress(b'{"choices": [{"message": {"content": "' + b" " * 100_000_000 + b'"}}]}')
+    exchange.send_response(200)
+    exchange.send_header("Content-Type", "application/json")
+    exchange.send_header("Content-Encoding", "gzip")
+    exchange.send_header("Content-Length", str(len(body)))
+    exchange.end_headers()
+    exchange.wfile.write(body)
+
+
 def hang(exchange: Exchange) -> None:
     """Never answer."""
     exchange.wait(60)
@@ -253,6 +280,8 @@ class FaultServer:
         self.models: list[dict[str, Any]] = [{"id": MODEL, "meta": {"n_ctx": 8192}}]
         self.listing_status = 200
         self.n_listings = 0
+        self.n_sent = 0
+        """Bytes of answers that do not end."""
         self.n_open = 0
         """Open connections."""
         self.n_abandoned = 0

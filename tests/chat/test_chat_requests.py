@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
+from tests.chat.fault_server import FaultServer
 from tests.transcription.builders import add_segment, make_job
 from transcription.models import Job
 
@@ -185,3 +186,18 @@ def test_without_a_provider_the_built_in_model_is_listed(client: Client) -> None
     assert set(model) == {"id", "name", "description"}
     assert model["id"] == "local-extractive"
     assert "quotes" in model["description"]
+
+
+# ---- The provider's address
+
+
+@pytest.mark.parametrize("field", ["base_url", "api_base", "api_key"])
+@pytest.mark.parametrize("path", [CHAT, "/api/summary/"])
+def test_a_request_cannot_choose_the_provider(client: Client, field: str, path: str) -> None:
+    """Else whoever may ask could have this machine call any address of its network."""
+    with FaultServer() as server:
+        body = {"transcript": TRANSCRIPT, "messages": QUESTION, field: server.url}
+        answer = client.post(path, body, content_type="application/json")
+        assert answer.status_code == 400
+        assert f"{field}: Requests cannot choose the provider" in answer.json()["detail"]
+        assert (server.requests, server.n_listings) == ([], 0)

@@ -163,3 +163,36 @@ async def test_the_prompt_fills_the_reported_or_configured_context_window(
     # The estimate is one token for 2 to 3 characters of such lines.
     n_characters = sum(len(each["content"]) for each in server.requests[0]["messages"])
     assert expected_tokens * 1.2 < n_characters < expected_tokens * 3.5
+
+
+# ---- The operator's list of models
+
+
+async def test_only_models_of_the_list_are_shown_and_used(server: FaultServer) -> None:
+    provider = replace(provider_of(server), allowed_models=("big", "llama3.2", "gone"))
+    cards = await loading.list_models(provider)
+    assert [card.id for card in cards] == ["llama3.2:latest", "big", BUILT_IN]
+    assert await loading.resolve("big", provider) == "big"
+    assert await loading.resolve("llama3.2", provider) == "llama3.2:latest"
+    assert await loading.resolve("", provider) == "llama3.2:latest", "the first that is allowed"
+    assert await loading.resolve(BUILT_IN, provider) == BUILT_IN
+    for name in ("first", "gone"):
+        with pytest.raises(loading.UnknownModelError, match=f"llama3.2:latest, big, {BUILT_IN}"):
+            await loading.resolve(name, provider)
+    assert server.requests == []
+
+
+async def test_the_default_model_needs_no_entry_in_the_list(server: FaultServer) -> None:
+    provider = replace(provider_of(server, "first"), allowed_models=("big",))
+    assert [card.id for card in await loading.list_models(provider)] == ["first", "big", BUILT_IN]
+    assert await loading.resolve("", provider) == "first"
+
+
+async def test_the_list_holds_for_a_provider_without_a_model_list_too(server: FaultServer) -> None:
+    server.listing_status = 404
+    provider = replace(provider_of(server), allowed_models=("mine", "yours"))
+    assert [card.id for card in await loading.list_models(provider)] == ["mine", "yours", BUILT_IN]
+    assert await loading.resolve("yours", provider) == "yours"
+    assert await loading.resolve("", provider) == "mine"
+    with pytest.raises(loading.UnknownModelError, match=f"mine, yours, {BUILT_IN}"):
+        await loading.resolve("whatever", provider)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from chat.llm import extractive, loading, text
+from chat.llm import answer_limit, extractive, loading, text
 from chat.llm.base import (
     Answer,
     LanguageModel,
@@ -238,6 +238,27 @@ async def test_an_invalid_response_is_an_error(
 async def test_a_web_page_is_not_taken_for_an_answer(server: FaultServer, stream: bool) -> None:
     server.behave(send_text("<html>Welcome</html>", content_type="text/html"))
     assert "OPENAI_BASE_URL" in str(await error_of(server, stream=stream))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_more_than_a_bounded_answer_is_read(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """Its reasoning too, which no one sees, and the rest of a document that is parsed as a whole."""
+    monkeypatch.setattr(answer_limit, "MAX_RESPONSE_BYTES", 1_000_000)
+    server.behave(fault_server.never_end)
+    with pytest.raises(LanguageModelError, match="more than any answer has") as caught:
+        await (stream_answer(server) if stream else answer_of(server))
+    assert caught.value.problem is Problem.PROVIDER
+    assert await all_closed(server)
+    n_tries = len(server.requests)
+    assert server.n_sent < n_tries * 12_000_000, "what the sockets hold besides"
+
+
+async def test_a_compressed_answer_is_not_unpacked(server: FaultServer) -> None:
+    server.behave(fault_server.send_compressed)
+    with pytest.raises(LanguageModelError, match="or compressed"):
+        await answer_of(server)
 
 
 @pytest.mark.parametrize("content", [None, "", "  ", "<think>Hm, the launch"])
