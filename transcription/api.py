@@ -116,6 +116,7 @@ def _started_response(job: Job) -> Response:
 def list_jobs(request: Request) -> Response:
     """The jobs, newest first."""
     query = validate(serializers.JobsQuery, request.query_params)
+    hooks.report_list(request._request, Job)
     jobs = Job.objects.order_by("-created_at")
     if "status" in query:
         jobs = jobs.filter(

@@ -9,6 +9,8 @@ from django.db.models import Model
 from django.dispatch import Signal
 from django.http import HttpRequest
 
+from transcription import access
+
 # ---- Questions
 
 before_upload: Final = Signal()
@@ -40,6 +42,9 @@ MAKE_LINK, OPEN_LINK, REVOKE_LINK = "make link", "open link", "revoke link"
 CANCEL, RETRY, DIARIZE, RERUN, SUMMARIZE = "cancel", "retry", "diarize", "rerun", "summarize"
 ASK, RETRANSLATE = "ask", "retranslate"
 
+NOBODY: Final = -1
+"""The owner of a list: no person has this id, so to read it is to read what others own."""
+
 
 def report(
     request: HttpRequest | None,
@@ -65,3 +70,9 @@ def report(
         row=row,
         owner_id=owner_id,
     )
+
+
+def report_list(request: HttpRequest, model: type[Model]) -> None:
+    """Tell the listeners that a list was read, if whoever reads it sees all people's rows there."""
+    if access.current().reads_all:
+        report(request, READ, model(), object_id="", owner_id=NOBODY, detail="list")

@@ -198,6 +198,7 @@ def _conflict(job: Job, why: str) -> HttpResponse:
 
 
 def _list_context(request: HttpRequest) -> dict[str, Any]:
+    hooks.report_list(request, Job)
     text, status = _search_text(request), request.GET.get("status", "")
     jobs = search.find_jobs(text=text)
     if status in STATUS_FILTERS:

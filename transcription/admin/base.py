@@ -13,12 +13,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from transcription import access, hooks
+from transcription import hooks
 from transcription.models import Recording
 from transcription.transcript.segments import clock_time
 
-NOBODY = -1
-"""The owner of a list: no person has this id, so to read it is to read what others own."""
 MAX_INLINE_ROWS = 50
 MAX_ACTION_ROWS = 500
 """Rows per action: a reverse proxy would time out a request that takes minutes."""
@@ -68,10 +66,8 @@ class ReadOnlyAdmin(ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The list, which an administrator who reads everything reads as a whole."""
-        if hasattr(self.model, "scope") and access.current().reads_all:
-            hooks.report(
-                request, hooks.READ, self.model(), object_id="", detail="list", owner_id=NOBODY
-            )
+        if hasattr(self.model, "scope"):
+            hooks.report_list(request, self.model)
         return super().changelist_view(request, extra_context)
 
     def response_action(  # type: ignore[override]  # the stubs are of a later Django
