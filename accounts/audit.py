@@ -5,10 +5,10 @@ exports are. One thing is one entry for ten minutes, so that a page that is open
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,15 +19,17 @@ from django.db.models import Model
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
+from accounts import events
 from accounts.models import AuditEntry
 from transcription import access, hooks
 from transcription.models import Job, Recording
 
 SIGN_IN, FAILED_SIGN_IN, SIGN_OUT = "sign in", "failed sign-in", "sign out"
-MAKE_TOKEN, REVOKE_TOKEN = "make token", "revoke token"
+CHANGE_PASSWORD, ADD_FACTOR, REMOVE_FACTOR = "change password", "add factor", "remove factor"
 ONE_ENTRY = timedelta(minutes=10)
 """For so long the same person's same action on the same object is one entry."""
-LINK_NAME = "(share link)"
+LINK_NAME, OPERATOR_NAME = "(share link)", "(operator)"
+"""Who is no person: whoever has a link, and whoever runs commands on the machine."""
 MAX_EXPIRED_AT_ONCE = 10_000
 
 
@@ -37,6 +39,8 @@ class Source:
 
     address: str = ""
     request: HttpRequest | None = None
+    token: str = ""
+    """The name of the API token that was sent."""
 
     @classmethod
     def of_request(cls, request: HttpRequest) -> "Source":
@@ -57,6 +61,11 @@ def from_source(source: Source) -> Iterator[None]:
         _source.reset(token)
 
 
+def set_token(name: str) -> None:
+    """The present request was sent with an API token of this name."""
+    _source.set(replace(_source.get(Source()), token=name))
+
+
 def record(
     action: str,
     *,
@@ -72,12 +81,14 @@ def record(
     """
     if settings.TRANSCRIBER_ACCOUNTS == "off":
         return
-    source = _source.get(Source()) if request is None else Source.of_request(request)
+    source = _source.get(Source())
+    if request is not None:
+        source = replace(Source.of_request(request), token=source.token)
     person_id, name = _who(source, person)
     values = {
         "person_id": person_id,
         "name": name[:150],
-        "token": str(getattr(source.request, "token_name", ""))[:100],
+        "token": source.token[:100],
         "address": source.address[:45],
         "action": action[:50],
         "kind": kind[:50],
@@ -98,6 +109,8 @@ def _who(source: Source, person: Any) -> tuple[int | None, str]:
     if present.user_id is not None:  # a socket's
         people = get_user_model()._default_manager.filter(pk=present.user_id)
         return present.user_id, str(people.values_list("username", flat=True).first() or "")
+    if present.sees_all:
+        return None, OPERATOR_NAME
     return None, LINK_NAME if present.recording_ids else ""
 
 
@@ -142,7 +155,7 @@ def _owner_of(row: Any) -> int | None:
         return row.recording.owner_id
     belongs_to = row.serializable_value(row.scope.field)
     if belongs_to is None:
-        return row.owner_id  # type: ignore[no-any-return]
+        return row.owner_id
     recordings = Recording._base_manager.filter(**{row.scope.lookup: belongs_to})
     return recordings.values_list("owner", flat=True).first()
 
@@ -167,6 +180,41 @@ def on_failed_sign_in(
     if person is None and email:
         person = people.filter(email__iexact=email).first()
     record(FAILED_SIGN_IN, request=request, person=person)
+
+
+def on_person_changed(
+    *, request: HttpRequest | None, person: Any, action: str, details: str, **_: Any
+) -> None:
+    """Note what was done to a person; whoever joins or uses a link does it themselves."""
+    record(
+        action,
+        kind="user" if person else "invitation",
+        object_id=str(person.pk) if person else "",
+        detail=details,
+        request=request,
+        person=person if action in (events.JOINED, events.PASSWORD_RESET) else None,
+    )
+
+
+def on_token_changed(
+    *, request: HttpRequest | None, person: Any, token: Any, action: str, **_: Any
+) -> None:
+    record(
+        action,
+        kind="apitoken",
+        object_id=str(token.public_id),
+        detail=f"{token.name}, {token.scope}",
+        request=request,
+    )
+
+
+def on_own_change(action: str) -> Callable[..., None]:
+    """A listener that notes what people change of their own sign-in."""
+
+    def listen(*, request: HttpRequest | None, user: Any, **_: Any) -> None:
+        record(action, kind="user", object_id=str(user.pk), request=request, person=user)
+
+    return listen
 
 
 def on_admin_log(*, instance: Any, created: bool, raw: bool = False, **_: Any) -> None:
@@ -200,7 +248,9 @@ def _changed_fields(entry: Any) -> str:
 
 
 def connect() -> None:
-    """Listen to what `transcription`, Django's sign-in and its admin say."""
+    """Listen to what `transcription`, the sign-in, people's pages and Django's admin say."""
+    from allauth.account import signals as account
+    from allauth.mfa import signals as mfa
     from django.contrib.admin.models import LogEntry
     from django.db.models.signals import post_save
 
@@ -208,4 +258,13 @@ def connect() -> None:
     user_logged_in.connect(on_sign_in, dispatch_uid="audit")
     user_logged_out.connect(on_sign_out, dispatch_uid="audit")
     user_login_failed.connect(on_failed_sign_in, dispatch_uid="audit")
+    events.person_changed.connect(on_person_changed, dispatch_uid="audit")
+    events.token_changed.connect(on_token_changed, dispatch_uid="audit")
+    for signal, action in (
+        (account.password_changed, CHANGE_PASSWORD),
+        (account.password_set, CHANGE_PASSWORD),
+        (mfa.authenticator_added, ADD_FACTOR),
+        (mfa.authenticator_removed, REMOVE_FACTOR),
+    ):
+        signal.connect(on_own_change(action), weak=False, dispatch_uid=f"audit: {action}")
     post_save.connect(on_admin_log, sender=LogEntry, dispatch_uid="audit")

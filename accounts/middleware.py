@@ -53,6 +53,7 @@ class AccessMiddleware:
             return _unauthorized(str(error))
         access.set_person(request, who.user)
         if who.token is not None:
+            audit.set_token(who.token.name)
             if request.path_info.startswith(SESSION_PATHS):
                 return JsonResponse({"detail": SESSION_ONLY}, status=403)
             request.user = who.user

@@ -31,8 +31,9 @@ async def _bound(response: "httpx2.Response") -> None:
 
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise TooLongError
-    stream = response.stream
-    assert isinstance(stream, httpx2.AsyncByteStream), "the client is an asynchronous one"
+    received = response.stream
+    assert isinstance(received, httpx2.AsyncByteStream), "the client is an asynchronous one"
+    stream: httpx2.AsyncByteStream = received
 
     class Bounded(httpx2.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.django_db
 SHARED_BY_ALL = {
     "accounts": "people's own models, each filtered by its views",
     "transcription.Worker": "heartbeats of the installation's workers",
+    "transcription.Served": "when workers last served each person; no view shows it",
 }
 """Models of ours whose rows belong to nobody, with the reason."""
 

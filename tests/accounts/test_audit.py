@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth import authenticate
+from asgiref.sync import async_to_sync
+from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.db import IntegrityError, connection, transaction
-from django.test import Client
+from django.http import HttpRequest
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from accounts import audit, recovery
+from accounts import audit, people, recovery, tokens
 from accounts.models import AppendOnlyError, AuditEntry
 from tests.accounts.people import client_of, make_job_of, make_person
 from tests.transcription.builders import MODEL
+from transcriber_site import asgi
 from transcription.models import Job, Recording, Segment, Share
 
 pytestmark = pytest.mark.django_db
@@ -90,7 +94,7 @@ def test_reading_what_is_shared_is_an_entry_and_reading_ones_own_is_none(
     assert reader.get(url, REMOTE_ADDR="192.0.2.7").status_code == 200
     assert entries() == [("bert", "read", "job", str(job.pk))]
     entry = AuditEntry.objects.get()
-    assert (entry.address, entry.person.username) == ("192.0.2.7", "bert")
+    assert (entry.address, entry.person) == ("192.0.2.7", User.objects.get(username="bert"))
     assert abs(entry.at - timezone.now()) < timedelta(seconds=10)
 
 
@@ -180,20 +184,29 @@ def test_a_summary_is_an_entry(reader: Client, job: Job) -> None:
 # ---- Signing in
 
 
-def test_signing_in_and_failing_to_are_entries(anna: User) -> None:
+def sign_in(name: str, password: str) -> Client:
+    cache.clear()  # no sign-in of another test counts
     client = Client()
-    assert client.login(username="anna", password="password of anna")
-    client.logout()
-    assert authenticate(username="anna", password="wrong") is None
+    client.post("/accounts/login/", {"login": name, "password": password}, REMOTE_ADDR="192.0.2.7")
+    return client
+
+
+def test_signing_in_and_failing_to_are_entries(anna: User) -> None:
+    client = sign_in("anna", "password of anna")
+    assert client.get("/app/").status_code == 200
+    client.post("/accounts/logout/")
+    assert sign_in("anna", "wrong").get("/app/").status_code == 302
     assert [entry[:2] for entry in entries()] == [
         ("anna", "sign in"),
         ("anna", "sign out"),
         ("anna", "failed sign-in"),
     ]
+    addresses = set(AuditEntry.objects.exclude(action="sign out").values_list("address", flat=True))
+    assert addresses == {"192.0.2.7"}
 
 
 def test_a_password_typed_as_a_name_is_not_noted(anna: User) -> None:
-    assert authenticate(username="password of anna", password="") is None
+    sign_in("password of anna", "anna")
     assert entries() == [("", "failed sign-in", "", "")]
 
 
@@ -300,3 +313,93 @@ def test_without_accounts_nothing_is_noted(client: Client, job: Job, settings: A
     assert client.get(f"/api/transcribe/export/{job.pk}?format=srt").status_code == 200
     assert client.delete(f"/api/transcribe/jobs/{job.pk}").status_code == 204
     assert entries() == []
+
+
+# ---- Tokens, people, sockets
+
+
+def test_what_a_program_does_is_noted_with_its_token(anna: User, job: Job) -> None:
+    bert = make_person("bert")
+    Share.objects.create(recording=job.recording, user=bert)
+    _, text = tokens.create_token(
+        request=None, person=bert, name="nightly copy", scope="read", days=None
+    )
+    program = Client(headers={"Authorization": f"Bearer {text}"})
+    assert program.get(f"/api/transcribe/result/{job.pk}").status_code == 200
+    entry = AuditEntry.objects.get(action="read")
+    assert (entry.name, entry.token, entry.object_id) == ("bert", "nightly copy", str(job.pk))
+    assert text not in str(list(AuditEntry.objects.values()))
+
+
+def test_making_and_revoking_a_token_are_entries(own: Client) -> None:
+    url = "/api/accounts/tokens"
+    made = own.post(url, {"name": "script", "scope": "write"}, "application/json").json()
+    assert own.delete(f"{url}/{made['id']}").status_code == 204
+    assert entries() == [
+        ("anna", "token made", "apitoken", made["id"]),
+        ("anna", "token revoked", "apitoken", made["id"]),
+    ]
+    assert AuditEntry.objects.filter(detail="script, write").count() == 2
+
+
+def test_what_is_done_to_people_is_noted_with_who_did_it(root: Client, anna: User) -> None:
+    people.set_administrator(request=_request_of("root"), person=anna, administrator=True)
+    assert entries() == [("root", "made administrator", "user", str(anna.pk))]
+
+
+def test_what_the_operator_does_on_the_machine_is_noted_too(anna: User) -> None:
+    people.set_groups(request=None, person=anna, groups=[])
+    assert entries() == [("(operator)", "groups changed", "user", str(anna.pk))]
+
+
+def _request_of(name: str) -> HttpRequest:
+    request = RequestFactory().post("/accounts/people/")
+    request.user = User.objects.get(username=name)
+    return request
+
+
+def test_sharing_and_links_are_entries_without_the_links_token(own: Client, job: Job) -> None:
+    make_person("bert")
+    answer = own.post(
+        f"/api/transcribe/shares/{job.pk}",
+        {"user": "bert", "role": "reader"},
+        content_type="application/json",
+    )
+    assert answer.status_code == 200, answer.content
+    made = own.post(f"/api/transcribe/links/{job.pk}", {}, content_type="application/json")
+    assert made.status_code == 200, made.content
+    token = made.json()["url"].rstrip("/").rpartition("/")[2]
+    visitor = Client()
+    assert (
+        visitor.get(f"/app/shared/{token}", REMOTE_ADDR="192.0.2.9", follow=True).status_code == 200
+    )
+    done = [entry[:2] for entry in entries()]
+    assert done[:2] == [("anna", "share"), ("anna", "make link")]
+    assert ("", "open link") in done or ("(share link)", "open link") in done
+    assert ("(share link)", "read") in done
+    assert token not in str(list(AuditEntry.objects.values()))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_listening_to_what_is_shared_is_reading_it(anna: User, job: Job) -> None:
+    bert = make_person("bert")
+    Share.objects.create(recording=job.recording, user=bert)
+    for person in (anna, bert):
+        cookie = client_of(person).cookies["sessionid"].value
+        async_to_sync(_listen)(str(job.pk), cookie)
+    read = AuditEntry.objects.filter(action="read")
+    assert [(entry.name, entry.address, entry.object_id) for entry in read] == [
+        ("bert", "192.0.2.8", str(job.pk))
+    ]
+
+
+async def _listen(job_id: str, cookie: str) -> None:
+    headers = [(b"host", b"localhost"), (b"cookie", f"sessionid={cookie}".encode())]
+    socket = WebsocketCommunicator(
+        asgi.application, f"/api/transcribe/live/{job_id}", headers=headers
+    )
+    socket.scope |= {"client": ("192.0.2.8", 1), "server": ("127.0.0.1", 8000)}
+    accepted, _ = await socket.connect(timeout=10)
+    assert accepted
+    while (await socket.receive_output(timeout=10))["type"] != "websocket.close":
+        pass

@@ -340,11 +340,11 @@ class JobAdmin(DeletableAdmin):
         """The jobs that whoever asks may read and change; a message says how many others there are."""
         if not masking.is_masking():
             return queryset
-        n_masked = queryset.filter(is_readable=False).count()
+        n_masked = queryset.filter(Q(is_readable=False)).count()
         if n_masked:
             text = f"{self.counted(n_masked)} skipped: they belong to other people."
             self.message_user(request, text, messages.WARNING)
-        return queryset.filter(is_readable=True)
+        return queryset.filter(Q(is_readable=True))
 
     def export(
         self,
