@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -151,11 +151,11 @@ def on_action(
 
 def _owner_of(row: Any) -> int | None:
     """The owner of the recording that a row was made of; of the row, if it was made of a text that was sent."""
-    if isinstance(row, Job) and Job.recording.is_cached(row):  # type: ignore[attr-defined]
+    if isinstance(row, Job) and Job.recording.is_cached(row):
         return row.recording.owner_id
     belongs_to = row.serializable_value(row.scope.field)
     if belongs_to is None:
-        return row.owner_id
+        return cast("int | None", row.owner_id)
     recordings = Recording._base_manager.filter(**{row.scope.lookup: belongs_to})
     return recordings.values_list("owner", flat=True).first()
 

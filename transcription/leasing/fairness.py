@@ -3,7 +3,9 @@
 Work without an owner, as all is while accounts are off, has no turn of a person: its own order decides.
 """
 
-from django.db.models import Case, Expression, F, OuterRef, Subquery, When
+from typing import Any
+
+from django.db.models import Case, F, OuterRef, Subquery, When
 from django.db.models.expressions import OrderBy
 from django.db.models.functions import Now
 
@@ -18,7 +20,7 @@ def person_in_turn(work: str, *, owner: str, without_owner: str | None = None) -
 
     `without_owner` is the path to a time that stands in for the person's where there is no owner.
     """
-    served: Expression = Subquery(
+    served: Case | Subquery[Any] = Subquery(
         Served.objects.filter(person=OuterRef(owner), work=work).values("at")
     )
     if without_owner is not None:
