@@ -7,7 +7,8 @@ that take the same locks in another order can deadlock, and PostgreSQL then abor
 Outside that order, because neither waits while it holds another lock: `leases.claim` locks one row and skips rows
 that are locked; `Lease.renew` is an UPDATE of one row. Before its claim `retranslation.services.claim` locks the
 rows of workers, which nobody locks who holds another lock. On SQLite each transaction holds the database's only write
-lock from its start, so nothing can deadlock there.
+lock from its start, so nothing can deadlock there. What listens to `hooks.before_job` and `before_retry` may lock rows
+of its own after the job's, and then no other.
 """
 
 from uuid import UUID
