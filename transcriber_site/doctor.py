@@ -201,8 +201,13 @@ def _addresses() -> Iterator[Finding]:
 def _accounts() -> Iterator[Finding]:
     people = get_user_model()._default_manager.filter(is_active=True)
     n_people, n_administrators = people.count(), people.filter(is_superuser=True).count()
-    if getattr(settings, "TRANSCRIBER_ACCOUNTS", "off") == "off":
-        yield _note("accounts", "Off: whoever reaches the port can use the service.")
+    if settings.TRANSCRIBER_ACCOUNTS == "off":
+        who = (
+            "whoever reaches the port (TRANSCRIBER_OPEN)"
+            if settings.TRANSCRIBER_OPEN
+            else "whoever uses this machine"
+        )
+        yield _note("accounts", f"Off: {who} can use the service.")
     elif not n_administrators:
         yield _problem(
             "accounts",

@@ -114,6 +114,18 @@ def test_accounts_without_an_administrator_are_a_problem(settings: Any) -> None:
     assert problems("accounts") == []
 
 
+@pytest.mark.parametrize(
+    ("is_open", "who"), [(True, "whoever reaches the port"), (False, "whoever uses this machine")]
+)
+def test_without_accounts_it_says_who_can_use_the_service(
+    settings: Any, is_open: bool, who: str
+) -> None:
+    settings.TRANSCRIBER_ACCOUNTS, settings.TRANSCRIBER_OPEN = "off", is_open
+    [found] = [each for each in doctor.examine() if each.topic == "accounts"]
+    assert found.level is Level.NOTE
+    assert who in found.text
+
+
 def test_a_full_disk_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1_000_000))
