@@ -48,7 +48,7 @@ CONDITIONS = {
         ("Q(owner=access.user_id)\n", "Q()\n"),
         ("Q(user=access.user_id) | Q(group", "Q() | Q(group"),
         ('recording=OuterRef("pk")', "pk__gt=0"),
-        ("=True}, owner=access.user_id)", "=True})"),
+        ('": True}, owner=access.user_id)', '": True})'),
     ),
     "accounts/middleware.py": (
         ("if changes and not who.can_write:", "if False:"),
@@ -73,6 +73,7 @@ NEVER_ALONE = {
     "asks, or of a token or cookie that is checked first",
     ("transcription/sharing/pages.py", "Job"): "of a link that was opened by its token",
     ("transcription/sharing/services.py", "Share"): "of a recording whose owner asks",
+    ("transcription/sharing/services.py", "Group"): "names of groups, which are nobody's own",
     ("transcription/sharing/services.py", "Job"): "only ids, of jobs that were found before",
     ("summaries/services.py", "Summary"): "creates a row, or a worker's",
     ("retranslation/services.py", "Retranslation"): "creates a row, or a worker's",
