@@ -14,7 +14,7 @@ from transcription.leasing import registry, workers
 
 pytestmark = pytest.mark.both
 
-APPS = ("transcription", "summaries", "retranslation")
+APPS = ("transcription", "summaries", "retranslation", "accounts")
 
 
 def test_each_app_with_work_for_workers_is_registered_with_functions_that_exist() -> None:
@@ -44,10 +44,10 @@ def test_a_worker_that_starts_runs_what_was_registered_and_recovers_lost_work(
 ) -> None:
     called = []
     monkeypatch.setattr("transcription.tasks.on_worker_start", lambda: called.append("start"))
-    for app in ("transcription.jobs.recovery", "summaries.services", "retranslation.services"):
-        monkeypatch.setattr(f"{app}.recover", lambda: called.append("recover"))
+    for work in registry._apps.values():
+        monkeypatch.setattr(work.recover, lambda: called.append("recover"))
     registry.start_worker()
-    assert called == ["start", "recover", "recover", "recover"]
+    assert called == ["start", *["recover"] * len(APPS)]
 
 
 def test_an_app_whose_recovery_fails_keeps_no_other_from_its_own(
@@ -61,9 +61,10 @@ def test_an_app_whose_recovery_fails_keeps_no_other_from_its_own(
     monkeypatch.setattr("transcription.jobs.recovery.recover", fail)
     monkeypatch.setattr("summaries.services.recover", lambda: recovered.append("summaries"))
     monkeypatch.setattr("retranslation.services.recover", lambda: recovered.append("retranslation"))
+    monkeypatch.setattr("accounts.recovery.recover", lambda: recovered.append("accounts"))
     with caplog.at_level(logging.ERROR):
         registry.recover_all()
-    assert sorted(recovered) == ["retranslation", "summaries"]
+    assert sorted(recovered) == ["accounts", "retranslation", "summaries"]
     assert "Lost work of transcription could not be recovered" in caplog.text
 
 
