@@ -40,7 +40,7 @@ class Source:
     address: str = ""
     request: HttpRequest | None = None
     token: str = ""
-    """The name of the API token that was sent."""
+    """The beginning of the API token that was sent."""
 
     @classmethod
     def of_request(cls, request: HttpRequest) -> "Source":
@@ -61,9 +61,9 @@ def from_source(source: Source) -> Iterator[None]:
         _source.reset(token)
 
 
-def set_token(name: str) -> None:
-    """The present request was sent with an API token of this name."""
-    _source.set(replace(_source.get(Source()), token=name))
+def set_token(key: str) -> None:
+    """The present request was sent with the API token that begins like this; its name is its owner's own affair."""
+    _source.set(replace(_source.get(Source()), token=key))
 
 
 def record(
@@ -203,7 +203,7 @@ def on_token_changed(
         action,
         kind="apitoken",
         object_id=str(token.public_id),
-        detail=f"{token.name}, {token.scope}",
+        detail=f"{token.token_key}…, {token.scope}",
         request=request,
     )
 

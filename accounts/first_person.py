@@ -31,7 +31,8 @@ def _owned_models() -> list[Any]:
     return [
         model
         for model in apps.get_models()
-        if hasattr(model, "scope") and any(field.name == "owner" for field in model._meta.fields)
+        if isinstance(getattr(model, "scope", None), access.Scope)
+        and any(field.name == "owner" for field in model._meta.fields)
     ]
 
 

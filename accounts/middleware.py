@@ -53,7 +53,7 @@ class AccessMiddleware:
             return _unauthorized(str(error))
         access.set_person(request, who.user)
         if who.token is not None:
-            audit.set_token(who.token.name)
+            audit.set_token(who.token.token_key)
             if request.path_info.startswith(SESSION_PATHS):
                 return JsonResponse({"detail": SESSION_ONLY}, status=403)
             request.user = who.user

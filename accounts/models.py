@@ -197,7 +197,9 @@ class AuditEntry(models.Model):
         related_name="+",
     )
     name = models.CharField(max_length=150, blank=True, help_text="The person's, at that time.")
-    token = models.CharField(max_length=100, blank=True, help_text="The name of the API token.")
+    token = models.CharField(
+        max_length=100, blank=True, help_text="The beginning of the API token that was sent."
+    )
     address = models.CharField(max_length=45, blank=True, help_text="The client's.")
     action = models.CharField(max_length=50)
     kind = models.CharField(max_length=50, blank=True, help_text="Of the object.")

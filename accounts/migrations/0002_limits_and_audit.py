@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('at', models.DateTimeField(auto_now_add=True)),
                 ('name', models.CharField(blank=True, help_text="The person's, at that time.", max_length=150)),
-                ('token', models.CharField(blank=True, help_text='The name of the API token.', max_length=100)),
+                ('token', models.CharField(blank=True, help_text='The beginning of the API token that was sent.', max_length=100)),
                 ('address', models.CharField(blank=True, help_text="The client's.", max_length=45)),
                 ('action', models.CharField(max_length=50)),
                 ('kind', models.CharField(blank=True, help_text='Of the object.', max_length=50)),

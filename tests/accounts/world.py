@@ -16,6 +16,7 @@ from tests.retranslation.builders import accept, make_proposal, make_recorded_jo
 from tests.summaries.builders import make_summary
 from tests.transcription.builders import add_segment, make_ended_job
 from transcription import access
+from transcription.access import Scope
 from transcription.editing import services as editing
 from transcription.models import Chunk, Diarization, Job, Leased, Share, Stage
 from transcription.sharing.links import create_link
@@ -125,7 +126,9 @@ def _make_jobs(world: World) -> None:
 
 def scoped_models() -> list[Any]:
     """The models whose rows belong to somebody."""
-    return [model for model in apps.get_models() if hasattr(model, "scope")]
+    return [
+        model for model in apps.get_models() if isinstance(getattr(model, "scope", None), Scope)
+    ]
 
 
 def everything() -> dict[str, list[dict[str, Any]]]:
