@@ -10,6 +10,7 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts import public
 from tests.asgi_requests import ask
 from transcriber_site import asgi, callers, proxies
 from transcription.request_checks import requester
@@ -124,7 +125,7 @@ def who(request: Request) -> Response:
     return Response({"requester": requester(request), "url": request.build_absolute_uri()})
 
 
-urlpatterns = [path("who", who)]
+urlpatterns = [path("who", who, name="who")]
 HEADERS = {
     "Host": "notes.example.org",
     "X-Forwarded-For": f"127.0.0.1, {CLIENT}",
@@ -134,7 +135,8 @@ HEADERS = {
 
 
 @pytest.fixture
-def _shared(settings: Any) -> None:
+def _shared(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(public.PUBLIC, "who", "shows the tests whom a view sees")
     settings.ROOT_URLCONF = __name__
     settings.TRANSCRIBER_ACCOUNTS = "required"
     settings.TRANSCRIBER_HTTPS = settings.SECURE_SSL_REDIRECT = True
