@@ -1,5 +1,6 @@
 # make serve   install and run the service        make test    install and run every test
 # make lint    ruff, mypy, import-linter          make bench   measure, side by side
+# make soak    what takes minutes: many generated requests, and mutants of who may see what
 # make screenshots   the README's pictures
 
 HOST ?= 127.0.0.1
@@ -14,7 +15,7 @@ FIND_PYTHON := for candidate in python3.11 python3 python3.12 python3.13; do \
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$candidate; break; fi; done
 
 .DELETE_ON_ERROR:
-.PHONY: serve test lint bench screenshots clean
+.PHONY: serve test soak lint bench screenshots clean
 
 serve: $(VENV)/run.stamp
 	exec $(VENV)/bin/python manage.py serve --host $(HOST) --port $(PORT) --only $(ONLY)
@@ -22,6 +23,10 @@ serve: $(VENV)/run.stamp
 test: $(VENV)/test.stamp $(VENV)/browser.stamp
 	@$(VENV)/bin/python -m tests.servers
 	$(VENV)/bin/python -m tests
+
+soak: $(VENV)/test.stamp
+	SOAK_REQUESTS=10000 $(VENV)/bin/python -m pytest -n 0 tests/accounts/test_generated_requests.py
+	$(VENV)/bin/python -m tests.accounts.mutations
 
 lint: $(VENV)/lint.stamp
 	$(VENV)/bin/ruff check .
