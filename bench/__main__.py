@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import decoding, diarization, retranslation, scale, service, speech
+from bench import accounts, decoding, diarization, retranslation, scale, service, speech
 
 RESULTS = Path(__file__).parent / "results"
 EXTENSIONS = ("avx2", "avx512f", "avx512_vnni", "amx_bf16", "amx_int8")
@@ -102,6 +102,7 @@ BENCHMARKS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "retranslation": (retranslation.measure, print_service),
     "diarization": (diarization.measure, print_diarization),
     "scale": (scale.measure, print_service),
+    "accounts": (accounts.measure, print_service),
 }
 """Names to the functions that measure, and that print the result."""
 
