@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 from accounts.models import AuditEntry, Limits
 from accounts.signing_in import admin_sign_in
@@ -32,7 +33,14 @@ class LimitsInline(StackedInline):
 
 
 admin.site.login = admin_sign_in(admin.site.login)  # type: ignore[method-assign]
-admin.site.unregister(User)
+for _model in list(admin.site._registry):
+    # A second factor or an account at a provider is not to be made or removed here either.
+    if _model is User or _model._meta.app_label in ("account", "mfa", "socialaccount", "knox"):
+        admin.site.unregister(_model)
+ELSEWHERE = (
+    "Passwords, roles and who may sign in are changed here, where those whom it concerns are told."
+)
+ON_OUR_PAGES = ("password", "is_active", "is_staff", "is_superuser", "groups")
 
 
 @admin.register(User)
@@ -42,13 +50,33 @@ class PersonAdmin(OfPeople):
     inlines = (LimitsInline,)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
-        return self.inlines if obj is not None and settings.TRANSCRIBER_ACCOUNTS != "off" else ()
+        return () if obj is None or _accounts_are_off() else self.inlines
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = tuple(super().get_readonly_fields(request, obj))
+        return fields if _accounts_are_off() or obj is None else (*fields, *ON_OUR_PAGES)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return _accounts_are_off() and super().has_add_permission(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """With accounts, none: the page that asks whether to go on would name the recordings that are in the way."""
-        return settings.TRANSCRIBER_ACCOUNTS == "off" and super().has_delete_permission(
-            request, obj
-        )
+        return _accounts_are_off() and super().has_delete_permission(request, obj)
+
+    def user_change_password(
+        self,
+        request: HttpRequest,
+        id: str,  # noqa: A002  Django's name
+        form_url: str = "",
+    ) -> HttpResponse:
+        if _accounts_are_off():
+            return super().user_change_password(request, id, form_url)
+        messages.info(request, ELSEWHERE)
+        return redirect("people")
+
+
+def _accounts_are_off() -> bool:
+    return bool(settings.TRANSCRIBER_ACCOUNTS == "off")
 
 
 @admin.register(AuditEntry)

@@ -1,14 +1,32 @@
 """Sign-in through an OpenID Connect provider."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+import requests
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.providers.openid_connect import views
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 
 from accounts import people
+
+_logger = logging.getLogger(__name__)
+
+NO_ANSWER = "The provider does not answer. Try again later, or sign in with a password."
+
+
+def login(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """Lead to the provider; 503 if it does not answer."""
+    try:
+        response: HttpResponse = views.login(request, provider_id)
+    except requests.RequestException as error:
+        _logger.warning("The OpenID Connect provider does not answer: %s", error)
+        return render(request, "accounts/message.html", {"text": NO_ANSWER}, status=503)
+    return response
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth is untyped

@@ -2,9 +2,10 @@
 
 from allauth.account import views as account
 from allauth.socialaccount import views as social
+from allauth.socialaccount.providers.openid_connect import views as oidc_views
 from django.urls import include, path
 
-from accounts import api, pages
+from accounts import api, oidc, pages
 
 urlpatterns = [
     path("tokens", api.tokens, name="api-tokens"),
@@ -36,5 +37,10 @@ page_urlpatterns = [
     path("provider/", social.connections, name="socialaccount_connections"),
     path("provider/cancelled/", social.login_cancelled, name="socialaccount_login_cancelled"),
     path("provider/error/", social.login_error, name="socialaccount_login_error"),
-    path("", include("allauth.socialaccount.providers.openid_connect.urls")),
+    path("oidc/<str:provider_id>/login/", oidc.login, name="openid_connect_login"),
+    path(
+        "oidc/<str:provider_id>/login/callback/",
+        oidc_views.callback,
+        name="openid_connect_callback",
+    ),
 ]

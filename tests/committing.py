@@ -20,12 +20,14 @@ CHUNK_SECONDS = 20.0
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcriber_site.settings")
     django.setup()
+    from transcription import access
     from transcription.jobs import lifecycle, prepare
     from transcription.leasing.leases import Lease
     from transcription.models import Recording
     from transcription.speech.chunks import PlannedChunk
     from transcription.speech.engines.base import Span
 
+    access.become_service()
     recording = Recording(name="talk.flac", file="talk.flac", size=1)
     job = lifecycle.create_job(
         recording=recording, model_name="tiny.en", language="en", diarize=False

@@ -175,4 +175,7 @@ if __name__ == "__main__":
     import django
 
     django.setup()
+    from transcription import access
+
+    access.become_service()
     {"make-job": make_job, "claim-and-commit": claim_and_commit}[sys.argv[1]](int(sys.argv[2]))

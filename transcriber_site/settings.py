@@ -127,6 +127,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_q",
+    "django.contrib.humanize",  # for allauth's pages
     "knox",
     "allauth",
     "allauth.account",

@@ -269,6 +269,40 @@ def test_an_administrator_whom_a_provider_signs_in_is_not_asked_for_a_password(
     assert not ann.is_active
 
 
+def test_the_admin_sets_no_password_and_makes_nobody_an_administrator(
+    ann: User, boss: User, settings: Any
+) -> None:
+    client = administrate()
+    for path in ("mfa/authenticator", "socialaccount/socialapp", "account/emailaddress"):
+        assert client.get(f"/admin/{path}/").status_code == 404
+    address = f"/admin/auth/user/{ann.pk}"
+    assert client.get(f"{address}/password/")["Location"] == "/accounts/people/"
+    form = {"password1": NEW, "password2": NEW, "usable_password": "true"}
+    client.post(f"{address}/password/", form)
+    assert client.get(f"{address}/change/").status_code == 200
+    values = {
+        "username": "annie",
+        "is_superuser": "on",
+        "is_staff": "on",
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00:00",
+        "limits-TOTAL_FORMS": "0",
+        "limits-INITIAL_FORMS": "0",
+    }
+    client.post(f"{address}/change/", values)
+    assert client.get("/admin/auth/user/add/").status_code == 403
+    ann.refresh_from_db()
+    assert ann.username == "annie", "what is allowed is saved"
+    assert ann.check_password(PASSWORD)
+    assert ann.is_active
+    assert not ann.is_staff
+    assert not ann.is_superuser
+    settings.TRANSCRIBER_ACCOUNTS = "off"
+    client.post(f"{address}/password/", form)
+    ann.refresh_from_db()
+    assert ann.check_password(NEW), "without accounts the admin stays as it was"
+
+
 # ---- The first administrator
 
 

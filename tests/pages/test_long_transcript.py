@@ -30,6 +30,8 @@ ROUNDS = 3
 ROWS = """
 import sys, django
 django.setup()
+from transcription import access
+access.become_service()
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from transcription.models import Chunk, Job, Recording, Segment, Stage

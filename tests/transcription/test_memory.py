@@ -18,6 +18,8 @@ import os, sys
 from pathlib import Path
 import django
 django.setup()
+from transcription import access
+access.become_service()
 from tests.service import peak_memory
 from transcription.models import Recording
 from transcription.recordings import SamplesWriter

@@ -293,6 +293,8 @@ ROWS = """
 import sys
 import django
 django.setup()
+from transcription import access
+access.become_service()
 from transcription.models import Chunk, Job, Recording, Segment
 recording = Recording.objects.create(id=sys.argv[1], name="a.wav", size=1, duration=float(sys.argv[2]))
 job = Job.objects.create(id=sys.argv[1], recording=recording, status="completed", model_name="tiny.en")

@@ -29,6 +29,8 @@ NORMAL = 1000
 ROWS = f"""
 import sys, django
 django.setup()
+from transcription import access
+access.become_service()
 from transcription.models import Chunk, Job, Leased, Recording, Segment
 recording = Recording.objects.create(name="long.flac", file="long.flac", size=1, duration=60.0)
 job = Job.objects.create(pk=sys.argv[1], recording=recording, status="running", model_name="tiny.en", diarize=False)
