@@ -31,6 +31,9 @@ def main(name: str) -> None:
         from django.core.management import call_command
         from django.db import connection
 
+        from transcription import access
+
+        access.become_service()
         call_command("migrate", verbosity=0)
         expected = fill()
         (data_dir / "expected.json").write_text(json.dumps(expected, indent=1))
