@@ -210,6 +210,7 @@ def is_link() -> bool:
 # ---- Requests and views
 
 LINKS, CHAT_LINKS = "links", "chat links"
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def set_person(request: HttpRequest, person: Any) -> None:
@@ -242,4 +243,4 @@ def open_to_chat_links(view: View) -> View:
 
 def may_change(view: Any, method: str | None) -> bool:
     """Whether such a request to a view asks for rows in order to change them."""
-    return method not in ("GET", "HEAD", "OPTIONS") and not getattr(view, "reads_only", False)
+    return method not in SAFE_METHODS and not getattr(view, "reads_only", False)

@@ -51,7 +51,7 @@ CONDITIONS = {
         ('": True}, owner=access.user_id)', '": True})'),
     ),
     "accounts/middleware.py": (
-        ("if changes and not who.can_write:", "if False:"),
+        ("if not who.can_write and request.method not in access.SAFE_METHODS:", "if False:"),
         ("if not (who.is_known or shown or ", "if not (True or "),
     ),
 }

@@ -15,19 +15,23 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 
+from accounts import tokens
+from accounts.models import ApiToken
 from accounts.public import is_public
 from retranslation import waiting
 from tests.accounts.cases import LISTS, WITHOUT_OBJECTS, Case, cases, filled
 from tests.accounts.world import World, everything, make_world
 from tests.rows import reload
 from transcription.models import Share
-from transcription.sharing.links import create_link
+from transcription.sharing.links import create_link, revoke_link
 
 pytestmark = pytest.mark.django_db
 
-STRANGERS = ("bob", "carol", "erin", "nobody", "visitor")
-"""A member, an administrator, one whose share was ended, who is not known, and who has a link of another recording."""
+STRANGERS = ("bob", "carol", "erin", "nobody", "visitor", "late visitor", "expired token")
+"""A member, an administrator, one whose share was ended, who is not known, who has a link of another recording, who
+has a link that was revoked, and who has a token of Alice's that has expired."""
 CLIP = (Path(__file__).parent.parent / "audio" / "jfk.flac").read_bytes()
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 VARYING_HEADERS = {"X-Request-ID", "X-Process-Time-Ms"}
@@ -47,6 +51,20 @@ def client_of(world: World, name: str) -> Client:
         assert world.other_job is not None
         _link, token = create_link(recording=world.other_job.recording, allows_chat=True)
         client.get(reverse("shared", args=[token]))
+    elif name == "late visitor":
+        link, token = create_link(recording=_job(world).recording, allows_chat=True)
+        address = reverse("review", args=[world.ids["job"]])
+        assert client.get(reverse("shared", args=[token])).status_code == 302
+        assert client.get(address).status_code == 200
+        revoke_link(recording=link.recording, link_id=link.pk)
+    elif name.endswith(" token"):
+        scope = name.removesuffix(" token").replace("expired", "write")
+        made, token = tokens.create_token(
+            request=None, person=world.people["alice"], name="mine", scope=scope, days=1
+        )
+        if name == "expired token":
+            ApiToken.objects.filter(pk=made.pk).update(expiry=timezone.now())
+        client = Client(raise_request_exception=False, headers={"Authorization": f"Bearer {token}"})
     elif name != "nobody":
         client.force_login(world.people[name])
     return client
@@ -190,6 +208,23 @@ def test_a_reader_reads_and_changes_nothing(world: World) -> None:
                 assert "to be read" in detail or "Only its owner" in detail
                 assert everything() == before, case
             transaction.set_rollback(True)
+
+
+def test_a_token_that_may_read_changes_nothing(world: World) -> None:
+    reader, before = client_of(world, "read token"), everything()
+    for case in cases(world):
+        response = send(reader, case, world.ids)
+        if case.method == "GET":
+            assert response.status_code in case.expected, (case, content(response)[:200])
+        else:
+            assert response.status_code == 403, (case, content(response)[:200])
+            assert "token" in response.json()["detail"]
+        assert without_last_use(everything()) == without_last_use(before), case
+
+
+def without_last_use(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    used = [{**row, "last_used_at": None} for row in rows["ApiToken"]]
+    return {**rows, "ApiToken": used}
 
 
 def test_an_editor_changes_what_is_shared(world: World) -> None:
