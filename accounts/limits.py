@@ -113,15 +113,14 @@ def on_recording_read(*, job_id: UUID, seconds: float, **_: Any) -> None:
     Use.objects.filter(job_id=job_id, kind=Use.Kind.AUDIO).update(amount=seconds)
 
 
-def on_language_model(*, owner_id: int | None, **_: Any) -> None:
+def on_language_model(*, owner_id: int | None, job_id: UUID | None, **_: Any) -> None:
     """Count a request to a provider's language model. Raises LimitReached.
 
     Whoever has a share link asks at the expense of the recording's owner, who let them.
     """
-    present = access.current()
-    if owner_id is None and present.recording_ids:
-        shown = Recording._base_manager.filter(pk__in=present.recording_ids)
-        owner_id = shown.values_list("owner", flat=True).first()
+    if owner_id is None and job_id is not None:
+        recordings = Recording.objects.filter(jobs=job_id)
+        owner_id = recordings.values_list("owner", flat=True).first()
     if not _is_limited(owner_id):
         return
     with _locked(owner_id) as may:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import requests
@@ -20,13 +21,18 @@ NO_ANSWER = "The provider does not answer. Try again later, or sign in with a pa
 
 
 def login(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Lead to the provider; 503 if it does not answer."""
+    """Lead to the provider; 503 if it does not answer.
+
+    By a page of our own: browsers that check a policy's `form-action` follow no redirect of a form to another site.
+    """
     try:
         response: HttpResponse = views.login(request, provider_id)
     except requests.RequestException as error:
         _logger.warning("The OpenID Connect provider does not answer: %s", error)
         return render(request, "accounts/message.html", {"text": NO_ANSWER}, status=503)
-    return response
+    if response.status_code != HTTPStatus.FOUND:
+        return response
+    return render(request, "accounts/leaving.html", {"address": response["Location"]})
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth is untyped

@@ -12,7 +12,7 @@ from transcription import access
 from transcription.live.consumers import FIND_ACCESS, LiveConsumer
 from transcription.sharing.links import shown_recordings
 
-TOKEN_NAME = "transcriber.token"  # noqa: S105  # a key
+TOKEN_KEY = "transcriber.token"  # noqa: S105  # a key
 """The key of a socket's scope: the name of the API token with which it was opened."""
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -34,7 +34,7 @@ class AccessSockets:
             await send({"type": "websocket.close"})  # before it is accepted: a 403
             return
         client = scope.get("client") or ("",)
-        source = audit.Source(address=str(client[0]), token=scope.get(TOKEN_NAME, ""))
+        source = audit.Source(address=str(client[0]), token=scope.get(TOKEN_KEY, ""))
         with audit.from_source(source):
             await self._application(scope | {FIND_ACCESS: find_access}, receive, send)
 
@@ -45,7 +45,7 @@ def access_of(scope: dict[str, Any]) -> access.Access | None:
         who = identity.of_scope(scope)
     except identity.UnknownPersonError:
         return None
-    scope[TOKEN_NAME] = who.token.name if who.token is not None else ""
+    scope[TOKEN_KEY] = who.token.token_key if who.token is not None else ""
     shown = shown_recordings(scope["cookies"], LiveConsumer)
     if not (who.is_known or shown):
         return None

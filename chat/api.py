@@ -69,7 +69,7 @@ def chat(request: Request) -> HttpResponseBase:
         temperature=data["temperature"],
         max_tokens=data["max_tokens"],
     )
-    services.count_request(data["model_name"])
+    services.count_request(data["model_name"], job_id=data.get("job_id"))
     services.release_database_connection()
     try:
         if data["stream"]:

@@ -75,10 +75,10 @@ def api_error(error: LanguageModelError) -> exceptions.APIException:
     return BadRequest(str(error))
 
 
-def count_request(model_name: str) -> None:
+def count_request(model_name: str, *, job_id: UUID | None) -> None:
     """Count a request to the provider, which a listener may refuse; the built-in model costs nobody anything."""
     if provider().is_configured and model_name != extractive.NAME:
-        hooks.before_language_model.send(sender=Provider, owner_id=access.owner_id())
+        hooks.before_language_model.send(sender=Provider, owner_id=access.owner_id(), job_id=job_id)
 
 
 async def model_id(name: str) -> str:

@@ -43,7 +43,7 @@ def start(request: Request) -> Response:
     data = validate(serializers.SummaryRequest, request.data)
     transcript = chat.transcript_of(data)
     _require_model(data["model_name"])
-    chat.count_request(data["model_name"])
+    chat.count_request(data["model_name"], job_id=data.get("job_id"))
     summary = services.create_summary(
         transcript=transcript,
         transcription_id=data.get("job_id"),

@@ -284,7 +284,9 @@ def _workers() -> Iterator[Finding]:
 
 
 def _system_checks() -> Iterator[Finding]:
-    messages = [one for one in checks.run_checks() if not one.is_silenced()]
+    is_shared = settings.TRANSCRIBER_ACCOUNTS != "off"
+    found = checks.run_checks(include_deployment_checks=is_shared)
+    messages = [one for one in found if not one.is_silenced()]
     for message in messages:
         level = Level.PROBLEM if message.level >= checks.WARNING else Level.NOTE
         yield Finding("checks", level, f"{message.msg} ({message.id})", str(message.hint or ""))

@@ -40,7 +40,7 @@ def mask_links(text: str) -> str:
     return _LINK_TOKEN.sub(r"\1…", text)
 
 
-_LINK_TOKEN = re.compile(r"(/app/shared/+)[^\s/?#\"'<>]+")
+_LINK_TOKEN = re.compile(r"(/(?:app/shared|accounts/link)/+)[^\s/?#\"'<>]+")
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

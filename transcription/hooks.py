@@ -24,7 +24,8 @@ before_retry: Final = Signal()
 """A job that ended is taken up again in the present transaction. Keyword argument: `owner_id`."""
 
 before_language_model: Final = Signal()
-"""A provider's language model is about to be asked. Keyword argument: `owner_id` of who asks."""
+"""A provider's language model is about to be asked. Keyword arguments: `owner_id` of who asks, `job_id` that the
+question is about (None if it is about a transcript that was sent)."""
 
 # ---- News
 

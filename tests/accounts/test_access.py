@@ -9,6 +9,7 @@ from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.contrib.auth.models import Group, User
 
+from accounts import recovery
 from tests.accounts.world import World, make_world, scoped_models
 from transcription import access
 from transcription.access import Access, NoAccessError
@@ -169,3 +170,14 @@ def test_what_was_made_without_accounts_belongs_to_the_first_person(settings: An
     first = User.objects.create_superuser("ann")
     User.objects.create_superuser("ben")
     assert Recording.objects.get(pk=before.pk).owner == first
+
+
+def test_what_is_made_without_an_owner_meanwhile_is_adopted_by_recovery(settings: Any) -> None:
+    settings.TRANSCRIBER_ACCOUNTS = "off"
+    first = User.objects.create_superuser("ann")
+    made = Recording.objects.create(name="new.wav", size=1, file="new.wav")
+    recovery.recover()
+    assert Recording.objects.get(pk=made.pk).owner is None, "accounts are off"
+    settings.TRANSCRIBER_ACCOUNTS = "required"
+    recovery.recover()
+    assert Recording.objects.get(pk=made.pk).owner == first

@@ -400,15 +400,27 @@ def test_listening_to_what_is_shared_is_reading_it(anna: User, job: Job) -> None
     Share.objects.create(recording=job.recording, user=bert)
     for person in (anna, bert):
         cookie = client_of(person).cookies["sessionid"].value
-        async_to_sync(_listen)(str(job.pk), cookie)
+        async_to_sync(_listen)(str(job.pk), (b"cookie", f"sessionid={cookie}".encode()))
     read = AuditEntry.objects.filter(action="read")
     assert [(entry.name, entry.address, entry.object_id) for entry in read] == [
         ("bert", "192.0.2.8", str(job.pk))
     ]
 
 
-async def _listen(job_id: str, cookie: str) -> None:
-    headers = [(b"host", b"localhost"), (b"cookie", f"sessionid={cookie}".encode())]
+@pytest.mark.django_db(transaction=True)
+def test_a_program_that_listens_is_noted_with_its_token(anna: User, job: Job) -> None:
+    bert = make_person("bert")
+    Share.objects.create(recording=job.recording, user=bert)
+    _, text = tokens.create_token(
+        request=None, person=bert, name="a name of his own", scope="read", days=None
+    )
+    async_to_sync(_listen)(str(job.pk), (b"authorization", f"Bearer {text}".encode()))
+    entry = AuditEntry.objects.get(action="read")
+    assert (entry.name, entry.token) == ("bert", text[: CONSTANTS.TOKEN_KEY_LENGTH])
+
+
+async def _listen(job_id: str, credentials: tuple[bytes, bytes]) -> None:
+    headers = [(b"host", b"localhost"), credentials]
     socket = WebsocketCommunicator(
         asgi.application, f"/api/transcribe/live/{job_id}", headers=headers
     )

@@ -19,6 +19,7 @@ from accounts import events, one_time_links, tokens
 from accounts.models import ApiToken, OneTimeLink
 from tests.accounts.conftest import PASSWORD, Person, administrate, is_signed_in, sign_in
 from tests.transcription.builders import make_ended_job
+from transcriber_site.logs import mask_links
 from transcription.models import Recording
 
 pytestmark = pytest.mark.django_db
@@ -377,3 +378,9 @@ def test_group_names_are_made_once_and_cut(boss: User) -> None:
     change(administrator, boss, "groups", groups=f"news,{'x' * 200}")
     change(administrator, boss, "groups", groups="news")
     assert sorted(len(group.name) for group in Group.objects.all()) == [4, 150]
+
+
+def test_the_token_of_a_one_time_link_is_masked_in_the_log() -> None:
+    line = "GET /accounts/link/zAb3-secret/ failed, as did //accounts/link/zAb3-secret?next=/app/"
+    assert "zAb3" not in mask_links(line)
+    assert "/accounts/link/…/ failed" in mask_links(line)

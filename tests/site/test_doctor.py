@@ -103,8 +103,14 @@ def test_pages_of_other_sites_and_debugging_are_problems(settings: Any) -> None:
     ]
 
 
+def test_people_who_sign_in_without_tls_are_pointed_out(settings: Any) -> None:
+    settings.TRANSCRIBER_ACCOUNTS = "required"
+    assert [found for found in doctor.examine() if "W009" in found.text]
+
+
 def test_accounts_without_an_administrator_are_a_problem(settings: Any) -> None:
     settings.TRANSCRIBER_ACCOUNTS = "required"
+    settings.SILENCED_SYSTEM_CHECKS = ["transcriber.W009"]  # there is no TLS here
     people = get_user_model()._default_manager
     people.create(username="ann")
     assert only_problem("accounts").remedy == "manage.py createsuperuser"

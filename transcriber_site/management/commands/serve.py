@@ -87,7 +87,10 @@ class Command(BaseCommand):
                 _remove_incomplete_uploads()
                 children.insert(0, _web_child(host, port, endpoint))
                 if settings.TRANSCRIBER_ACCOUNTS != "off":
+                    # Behind a proxy that speaks TLS this machine's own address leads nowhere.
+                    is_behind_proxy = settings.TRANSCRIBER_HTTPS and endpoint is None
                     address = _shown_address(host, port, is_encrypted=endpoint is not None)
+                    address = "https://YOUR-SERVER" if is_behind_proxy else address
                     _say_how_to_begin(address, self.stdout.write)
                 on_tick = _StartMessage(
                     host, port, self.stdout.write, is_encrypted=endpoint is not None
