@@ -9,18 +9,26 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from accounts.models import AuditEntry, Limits
 from accounts.signing_in import admin_sign_in
 from transcription.admin.base import ReadOnlyAdmin
 
+
+def _not_found(request: HttpRequest) -> HttpResponse:
+    raise Http404
+
+
 if TYPE_CHECKING:
     StackedInline = admin.StackedInline[Limits, User]
     OfPeople = UserAdmin[User]
 else:
     StackedInline, OfPeople = admin.StackedInline, UserAdmin
+
+# No field uses it, and it would name rows that nobody notes as read.
+admin.site.autocomplete_view = _not_found  # type: ignore[method-assign]
 
 CSV_FIELDS = ("at", "name", "token", "address", "action", "kind", "object_id", "detail")
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
@@ -40,7 +48,14 @@ for _model in list(admin.site._registry):
 ELSEWHERE = (
     "Passwords, roles and who may sign in are changed here, where those whom it concerns are told."
 )
-ON_OUR_PAGES = ("password", "is_active", "is_staff", "is_superuser", "groups")
+ON_OUR_PAGES = (
+    "password",
+    "is_active",
+    "is_staff",
+    "is_superuser",
+    "groups",
+    "user_permissions",
+)
 
 
 @admin.register(User)

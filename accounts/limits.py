@@ -100,6 +100,15 @@ def on_job(*, owner_id: int | None, job_id: UUID, n_bytes: int, seconds: float, 
         Use.objects.create(person_id=owner_id, kind=Use.Kind.AUDIO, amount=seconds, job_id=job_id)
 
 
+def on_retranslation(*, owner_id: int | None, seconds: float, **_: Any) -> None:
+    """Count audio that is about to be transcribed again. Raises LimitReached."""
+    if not _is_limited(owner_id):
+        return
+    with _locked(owner_id) as may:
+        _check_audio(owner_id, may, seconds=seconds)
+        Use.objects.create(person_id=owner_id, kind=Use.Kind.AUDIO, amount=seconds, job_id=None)
+
+
 def on_retry(*, owner_id: int | None, **_: Any) -> None:
     """Refuse to take up a job again beside too many others; it counts as active by now. Raises LimitReached."""
     if not _is_limited(owner_id):
@@ -233,5 +242,6 @@ def connect() -> None:
     hooks.before_upload.connect(on_upload, dispatch_uid="limits")
     hooks.before_job.connect(on_job, dispatch_uid="limits")
     hooks.before_retry.connect(on_retry, dispatch_uid="limits")
+    hooks.before_retranslation.connect(on_retranslation, dispatch_uid="limits")
     hooks.before_language_model.connect(on_language_model, dispatch_uid="limits")
     hooks.recording_read.connect(on_recording_read, dispatch_uid="limits")

@@ -12,6 +12,7 @@ from allauth.mfa.models import Authenticator
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
 from django.forms import BaseForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -121,15 +122,15 @@ def use_link(request: HttpRequest) -> HttpResponse:
     if link is None:
         return _dead_link(request)
     form = _link_form(link, request.POST if request.method == "POST" else None)
-    if request.method != "POST" or not form.is_valid():
-        context = {"link": link, "form": form}
-        return render(
-            request, "accounts/use_link.html", context, status=400 if form.errors else 200
-        )
     try:
-        return _use_link(request, link, form)
+        if request.method == "POST" and form.is_valid():
+            return _use_link(request, link, form)
     except one_time_links.LinkUsedError:
         return _dead_link(request)
+    except IntegrityError:  # another link was used for this name at the same moment
+        form.add_error("username", "Somebody has this name by now. Choose another one.")
+    context = {"link": link, "form": form}
+    return render(request, "accounts/use_link.html", context, status=400 if form.errors else 200)
 
 
 def _link_form(link: OneTimeLink, data: Any) -> BaseForm:
@@ -140,8 +141,8 @@ def _link_form(link: OneTimeLink, data: Any) -> BaseForm:
 
 
 def _use_link(request: HttpRequest, link: OneTimeLink, form: BaseForm) -> HttpResponse:
-    request.session.pop(LINK, None)
     if link.purpose == OneTimeLink.Purpose.RESET:
+        request.session.pop(LINK, None)
         one_time_links.reset_password(
             request=request, link=link, password=form.cleaned_data["new_password1"]
         )
@@ -153,6 +154,7 @@ def _use_link(request: HttpRequest, link: OneTimeLink, form: BaseForm) -> HttpRe
         username=form.cleaned_data["username"],
         password=form.cleaned_data["password1"],
     )
+    request.session.pop(LINK, None)
     response: HttpResponse = perform_login(request, person)
     return response
 

@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
 from accounts import events
+from accounts.models import OneTimeLink
 from accounts.notices import tell
 
 LAST_ADMINISTRATOR = "This is the last administrator. Make somebody else one first."
@@ -42,6 +43,8 @@ def set_active(*, request: HttpRequest | None, person: User, active: bool) -> No
         person = _locked(person, loses_administrator=not active)
         person.is_active = active
         person.save(update_fields=("is_active",))
+        if not active:
+            _end_links_made_by(person)
     action = events.ACTIVATED if active else events.DEACTIVATED
     events.person_changed.send(User, request=request, person=person, action=action, details="")
 
@@ -52,8 +55,15 @@ def set_administrator(*, request: HttpRequest, person: User, administrator: bool
         person = _locked(person, loses_administrator=not administrator)
         person.is_staff = person.is_superuser = administrator
         person.save(update_fields=("is_staff", "is_superuser"))
+        if not administrator:
+            _end_links_made_by(person)
     action = events.MADE_ADMINISTRATOR if administrator else events.MADE_MEMBER
     events.person_changed.send(User, request=request, person=person, action=action, details="")
+
+
+def _end_links_made_by(person: User) -> None:
+    """Who is an administrator no longer cannot come back, or bring others, by a link made before."""
+    OneTimeLink.objects.filter(made_by=person, used_at=None).delete()
 
 
 def set_groups(*, request: HttpRequest | None, person: User, groups: Iterable[Group]) -> None:

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from retranslation import proposals
 from retranslation.models import Batch, Retranslation
-from transcription import access
+from transcription import access, hooks
 from transcription.leasing import fairness, leases, wakeups, workers
 from transcription.leasing.leases import Lease, LeaseLostError
 from transcription.leasing.outages import is_disk_full, wait_out
@@ -110,8 +110,16 @@ def _enqueue(retranslation: Retranslation) -> None:
     with transaction.atomic():
         if retranslation.job_id is not None:
             lock_job(retranslation.job_id)
+        _count(retranslation.end - retranslation.start)
         retranslation.save(force_insert=True)
         wake_workers()
+
+
+def _count(seconds: float) -> None:
+    """Ask whether so much audio may be transcribed again. Raises what a listener refuses it with."""
+    hooks.before_retranslation.send(
+        sender=Retranslation, owner_id=access.owner_id(), seconds=seconds
+    )
 
 
 def request_suspects(
@@ -121,6 +129,7 @@ def request_suspects(
     language = default_language(job, model_name)
     with transaction.atomic():
         lock_job(job.pk)
+        _count(sum(suspect.end - suspect.start for suspect in suspects))
         owner = access.owner_id()
         batch = Batch.objects.create(
             job=job, model_name=model_name, asked_by=asked_by, owner_id=owner

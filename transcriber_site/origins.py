@@ -52,7 +52,8 @@ def _is_own(origin: str, caller: Caller) -> bool:
 
 def _is_allowed(origin: str) -> bool:
     return (
-        settings.CORS_ALLOW_ALL_ORIGINS
+        # With accounts `*` is for tokens alone: a page of any site must not act with the cookies of who visits it.
+        (settings.CORS_ALLOW_ALL_ORIGINS and settings.TRANSCRIBER_ACCOUNTS == "off")
         or origin in settings.CORS_ALLOWED_ORIGINS
         or any(_matches(origin, trusted) for trusted in settings.CSRF_TRUSTED_ORIGINS)
     )

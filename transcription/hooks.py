@@ -20,6 +20,10 @@ before_job: Final = Signal()
 """A job is made in the present transaction. Keyword arguments: `owner_id`, `job_id`, `n_bytes` that are stored for it,
 `seconds` that the recording has by what it declares."""
 
+before_retranslation: Final = Signal()
+"""Ranges or clips are to be transcribed again, in the present transaction. Keyword arguments: `owner_id` of who asks,
+`seconds` of audio."""
+
 before_retry: Final = Signal()
 """A job that ended is taken up again in the present transaction. Keyword argument: `owner_id`."""
 

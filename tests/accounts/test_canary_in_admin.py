@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from tests.accounts.test_canary import client_of, content
 from tests.accounts.world import World, everything, make_world
-from transcription.models import Job
+from transcription.models import Job, Share
 
 pytestmark = pytest.mark.django_db
 ROWS = 20
@@ -83,3 +83,36 @@ def test_a_member_has_no_admin(world: World) -> None:
         response = bob.get(address)
         assert response.status_code in (302, 403, 404), address
         assert world.canary not in content(response)
+
+
+def test_the_order_of_jobs_tells_nothing_of_their_names_and_messages(world: World) -> None:
+    carol, address = client_of(world, "carol"), reverse("admin:transcription_job_changelist")
+
+    def order(query: str) -> list[str]:
+        return [str(job.pk) for job in carol.get(address + query).context["cl"].result_list]
+
+    columns = carol.get(address).context["cl"].list_display
+    for name in ("recording_name", "short_message"):
+        number = columns.index(name)
+        assert order(f"?o={number}") == order(f"?o=-{number}")
+    status = columns.index("status")
+    assert order(f"?o={status}") != order(f"?o=-{status}"), "states are sorted"
+
+
+def test_an_administrator_who_is_an_editor_deletes_nothing(world: World) -> None:
+    job = Job.objects.get(pk=world.ids["job"])
+    Share.objects.create(
+        recording=job.recording, user=world.people["carol"], role=Share.Role.EDITOR
+    )
+    carol, before = client_of(world, "carol"), everything()
+    for row in (job, job.recording):
+        name = f"admin:transcription_{row._meta.model_name}"
+        carol.post(reverse(f"{name}_delete", args=[row.pk]), {"post": "yes"})
+        chosen = {"action": "delete_selected", "_selected_action": [str(row.pk)], "post": "yes"}
+        carol.post(reverse(f"{name}_changelist"), chosen)
+    assert everything() == before
+
+
+def test_rows_cannot_be_looked_up_by_what_they_are_called(world: World) -> None:
+    query = "?app_label=transcription&model_name=job&field_name=recording"
+    assert client_of(world, "carol").get(f"/admin/autocomplete/{query}").status_code == 404

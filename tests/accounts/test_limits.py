@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,21 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import limits, recovery
+from accounts.limits import LimitReached
 from accounts.models import Limits, Use
+from retranslation.models import Batch
+from retranslation.services import request_suspects
 from tests.accounts.people import acting, client_of, make_job_of, make_person
 from tests.chat.fault_server import FaultServer
+from tests.retranslation.builders import make_recorded_job
 from tests.rows import reload
 from tests.transcription.builders import MODEL, lease_of
 from tests.transcription.jobs.builders import make_prepared_job
-from transcription import recordings
+from transcription import access, recordings
+from transcription.access import Access
 from transcription.jobs import lifecycle, prepare
 from transcription.models import Job, Recording
+from transcription.transcript.suspects import Suspect
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both]
 
@@ -306,3 +313,25 @@ def test_without_accounts_there_are_no_limits(client: Client, file: Path, settin
     settings.TRANSCRIBER_LIMIT_JOBS = settings.TRANSCRIBER_LIMIT_AUDIO_MINUTES = 1
     assert [upload(client, file).status_code for _ in range(2)] == [200, 200]
     assert not Use.objects.exists()
+
+
+def test_audio_that_is_transcribed_again_counts(anna: User, settings: Any) -> None:
+    settings.TRANSCRIBER_LIMIT_AUDIO_MINUTES = 1
+    use_audio(anna, minutes=0.5)
+    with access.acting_as(Access(user_id=anna.pk, changes=True)):
+        with access.as_service():
+            job = make_recorded_job()
+            Recording.objects.update(owner=anna)
+        suspects = [
+            Suspect(segment=None, start=0.0, end=20.0, reasons=("missed_speech",)) for _ in range(2)
+        ]
+        for n, allowed in ((1, True), (1, False)):
+            ask = partial(
+                request_suspects, job=job, suspects=suspects[:n], model_name="base", asked_by="anna"
+            )
+            if allowed:
+                ask()
+            else:
+                with pytest.raises(LimitReached):
+                    ask()
+    assert Batch._base_manager.count() == 1

@@ -12,10 +12,11 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
+from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import events, one_time_links, tokens
+from accounts import events, one_time_links, people, tokens
 from accounts.models import ApiToken, OneTimeLink
 from tests.accounts.conftest import PASSWORD, Person, administrate, is_signed_in, sign_in
 from tests.transcription.builders import make_ended_job
@@ -384,3 +385,18 @@ def test_the_token_of_a_one_time_link_is_masked_in_the_log() -> None:
     line = "GET /accounts/link/zAb3-secret/ failed, as did //accounts/link/zAb3-secret?next=/app/"
     assert "zAb3" not in mask_links(line)
     assert "/accounts/link/…/ failed" in mask_links(line)
+
+
+@pytest.mark.parametrize("end", ["set_active", "set_administrator"])
+def test_who_is_an_administrator_no_longer_comes_back_by_a_link_made_before(
+    end: str, boss: User, make_person: Person
+) -> None:
+    other = make_person("other", administrator=True)
+    invitation = one_time_links.make_invitation(
+        request=HttpRequest(), made_by=boss, makes_administrator=True, groups=(), note=""
+    )
+    reset = one_time_links.make_reset_link(request=None, person=other, made_by=boss)
+    assert Client().get(invitation).status_code == 302
+    name = {"set_active": "active", "set_administrator": "administrator"}[end]
+    getattr(people, end)(request=HttpRequest(), person=boss, **{name: False})
+    assert [Client().get(path).status_code for path in (invitation, reset)] == [404, 404]

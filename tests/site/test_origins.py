@@ -231,3 +231,12 @@ async def test_a_socket_is_for_our_own_pages_and_for_programs(settings: Any) -> 
     assert not await is_accepted(Host=host, Sec_Fetch_Site="cross-site")
     settings.CORS_ALLOWED_ORIGINS = [NOTES]
     assert await is_accepted(Host=host, Origin=NOTES)
+
+
+def test_with_accounts_all_origins_are_those_of_tokens_alone(client: Client, settings: Any) -> None:
+    settings.CORS_ALLOW_ALL_ORIGINS = True
+    settings.TRANSCRIBER_ACCOUNTS = "required"
+    origin = {"Origin": "https://anybody.example.org"}
+    assert client.post("/api/transcribe/cancel/x", headers=origin).status_code == 403
+    settings.TRANSCRIBER_ACCOUNTS = "off"
+    assert client.post("/api/transcribe/cancel/x", headers=origin).status_code == 404

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
-from transcription import hooks, recordings
+from transcription import access, hooks, recordings
 from transcription.jobs import status
 from transcription.jobs.lifecycle import advance
 from transcription.leasing import leases
@@ -121,7 +121,8 @@ def expire_jobs() -> int:
 
 
 def _delete(job: Job) -> None:
-    """Delete a job whose row is locked."""
+    """Delete a job whose row is locked. Raises PermissionDenied."""
+    access.refuse_but_owner(job.recording, to="delete")
     job_id = job.pk
     job.delete()
     if not job.recording.jobs.exists():
@@ -135,6 +136,7 @@ def delete_recording(*, recording_id: UUID) -> bool:
         recording = Recording.objects.filter(pk=recording_id).first()
         if recording is None:
             return False
+        access.refuse_but_owner(recording, to="delete")
         for job_id in list(recording.jobs.order_by("pk").values_list("pk", flat=True)):
             with suppress(Job.DoesNotExist):  # it was deleted meanwhile
                 lock_job(job_id)

@@ -115,16 +115,15 @@ def own_groups() -> list[str]:
 
 def _found(rows: "QuerySet[Any]", name: str, *, kind: str) -> Any:
     """The row with a name. Who tries many names learns nothing, not even by one that is right."""
-    key = f"unknown-names-{access.owner_id()}"
-    cache.add(key, 0, UNKNOWN_NAMES_PERIOD.total_seconds())
-    if cache.get(key, 0) >= UNKNOWN_NAMES:
+    # Each name takes a slot before it is looked up, so that many at once pass no limit; `incr` would not be atomic.
+    keys = (f"unknown-names-{access.owner_id()}-{n}" for n in range(UNKNOWN_NAMES))
+    seconds = UNKNOWN_NAMES_PERIOD.total_seconds()
+    taken = next((key for key in keys if cache.add(key, 1, seconds)), None)
+    if taken is None:
         raise TooManyNamesError("You have sent too many names that nobody has. Wait an hour.")
     if row := rows.first():
+        cache.delete(taken)
         return row
-    try:
-        cache.incr(key)
-    except ValueError:  # the hour has just ended
-        cache.set(key, 1, UNKNOWN_NAMES_PERIOD.total_seconds())
     raise UnknownNameError(
         f"No {kind} here is called {name}. Write the name exactly, with its capital letters."
     )
