@@ -11,7 +11,7 @@ import pytest
 from tests import waiting_engine
 from tests.media import RATE, samples_of, write
 from tests.running_jobs import Spoken, spoken
-from tests.service import Service
+from tests.service import OTHER_SITE, Service
 from tests.transcription.live.listeners import Heard, hear_in_parts, hear_socket
 from tests.waiting_engine import Gate
 
@@ -70,7 +70,8 @@ def waiting_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
     """A service whose speech engine only waits, so that a job under way leaves the processor to those who watch it."""
     folder = tmp_path_factory.mktemp("waiting-service")
     rate = {waiting_engine.RATE: str(WATCHED_SECONDS / READING_SECONDS)}
-    with Service(folder, **waiting_engine.SETTINGS, **rate) as running:
+    settings = {**waiting_engine.SETTINGS, **rate, "TRANSCRIBER_CORS_ORIGINS": OTHER_SITE}
+    with Service(folder, **settings) as running:
         yield running
 
 

@@ -372,7 +372,11 @@ def test_a_form_that_ends_too_early_leaves_nothing(service: Service, jfk: bytes)
 @pytest.fixture(scope="module")
 def strict_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("strict")
-    with Service(folder, TRANSCRIBER_MAX_UPLOAD_BYTES=str(2 * MEGABYTE)) as running:
+    settings = {
+        "TRANSCRIBER_MAX_UPLOAD_BYTES": str(2 * MEGABYTE),
+        "TRANSCRIBER_CORS_ORIGINS": OTHER_SITE,
+    }
+    with Service(folder, **settings) as running:
         yield running
 
 
