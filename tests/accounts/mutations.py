@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 CANARY = tuple(
     f"tests/accounts/{name}.py" for name in ("test_canary", "test_canary_in_admin", "test_sockets")
 )
+NOT_COPIED = (".venv", ".git", "data", "build", "results", "__pycache__", ".*_cache", "*.egg-info")
 ENTRIES = (
     "transcription/api.py",
     "transcription/pages.py",
@@ -115,17 +117,28 @@ def mutants() -> Iterator[Mutant]:
             yield Mutant(path, start, start + len(before), after)
 
 
-def is_noticed(mutant: Mutant, copy: Path) -> bool:
+@contextmanager
+def copied() -> Iterator[Path]:
+    """A copy of the project, to be changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "project"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        yield copy
+
+
+def is_noticed(mutant: Mutant, copy: Path, *, canary: Sequence[str] = CANARY) -> bool:
     """Whether the canary, run on the mutant, fails by an assertion of its own."""
     source = (ROOT / mutant.path).read_text()
     target = copy / mutant.path
     target.write_text(source[: mutant.start] + mutant.text + source[mutant.end :])
     command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider"]
+    # It is no worker of the pytest that runs this one, if any does.
+    environment = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_")}
     try:
         run = subprocess.run(
-            [*command, *CANARY],
+            [*command, *canary],
             cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(copy)},
+            env={**environment, "PYTHONPATH": str(copy)},
             capture_output=True,
             text=True,
             timeout=600,
@@ -137,14 +150,7 @@ def is_noticed(mutant: Mutant, copy: Path) -> bool:
 
 def main() -> int:
     survivors = []
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "project"
-        tracked = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
-        for name in filter(None, tracked.split("\0")):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
+    with copied() as copy:
         for mutant in mutants():
             noticed = is_noticed(mutant, copy)
             verdict = "noticed " if noticed else "SURVIVES"
