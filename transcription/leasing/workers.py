@@ -51,16 +51,18 @@ def repeat_until_stopping(
     The thread keeps no database connection between calls. An error is logged, and the next call tries again.
     """
 
+    stop = stopping  # a test has one of its own, which its threads obey when it is over too
+
     def run() -> None:
-        stopping.wait(delay)
-        while not stopping.is_set():
+        stop.wait(delay)
+        while not stop.is_set():
             try:
                 act()
             except Exception as error:
                 _logger.warning("%s failed and will be tried again: %r", name, error)
             finally:
                 connection.close()
-            stopping.wait(seconds)
+            stop.wait(seconds)
 
     threading.Thread(target=run, name=name, daemon=True).start()
 
